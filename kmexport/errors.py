@@ -1,0 +1,123 @@
+"""Every error that the library raises itself, each with its facts as attributes."""
+
+from __future__ import annotations
+
+import errno
+
+__all__ = [
+    "BucketNotFoundError",
+    "BucketUnreachableError",
+    "IndexFormatError",
+    "KmExportError",
+    "MalformedRecordError",
+    "RevisionNotFoundError",
+    "StatusFormatError",
+]
+
+
+class KmExportError(Exception):
+    """The base of every error that kmexport raises itself.
+
+    >>> issubclass(MalformedRecordError, KmExportError)
+    True
+    """
+
+
+class BucketNotFoundError(KmExportError, FileNotFoundError):
+    """There is no export at the address: `.url` (without credentials) and `.reason` say what is missing.
+
+    It is a `FileNotFoundError` too, so code that handles missing files handles it.
+
+    >>> raise BucketNotFoundError("memory://shop", "there is no index.csv")
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.BucketNotFoundError: memory://shop: there is no index.csv. An export has status.csv, ...
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(errno.ENOENT, reason, url)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.url}: {self.reason}. An export has status.csv, index.csv and a folder revisions/; "
+            "check the address and the prefix."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.url, self.reason)
+
+
+class RevisionNotFoundError(KmExportError, FileNotFoundError):
+    """A revision was listed and is gone now: `.source` names it."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(errno.ENOENT, "the revision is gone", source)
+        self.source = source
+
+    def __str__(self) -> str:
+        return (
+            f"{self.source}: the file was in the bucket when it was listed and is gone now. "
+            'List again with Bucket.revisions(), or pass on_error="skip" to go on without it.'
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.source,)
+
+
+class BucketUnreachableError(KmExportError, OSError):
+    """The storage did not answer as storage: `.url` and `.reason`; the cause is the storage library's error."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(errno.EIO, reason, url)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}. Check the network, the endpoint and the credentials."
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.url, self.reason)
+
+
+class _ManifestFormatError(KmExportError, ValueError):
+    def __init__(self, source: str, line_number: int, column: str | None, reason: str) -> None:
+        super().__init__(source, line_number, column, reason)
+        self.source = source
+        self.line_number = line_number
+        self.column = column
+        self.reason = reason
+
+    def __str__(self) -> str:
+        column = f", column {self.column}" if self.column is not None else ""
+        return f"{self.source}, line {self.line_number}{column}: {self.reason}."
+
+
+class StatusFormatError(_ManifestFormatError):
+    """status.csv holds something else than a status: `.source`, `.line_number`, `.column`, `.reason`."""
+
+
+class IndexFormatError(_ManifestFormatError):
+    """index.csv holds something else than an index: `.source`, `.line_number`, `.column`, `.reason`."""
+
+
+class MalformedRecordError(KmExportError, ValueError):
+    """A line of a revision is no record and could not be repaired.
+
+    `.source` is the file, `.line_number` counts from 1, `.reason` says why, and `.raw` is the line as
+    bytes without its newline (of a line above the limit of bytes only the beginning).
+
+    >>> str(MalformedRecordError("revisions/12.json", 4711, "there is no _p", b"{}"))
+    'revisions/12.json, line 4711: there is no _p. Pass on_error="skip" to go on.'
+    """
+
+    def __init__(self, source: str, line_number: int, reason: str, raw: bytes) -> None:
+        super().__init__(source, line_number, reason, raw)
+        self.source = source
+        self.line_number = line_number
+        self.reason = reason
+        self.raw = raw
+
+    def __str__(self) -> str:
+        return f'{self.source}, line {self.line_number}: {self.reason}. Pass on_error="skip" to go on.'

@@ -1,0 +1,18 @@
+"""Bytes → heads and texts of records: the fast way, the repair, hashes over several lines, arrays."""
+
+from kmexport.parsing.blocks import Source, check_source, iter_blocks
+from kmexport.parsing.lines import Batch, Tally, parse_blocks
+from kmexport.parsing.objects import RESERVED, UNSET, Head, read_properties
+
+__all__ = [
+    "RESERVED",
+    "UNSET",
+    "Batch",
+    "Head",
+    "Source",
+    "Tally",
+    "check_source",
+    "iter_blocks",
+    "parse_blocks",
+    "read_properties",
+]

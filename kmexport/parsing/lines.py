@@ -1,0 +1,322 @@
+"""Blocks of lines → batches of heads and texts, and an error for each line that is no record.
+
+A block goes through the fast way until a line fails there; that line is judged alone, by the slow
+way, and the fast way goes on behind it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from attrs import define
+
+from kmexport.errors import MalformedRecordError
+from kmexport.parsing.blocks import Block, BrokenOff, Oversized
+from kmexport.parsing.objects import (
+    DECODE_ERRORS,
+    Head,
+    NotAnObject,
+    NotARecord,
+    check_joined,
+    decode_head,
+    judge_object,
+)
+from kmexport.parsing.repair import has_doubled_octal, repair_doubled_octal, repair_octal
+
+__all__ = ["Batch", "Tally", "parse_blocks"]
+
+_SPACE = b" \t\r"
+_CLOSERS = re.compile(rb"[\]}]+,?[ \t\r]*")
+_BETWEEN_ITEMS = re.compile(rb"[\[\], \t\r]*")
+# A string that ends on its line, a bracket, or the quote of a string that does not end.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]', re.DOTALL)
+_DEEPEST = 1_000  # Python's own limit of recursion: what is deeper can't be read anyway
+
+
+@define
+class Batch:
+    """Consecutive records: their heads and, one for each, the JSON text that the properties are read from."""
+
+    line_number: int  # of the first; the others follow line by line
+    heads: list[Head]
+    texts: list[bytes]
+
+
+@define
+class Tally:
+    """How the lines of one file were counted. `records`, `rejected` and `blank` lines are all of its lines.
+
+    A hash over several lines is one record; `joined` counts its further lines. The lone brackets and commas
+    of a file that is one array count as `blank`, and several records on one of its lines in `shared`:
+    `lines == records + rejected + blank + joined - shared`.
+    """
+
+    lines: int = 0
+    records: int = 0
+    rejected: int = 0
+    blank: int = 0
+    joined: int = 0
+    shared: int = 0
+    repaired: int = 0
+
+
+Outcome = Batch | MalformedRecordError
+
+
+def parse_blocks(
+    blocks: Iterable[Block], source: str, tally: Tally, max_line_bytes: int
+) -> Iterator[Outcome]:
+    """Batches and errors in the order of the lines. `tally` is kept up to date as they come out."""
+    judge = _Judge(source, tally, max_line_bytes)
+    for block in blocks:
+        number = tally.lines + 1
+        if not isinstance(block, bytes):
+            tally.lines += 1
+            yield from judge.unreadable(number, block)
+            continue
+        if number == 1:
+            block = block.removeprefix(codecs.BOM_UTF8)
+        lines = block.split(b"\n")
+        tally.lines += len(lines)
+        decode = decode_head if _is_plain(block) else _decode_carefully
+        todo = iter(lines)
+        at = 0
+        while at < len(lines):
+            if not judge.is_busy:
+                heads: list[Head] = []
+                # When a line fails, extend() keeps what it has, and `todo` stands behind the bad line.
+                with suppress(*DECODE_ERRORS):
+                    heads.extend(map(decode, todo))
+                if heads:
+                    start, at = at, at + len(heads)
+                    tally.records += len(heads)
+                    judge.is_first = False
+                    yield Batch(number + start, heads, lines[start:at])
+                    if at == len(lines):
+                        break
+                line = lines[at]
+            else:
+                line = next(todo)
+            yield from judge.line(number + at, line)
+            at += 1
+    yield from judge.give_up()
+
+
+def _is_plain(block: bytes) -> bool:
+    if has_doubled_octal(block):
+        return False
+    if block.isascii():
+        return True
+    try:
+        block.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _decode_carefully(line: bytes) -> Head:
+    if has_doubled_octal(line):
+        msg = "for the slow way to repair"
+        raise ValueError(msg)
+    line.decode("utf-8")  # a UnicodeDecodeError is a ValueError
+    return decode_head(line)
+
+
+class _Judge:
+    """The slow way, line after line: repair, hashes over several lines, and a file that is one array.
+
+    Time is linear: a line belongs to one attempt to join lines, and when that fails each of its lines
+    is judged once more, alone.
+    """
+
+    def __init__(self, source: str, tally: Tally, max_line_bytes: int) -> None:
+        self.source = source
+        self.tally = tally
+        self.max_line_bytes = max_line_bytes
+        self.is_first = True  # nothing but blank lines so far
+        self.in_array = False
+        self.begun: list[bytes] = []  # the lines of a hash that is not closed yet
+        self.begun_at = 0  # the number of its first line
+        self.begun_bytes = 0
+        self.depth = 0
+        self.indent = 0
+
+    @property
+    def is_busy(self) -> bool:
+        return self.in_array or bool(self.begun)
+
+    def line(self, number: int, line: bytes) -> Iterator[Outcome]:
+        if self.begun:
+            if self._continues(line):
+                yield from self._add(number, line)
+                return
+            yield from self.give_up()
+        text = line.strip(_SPACE)
+        if not text:
+            self.tally.blank += 1
+            return
+        if self.is_first:
+            self.is_first = False
+            self.in_array = text.startswith(b"[")
+        if self.in_array:
+            yield from self._items(number, line)
+        else:
+            yield from self._alone(number, line, may_begin=True)
+
+    def unreadable(self, number: int, line: Oversized | BrokenOff) -> Iterator[Outcome]:
+        yield from self.give_up()
+        self.is_first = False
+        if isinstance(line, BrokenOff):
+            yield self._error(number, line.reason, b"")
+            return
+        reason = f"a line of {line.length:,} bytes is above the limit, max_line_bytes={self.max_line_bytes:,}"
+        yield self._error(number, reason, line.beginning)
+
+    def give_up(self) -> Iterator[Outcome]:
+        """Judge each line of a hash that was never closed alone."""
+        lines, self.begun = self.begun, []
+        for number, line in enumerate(lines, self.begun_at):
+            if self.in_array and number > self.begun_at:
+                yield from self._items(number, line, may_begin=False)
+            else:
+                yield from self._alone(number, line, may_begin=False)
+
+    # One text that stands alone: a line, or an item of an array.
+
+    def _alone(self, number: int, text: bytes, *, may_begin: bool) -> Iterator[Outcome]:
+        try:
+            yield self._record(number, text)
+        except NotARecord as why:
+            if may_begin:
+                start = len(text) - len(text.lstrip(_SPACE))
+                end, depth = _close(text, 0, start) if text.startswith(b"{", start) else (0, 0)
+                if end < 0 < depth:
+                    self._begin(number, text, depth, indent=start)
+                    return
+            yield self._error(number, str(why), text)
+
+    def _record(self, number: int, text: bytes) -> Batch:
+        """Judge a text, repair it where that makes it a record, and count it."""
+        if text.startswith(codecs.BOM_UTF8):
+            return self._repaired(number, text.removeprefix(codecs.BOM_UTF8))
+        try:
+            head = judge_object(text)
+        except NotARecord:
+            repaired = repair_octal(text)
+            if repaired is None:
+                raise
+            return self._repaired(number, repaired)
+        if has_doubled_octal(text):
+            repaired = repair_doubled_octal(text)
+            if repaired != text:
+                return self._repaired(number, repaired)
+        return self._counted(number, head, text)
+
+    def _repaired(self, number: int, text: bytes) -> Batch:
+        head = judge_object(text)
+        self.tally.repaired += 1
+        return self._counted(number, head, text)
+
+    def _counted(self, number: int, head: Head, text: bytes) -> Batch:
+        self.tally.records += 1
+        return Batch(number, [head], [text])
+
+    def _error(self, number: int, reason: str, raw: bytes) -> MalformedRecordError:
+        self.tally.rejected += 1
+        return MalformedRecordError(self.source, number, reason, raw)
+
+    # A hash over several lines.
+
+    def _begin(self, number: int, text: bytes, depth: int, indent: int) -> None:
+        self.begun, self.begun_at, self.begun_bytes = [text], number, len(text)
+        self.depth, self.indent = depth, indent
+
+    def _continues(self, line: bytes) -> bool:
+        """Whether the line is as the vendor prints further lines: indented, or closing brackets alone.
+
+        Half a record at the start of a line is no further line, nor is a new hash that stands no deeper.
+        """
+        text = line.lstrip(_SPACE)
+        if not text or self.begun_bytes + len(line) > self.max_line_bytes:
+            return False
+        indent = len(line) - len(text)
+        if text.startswith(b"{"):
+            return indent > self.indent
+        # In an array the commas and brackets say where an item ends.
+        return self.in_array or indent > 0 or _CLOSERS.fullmatch(text) is not None
+
+    def _add(self, number: int, line: bytes) -> Iterator[Outcome]:
+        end, self.depth = _close(line, self.depth)
+        self.begun.append(line)
+        self.begun_bytes += len(line) + 1
+        if end < 0:
+            if self.depth <= 0:
+                yield from self.give_up()
+            return
+        text = b"\n".join([*self.begun[:-1], line[:end]])
+        if not self.in_array and line[end:].strip(_SPACE):
+            yield from self.give_up()  # more text follows the object
+            return
+        try:
+            check_joined(text)
+            outcome: Outcome = self._record(self.begun_at, text)
+        except NotAnObject:
+            self.begun[-1] = line[:end]
+            yield from self.give_up()
+        except NotARecord as why:
+            yield from self._end(self._error(self.begun_at, str(why), text))
+        else:
+            yield from self._end(outcome)
+        if self.in_array:
+            yield from self._items(number, line, start=end, is_counted=True)
+
+    def _end(self, outcome: Outcome) -> Iterator[Outcome]:
+        self.tally.joined += len(self.begun) - 1
+        self.begun = []
+        yield outcome
+
+    # A file that is one array.
+
+    def _items(
+        self, number: int, line: bytes, *, start: int = 0, is_counted: bool = False, may_begin: bool = True
+    ) -> Iterator[Outcome]:
+        """Find the items of an array on one line; the last may go on in the next line."""
+        while True:
+            start = _BETWEEN_ITEMS.match(line, start).end()  # type: ignore[union-attr]  # it matches nothing too
+            if start == len(line):
+                break
+            if is_counted:
+                self.tally.shared += 1
+            is_counted = True
+            end, depth = _close(line, 0, start) if line.startswith(b"{", start) else (len(line), 0)
+            if end < 0 < depth and may_begin:
+                self._begin(number, line[start:], depth, indent=len(line) - len(line.lstrip(_SPACE)))
+                return
+            end = end if end >= 0 else len(line)
+            yield from self._alone(number, line[start:end], may_begin=False)
+            start = end
+        if not is_counted:
+            self.tally.blank += 1
+
+
+def _close(text: bytes, depth: int, start: int = 0) -> tuple[int, int]:
+    """Where the object is closed, and the depth there; the end is -1 where it is not closed in this text.
+
+    A depth of 0 with an end of -1: it can't be closed any more, for a string does not end on its line.
+    """
+    for token in _TOKEN.finditer(text, start):
+        byte = text[token.start()]
+        if byte in b"{[":
+            depth += 1
+            if depth > _DEEPEST:
+                return -1, 0
+        elif byte in b"}]":
+            depth -= 1
+            if depth == 0:
+                return token.end(), 0
+        elif token.end() - token.start() == 1:
+            return -1, 0
+    return -1, depth

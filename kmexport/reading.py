@@ -1,0 +1,184 @@
+"""One stream → records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, TypeAlias
+
+from kmexport.errors import MalformedRecordError
+from kmexport.parsing import UNSET, Batch, Head, Source, Tally, check_source, iter_blocks, parse_blocks
+from kmexport.records import Alias, Event, PropertySet, Record
+
+__all__ = ["MAX_LINE_BYTES", "OnError", "iter_records", "read_stream"]
+
+MAX_LINE_BYTES = 64 << 20
+
+OnError: TypeAlias = Literal["raise", "skip"] | Callable[[MalformedRecordError], object]
+
+logger = logging.getLogger("kmexport")
+
+
+def iter_records(
+    source: Source,
+    *,
+    kinds: type[Record] | Iterable[type[Record]] | None = None,
+    names: str | Iterable[str] | None = None,
+    on_error: OnError = "raise",
+    max_line_bytes: int = MAX_LINE_BYTES,
+) -> Iterator[Record]:
+    r"""The records of one revision, in the order of its lines.
+
+    `source` is an open binary file, or an iterable of lines (bytes or str). `kinds` are the record classes wanted,
+    `names` the names of the events wanted (compared without case; only such events come out).
+
+    What a line needs is done and counted: a byte-order mark, CRLF and blank lines are passed over, octal escapes
+    become the text they stand for, `_t` in a string or as a whole float becomes an int, a hash over several
+    lines and a file that is one array are read. A line that is no record all the same costs one
+    `MalformedRecordError`: `on_error="raise"` raises it, `"skip"` goes on and logs one warning with the
+    count, a callable gets each error and the reader goes on. A line of more than `max_line_bytes` bytes is malformed.
+
+    Lazy: reads 64 KiB at a time (of lines: one, then more and more up to that). Holds what it has
+    read ahead and nothing of what it gave: memory does not grow with the file, only with its longest line.
+
+    >>> lines = [
+    ...     rb'{"_n":"signed up","_p":"bob","_t":1349222400,"city":"Paran\303\241"}',
+    ...     rb'{"_p":"bob","_p2":"qFq2LweZugFNE4o49hLhmRPBW34=","_t":1349222401}',
+    ...     rb'{"_p":"bob","_t":13492',
+    ... ]
+    >>> for record in iter_records(lines, on_error="skip"):
+    ...     print(record)
+    Event(person='bob', timestamp=1349222400, name='signed up', properties={'city': 'Paraná'})
+    Alias(person='bob', timestamp=1349222401, alias='qFq2LweZugFNE4o49hLhmRPBW34=')
+    """
+    check_source(source)
+    check_policy(on_error, max_line_bytes)
+    wanted_kinds, wanted_names = check_selection(kinds, names)
+    records = read_stream(source, _source_name(source), on_error, max_line_bytes, Tally())
+    return select(records, wanted_kinds, wanted_names)
+
+
+def check_policy(on_error: OnError, max_line_bytes: int) -> None:
+    """Raise ValueError for a policy that does not exist."""
+    if not callable(on_error) and on_error not in ("raise", "skip"):
+        msg = f'on_error is "raise", "skip" or a callable, not {on_error!r}'
+        raise ValueError(msg)
+    if max_line_bytes < 1:
+        msg = f"max_line_bytes is at least 1, not {max_line_bytes}"
+        raise ValueError(msg)
+
+
+def check_selection(
+    kinds: type[Record] | Iterable[type[Record]] | None, names: str | Iterable[str] | None
+) -> tuple[tuple[type[Record], ...] | None, frozenset[str] | None]:
+    """The wanted classes and the wanted names without case; TypeError for other classes."""
+    if kinds is not None:
+        kinds = (kinds,) if isinstance(kinds, type) else tuple(kinds)
+        for kind in kinds:
+            if kind not in (Event, PropertySet, Alias):
+                msg = f"kinds are Event, PropertySet and Alias, not {kind!r}"
+                raise TypeError(msg)
+    if names is None:
+        return kinds, None
+    wanted = frozenset(name.casefold() for name in ([names] if isinstance(names, str) else names))
+    return kinds, wanted
+
+
+def select(
+    records: Iterator[Record], kinds: tuple[type[Record], ...] | None, names: frozenset[str] | None
+) -> Iterator[Record]:
+    """Only the wanted kinds; where names are given, only events of those names."""
+    if names is not None:
+        if kinds is not None and Event not in kinds:
+            return iter(())
+        return (record for record in records if isinstance(record, Event) and record.name.casefold() in names)
+    if kinds is not None:
+        return (record for record in records if isinstance(record, kinds))
+    return records
+
+
+def read_stream(
+    source: Source, source_name: str, on_error: OnError, max_line_bytes: int, tally: Tally
+) -> Iterator[Record]:
+    """Every record of a stream; errors go the way of `on_error`, and the log says what was repaired and skipped."""
+    errors = _Errors(on_error)
+    new = object.__new__
+    unset = UNSET
+    try:
+        for outcome in parse_blocks(iter_blocks(source, max_line_bytes), source_name, tally, max_line_bytes):
+            if isinstance(outcome, MalformedRecordError):
+                errors.handle(outcome)
+                continue
+            # This loop runs once a record. Filling the slots here saves the call of __init__ (measured: a
+            # tenth of the whole time); the properties are parsed from the text when they are asked for.
+            for head, text in zip(outcome.heads, outcome.texts, strict=True):
+                name = head._n
+                alias = head._p2
+                if name is not unset:
+                    if alias is not unset:
+                        errors.handle(_neither(outcome, head, source_name, tally))
+                        continue
+                    event = new(Event)
+                    event.person = head._p
+                    event.timestamp = head._t
+                    event.name = name
+                    event._text = text
+                    yield event
+                elif alias is not unset:
+                    link = new(Alias)
+                    link.person = head._p
+                    link.timestamp = head._t
+                    link.alias = alias
+                    link._text = text
+                    yield link
+                else:
+                    properties = new(PropertySet)
+                    properties.person = head._p
+                    properties.timestamp = head._t
+                    properties._text = text
+                    yield properties
+    finally:
+        errors.log(source_name, tally)
+
+
+def _neither(batch: Batch, head: Head, source_name: str, tally: Tally) -> MalformedRecordError:
+    index = next(index for index, other in enumerate(batch.heads) if other is head)
+    tally.records -= 1
+    tally.rejected += 1
+    reason = "both _n and _p2: an event or an alias, it can't be both"
+    return MalformedRecordError(source_name, batch.line_number + index, reason, batch.texts[index])
+
+
+class _Errors:
+    """The one place where a malformed line is raised, skipped or handed over."""
+
+    def __init__(self, on_error: OnError) -> None:
+        self.on_error = on_error
+        self.first: MalformedRecordError | None = None
+        self.count = 0
+
+    def handle(self, error: MalformedRecordError) -> None:
+        if self.on_error == "raise":
+            raise error
+        self.count += 1
+        self.first = self.first or error
+        if callable(self.on_error):
+            self.on_error(error)
+
+    def log(self, source_name: str, tally: Tally) -> None:
+        if tally.repaired:
+            logger.info("%s: %d of %d lines were repaired", source_name, tally.repaired, tally.lines)
+        if self.first is not None and self.on_error == "skip":
+            logger.warning(
+                "%s: %d of %d lines were skipped, the first is line %d: %s",
+                source_name,
+                self.count,
+                tally.lines,
+                self.first.line_number,
+                self.first.reason,
+            )
+
+
+def _source_name(source: object) -> str:
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "<stream>"

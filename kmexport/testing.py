@@ -1,0 +1,122 @@
+"""Exports built from a few lines of Python, so that a custom report can be tested without a bucket."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from kmexport.bucket import Bucket
+from kmexport.records import Alias, Event, PropertySet, Record, dump_records
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["BROKEN_LINES", "write_export"]
+
+BROKEN_LINES: dict[str, bytes] = {
+    "cut off": b'{"_n":"signed up","_p":"bob","_t":13492',
+    "no object": b'["_n","signed up"]',
+    "no person": b'{"_n":"signed up","_t":1349222400}',
+    "no time": b'{"_n":"signed up","_p":"bob"}',
+    "a time in words": b'{"_n":"signed up","_p":"bob","_t":"yesterday"}',
+    "half a character": rb'{"_n":"signed up","_p":"bob","_t":1349222400,"city":"Paran\303"}',
+    "not UTF-8": b'{"_n":"signed up","_p":"bob","_t":1349222400,"city":"Paran\xe1"}',
+    "a NUL byte": b'{"_n":"signed up","_p":"bob\x00","_t":1349222400}',
+}
+"""Lines that no reader can take for a record, by what is wrong with them."""
+
+
+def write_export(
+    url: str | os.PathLike[str],
+    revisions: Mapping[int, Iterable[Record | bytes | str]],
+    *,
+    fs: AbstractFileSystem | None = None,
+    gone: Collection[int] = (),
+    unindexed: Collection[int] = (),
+    ranges: Mapping[int, tuple[int, int]] | None = None,
+    octal: Collection[int] = (),
+    octal_form: Literal["single", "doubled"] = "single",
+    gzipped: Collection[int] = (),
+    pending: int = 0,
+    **storage_options: Any,
+) -> Bucket:
+    r"""Write an export to any filesystem that can be written, and return its Bucket.
+
+    `revisions` maps the number of each revision to its lines: records, or bytes or text that are written
+    as they stand (`BROKEN_LINES` has some). status.csv and index.csv are made to fit: the ranges are those of the
+    records, and the rows are there for all revisions. On request there are defects, each by the revision's number:
+    `gone` files are named in the index and not there, `unindexed` files are there and not named, `ranges` states
+    (minimum, maximum) in place of the true range, `octal` revisions have their text outside ASCII as octal escapes
+    (`octal_form` "single" or "doubled"), `gzipped` ones are `.json.gz`. `pending` revisions are counted in
+    status.csv and not exported.
+
+    >>> from kmexport import Event
+    >>> bucket = write_export(
+    ...     "memory://shop",
+    ...     {1: [Event("bob", 1349222400, "signed up"), b"not a record"], 2: [Event("eve", 1349222460, "signed up")]},
+    ...     gone=[2],
+    ... )
+    >>> [event.person for event in bucket.iter_records(on_error="skip")]
+    ['bob']
+    """
+    from fsspec.core import url_to_fs  # noqa: PLC0415
+
+    known = set(revisions)
+    asked = {"gone": gone, "unindexed": unindexed, "ranges": ranges or {}, "octal": octal, "gzipped": gzipped}
+    for what, numbers in asked.items():
+        if unknown := set(numbers) - known:
+            msg = f"{what} names revisions that are not given: {sorted(unknown)}"
+            raise ValueError(msg)
+    target, root = (fs, os.fspath(url)) if fs is not None else url_to_fs(os.fspath(url), **storage_options)
+    root = root.rstrip("/")
+    target.makedirs(f"{root}/revisions", exist_ok=True)
+    rows = ["filename,min_timestamp,max_timestamp,min_utc_date,max_utc_date"]
+    newest = 0
+    for number, lines in sorted(revisions.items()):
+        written = list(lines)
+        times = [line.timestamp for line in written if isinstance(line, Event | PropertySet | Alias)]
+        first, last = (ranges or {}).get(number) or (min(times, default=0), max(times, default=0))
+        newest = max(newest, last)
+        name = f"revisions/{number}.json"
+        if number not in unindexed:
+            rows.append(f"{name},{first},{last},{_utc(first)},{_utc(last)}")
+        if number in gone:
+            continue
+        text = b"".join(_lines(written, octal_form if number in octal else None))
+        if number in gzipped:
+            name, text = f"{name}.gz", gzip.compress(text, mtime=0)
+        target.pipe_file(f"{root}/{name}", text)
+    header = (
+        "Total Revisions,Exported Revisions,Max Exported Revision Timestamp,Max Exported Revision UTC Timestamp"
+    )
+    total = len(revisions) + pending
+    status = f"{header}\n{total},{len(revisions)},{newest},{_utc(newest)}\n"
+    target.pipe_file(f"{root}/status.csv", status.encode())
+    target.pipe_file(f"{root}/index.csv", ("\n".join(rows) + "\n").encode())
+    return Bucket(url, fs=fs) if fs is not None else Bucket(url, **storage_options)
+
+
+def _lines(lines: Iterable[Record | bytes | str], octal_form: str | None) -> Iterable[bytes]:
+    for line in lines:
+        if isinstance(line, str):
+            line = line.encode()
+        if isinstance(line, bytes):
+            yield line.removesuffix(b"\n") + b"\n"
+            continue
+        file = io.BytesIO()
+        dump_records([line], file)
+        text = file.getvalue()
+        yield _in_octal(text, octal_form) if octal_form else text
+
+
+def _in_octal(text: bytes, octal_form: str) -> bytes:
+    backslash = "\\" if octal_form == "single" else "\\\\"
+    return "".join(chr(byte) if byte < 0x80 else f"{backslash}{byte:03o}" for byte in text).encode()
+
+
+def _utc(timestamp: int) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M GMT")

@@ -1,0 +1,85 @@
+"""A tour of an export: `python -m kmexport.tour [URL]`; without a URL, of the sample that ships inside."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+
+from kmexport.bucket import Bucket
+from kmexport.errors import KmExportError, MalformedRecordError
+from kmexport.records import Event, Record
+
+__all__ = ["main", "tour"]
+
+
+def tour(bucket: Bucket) -> Iterator[str]:
+    """The lines of the tour, each as soon as it is known. Reads the whole export once, in constant memory.
+
+    >>> print(next(tour(Bucket.sample())))
+    The export at ...
+    """
+    yield f"The export at {bucket!r}"
+    status = bucket.status()
+    yield f"  status     {status.exported_revisions:,} of {status.total_revisions:,} revisions are exported"
+    yield f"             the newest record is of {_moment(status.max_exported_time)}"
+    index = bucket.index()
+    yield f"  index      {len(index):,} rows, revisions {index[0].number} to {index[-1].number}" if index else (
+        "  index      no rows yet"
+    )
+    yield f"  files      {len(bucket.revisions()):,} revisions are in the bucket"
+    rejected: list[MalformedRecordError] = []
+    kinds: Counter[str] = Counter()
+    names: Counter[str] = Counter()
+    examples: dict[str, Record] = {}
+    first: Record | None = None
+    last: Record | None = None
+    for record in bucket.iter_records(on_error=rejected.append):
+        kind = type(record).__name__
+        kinds[kind] += 1
+        examples.setdefault(kind, record)
+        if isinstance(record, Event):
+            names[record.name.lower()] += 1
+        if first is None or record.timestamp < first.timestamp:
+            first = record
+        if last is None or record.timestamp > last.timestamp:
+            last = record
+    yield ""
+    yield f"Records: {kinds.total():,}, and {len(rejected):,} lines that are none"
+    for kind, count in kinds.most_common():
+        yield f"  {count:>9,}  {kind}"
+    yield from (f"  {error}" for error in islice(rejected, 3))
+    if first is not None and last is not None:
+        yield f"From {_moment(first.time)} to {_moment(last.time)}"
+    yield ""
+    yield "The commonest events"
+    for name, count in names.most_common(10):
+        yield f"  {count:>9,}  {name}"
+    yield ""
+    yield "One record of each kind"
+    for record in examples.values():
+        yield f"  {record}"
+
+
+def main(arguments: list[str]) -> int:
+    """Print the tour of the sample, or of the export at the one URL given."""
+    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
+        print("usage: python -m kmexport.tour [URL]", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        for line in tour(Bucket(arguments[0]) if arguments else Bucket.sample()):
+            print(line)  # noqa: T201
+    except (KmExportError, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _moment(time: datetime) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
