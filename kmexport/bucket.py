@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from kmexport.errors import BucketNotFoundError, KmExportError, RevisionNotFoundError
+from kmexport.errors import RevisionNotFoundError
 from kmexport.manifest import Revision, Status, parse_index, parse_status, revision_number
 from kmexport.parsing import Tally
 from kmexport.reading import MAX_LINE_BYTES, OnError, check_policy, check_selection, read_stream, select
-from kmexport.records import Event, Record
-from kmexport.storage import Folder, redact
+from kmexport.records import Record
+from kmexport.storage import Folder
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -120,6 +120,7 @@ class Bucket:
         `on_error`), RevisionNotFoundError for a file that went after it was listed (left out with a
         warning under `on_error="skip"`), and what `revisions()` raises, at the first `next()`.
 
+        >>> from kmexport import Event
         >>> names = [event.name for event in Bucket.sample().iter_records(kinds=Event)]
         >>> "signed up" in names
         True

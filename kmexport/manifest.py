@@ -25,7 +25,7 @@ _CELL_LIMIT: Final = 120
 
 @frozen
 class Status:
-    """How far the export has come.
+    r"""How far the export has come.
 
     >>> text = b"Total Revisions,Exported Revisions,Max Exported Revision Timestamp\n12,10,1349222400\n"
     >>> status = parse_status(text)

@@ -122,20 +122,20 @@ def read_stream(
                     event.person = head._p
                     event.timestamp = head._t
                     event.name = name
-                    event._text = text
+                    event._text = text  # type: ignore[misc]  # a slot of the base
                     yield event
                 elif alias is not unset:
                     link = new(Alias)
                     link.person = head._p
                     link.timestamp = head._t
                     link.alias = alias
-                    link._text = text
+                    link._text = text  # type: ignore[misc]  # a slot of the base
                     yield link
                 else:
                     properties = new(PropertySet)
                     properties.person = head._p
                     properties.timestamp = head._t
-                    properties._text = text
+                    properties._text = text  # type: ignore[misc]  # a slot of the base
                     yield properties
     finally:
         errors.log(source_name, tally)

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 import msgspec
 from attrs import define, field
 
-from kmexport.parsing import RESERVED, read_properties
+from kmexport.parsing import RESERVED, has_doubled_octal, hide_doubled_octal, read_properties
 
 __all__ = ["Alias", "Event", "PropertySet", "Record", "dump_records"]
 
@@ -152,9 +152,10 @@ def _as_line(record: Record) -> bytes:
         msg = f"the export has no form for this record ({error}): {record!r}"
         raise ValueError(msg) from error
     try:
-        return _encode(found) + b"\n"
+        text = _encode(found)
     except UnicodeEncodeError:  # a lone surrogate goes back as the escape that it came from
-        return _spell(found).encode() + b"\n"
+        text = _spell(found).encode()
+    return (hide_doubled_octal(text) if has_doubled_octal(text) else text) + b"\n"
 
 
 def _check(value: object) -> None:
@@ -169,7 +170,7 @@ def _check(value: object) -> None:
     elif isinstance(value, list):
         for item in value:
             _check(item)
-    elif not (isinstance(value, float | Decimal) and math.isfinite(value)):
+    elif not (value.is_finite() if isinstance(value, Decimal) else isinstance(value, float) and math.isfinite(value)):
         msg = f"{value!r} is no JSON value"
         raise TypeError(msg)
 

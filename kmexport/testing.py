@@ -90,9 +90,7 @@ def write_export(
         if number in gzipped:
             name, text = f"{name}.gz", gzip.compress(text, mtime=0)
         target.pipe_file(f"{root}/{name}", text)
-    header = (
-        "Total Revisions,Exported Revisions,Max Exported Revision Timestamp,Max Exported Revision UTC Timestamp"
-    )
+    header = "Total Revisions,Exported Revisions,Max Exported Revision Timestamp,Max Exported Revision UTC Timestamp"
     total = len(revisions) + pending
     status = f"{header}\n{total},{len(revisions)},{newest},{_utc(newest)}\n"
     target.pipe_file(f"{root}/status.csv", status.encode())
@@ -102,10 +100,9 @@ def write_export(
 
 def _lines(lines: Iterable[Record | bytes | str], octal_form: str | None) -> Iterable[bytes]:
     for line in lines:
-        if isinstance(line, str):
-            line = line.encode()
-        if isinstance(line, bytes):
-            yield line.removesuffix(b"\n") + b"\n"
+        if isinstance(line, bytes | str):
+            verbatim = line.encode() if isinstance(line, str) else line
+            yield verbatim.removesuffix(b"\n") + b"\n"
             continue
         file = io.BytesIO()
         dump_records([line], file)

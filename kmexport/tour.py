@@ -26,8 +26,10 @@ def tour(bucket: Bucket) -> Iterator[str]:
     yield f"  status     {status.exported_revisions:,} of {status.total_revisions:,} revisions are exported"
     yield f"             the newest record is of {_moment(status.max_exported_time)}"
     index = bucket.index()
-    yield f"  index      {len(index):,} rows, revisions {index[0].number} to {index[-1].number}" if index else (
-        "  index      no rows yet"
+    yield (
+        f"  index      {len(index):,} rows, revisions {index[0].number} to {index[-1].number}"
+        if index
+        else ("  index      no rows yet")
     )
     yield f"  files      {len(bucket.revisions()):,} revisions are in the bucket"
     rejected: list[MalformedRecordError] = []

@@ -3,6 +3,7 @@
 from kmexport.parsing.blocks import Source, check_source, iter_blocks
 from kmexport.parsing.lines import Batch, Tally, parse_blocks
 from kmexport.parsing.objects import RESERVED, UNSET, Head, read_properties
+from kmexport.parsing.repair import has_doubled_octal, hide_doubled_octal
 
 __all__ = [
     "RESERVED",
@@ -12,6 +13,8 @@ __all__ = [
     "Source",
     "Tally",
     "check_source",
+    "has_doubled_octal",
+    "hide_doubled_octal",
     "iter_blocks",
     "parse_blocks",
     "read_properties",

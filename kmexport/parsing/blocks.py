@@ -7,7 +7,7 @@ import io
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, cast
 
 from attrs import define
 
@@ -68,61 +68,69 @@ def iter_blocks(source: Source, max_line_bytes: int) -> Iterator[Block]:
 
     Holds one block, or the line that is being put together: at most `max_line_bytes` + 64 KiB.
 
-    >>> list(iter_blocks([b"a\n", "b", b"c\r\n"], 80))
-    [b'a', b'b\nc\r']
+    >>> list(iter_blocks([b"a\n", "b", b"c\r\n", b"d"], 80))
+    [b'a', b'b', b'c\r\nd']
     """
     if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
-        return _blocks_of_file(source, max_line_bytes)
-    return _blocks_of_lines(source, max_line_bytes)  # type: ignore[arg-type]
+        return _blocks_of_file(cast("BinaryFile", source), max_line_bytes)
+    return _blocks_of_lines(source, max_line_bytes)
 
 
 def _blocks_of_file(file: BinaryFile, max_line_bytes: int) -> Iterator[Block]:
-    begun: list[bytes] = []  # the parts of a line whose end is not read yet
-    length = 0
+    begun = _BegunLine(max_line_bytes)
     broken = None
-    while True:
-        try:
-            block = file.read(BLOCK_BYTES)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            broken = BrokenOff(f"the gzip stream is broken ({error}); what stands behind this place is lost")
+    for block in _read(file):
+        if isinstance(block, BrokenOff):
+            broken = block
             break
-        if not block:
-            break
-        if not isinstance(block, bytes):
-            block = _as_bytes(block)
-        first = block.find(b"\n")
-        if first < 0:
-            length += len(block)
-            if length <= max_line_bytes:
-                begun.append(block)
-            elif begun:
-                begun = [b"".join(begun)[:KEPT_OF_OVERSIZED]]
-            elif length == len(block):
-                begun = [block[:KEPT_OF_OVERSIZED]]
-            continue
-        if length:
-            length += first
-            begun.append(block[:first])
-            yield _line_or_oversized(begun, length, max_line_bytes)
-            begun, length = [], 0
-            block = block[first + 1 :]
-            if not block:
+        rest = block
+        if begun.length:
+            end = block.find(b"\n")
+            begun.add(block if end < 0 else block[:end])
+            if end < 0:
                 continue
-        last = block.rfind(b"\n")
-        if last >= 0:
-            yield from _within_limit(block[:last], max_line_bytes)
-        if last + 1 < len(block):
-            begun, length = [block[last + 1 :]], len(block) - last - 1
-    if length:
-        yield _line_or_oversized(begun, length, max_line_bytes)
+            yield begun.take()
+            rest = block[end + 1 :]
+        whole, newline, rest = rest.rpartition(b"\n")
+        if newline:
+            yield from _within_limit(whole, max_line_bytes)
+        begun.add(rest)
+    if begun.length:
+        yield begun.take()
     if broken is not None:
         yield broken
 
 
-def _line_or_oversized(parts: list[bytes], length: int, max_line_bytes: int) -> bytes | Oversized:
-    if length > max_line_bytes:
-        return Oversized(length, b"".join(parts)[:KEPT_OF_OVERSIZED])
-    return b"".join(parts)
+def _read(file: BinaryFile) -> Iterator[bytes | BrokenOff]:
+    try:
+        while block := file.read(BLOCK_BYTES):
+            yield _as_bytes(block)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield BrokenOff(f"the gzip stream is broken ({error}); what stands behind this place is lost")
+
+
+class _BegunLine:
+    """A line whose end is not read yet; of a line above the limit only the beginning is held."""
+
+    def __init__(self, max_line_bytes: int) -> None:
+        self.max_line_bytes = max_line_bytes
+        self.parts: list[bytes] = []
+        self.length = 0
+
+    def add(self, part: bytes) -> None:
+        self.length += len(part)
+        self.parts.append(part)
+        if self.length > self.max_line_bytes:
+            self.parts = [b"".join(self.parts)[:KEPT_OF_OVERSIZED]]
+
+    def take(self) -> bytes | Oversized:
+        line = b"".join(self.parts)
+        if self.length > self.max_line_bytes:
+            line_or_oversized: bytes | Oversized = Oversized(self.length, line)
+        else:
+            line_or_oversized = line
+        self.parts, self.length = [], 0
+        return line_or_oversized
 
 
 def _within_limit(block: bytes, max_line_bytes: int) -> Iterator[Block]:
@@ -130,7 +138,7 @@ def _within_limit(block: bytes, max_line_bytes: int) -> Iterator[Block]:
         yield block
         return
     for line in block.split(b"\n"):
-        yield _line_or_oversized([line], len(line), max_line_bytes)
+        yield Oversized(len(line), line[:KEPT_OF_OVERSIZED]) if len(line) > max_line_bytes else line
 
 
 def _blocks_of_lines(lines: Iterable[bytes] | Iterable[str], max_line_bytes: int) -> Iterator[Block]:

@@ -66,9 +66,7 @@ class Tally:
 Outcome = Batch | MalformedRecordError
 
 
-def parse_blocks(
-    blocks: Iterable[Block], source: str, tally: Tally, max_line_bytes: int
-) -> Iterator[Outcome]:
+def parse_blocks(blocks: Iterable[Block], source: str, tally: Tally, max_line_bytes: int) -> Iterator[Outcome]:
     """Batches and errors in the order of the lines. `tally` is kept up to date as they come out."""
     judge = _Judge(source, tally, max_line_bytes)
     for block in blocks:
@@ -77,9 +75,7 @@ def parse_blocks(
             tally.lines += 1
             yield from judge.unreadable(number, block)
             continue
-        if number == 1:
-            block = block.removeprefix(codecs.BOM_UTF8)
-        lines = block.split(b"\n")
+        lines = (block.removeprefix(codecs.BOM_UTF8) if number == 1 else block).split(b"\n")
         tally.lines += len(lines)
         decode = decode_head if _is_plain(block) else _decode_carefully
         todo = iter(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Final, NoReturn
 
@@ -30,6 +31,8 @@ UNSET: Final = msgspec.UNSET
 FIRST_TIMESTAMP: Final = -62_135_596_800
 LAST_TIMESTAMP: Final = 253_402_300_799
 
+_DIGITS: Final = re.compile("-?[0-9]{1,20}")
+
 DECODE_ERRORS: Final = (ValueError, RecursionError)  # msgspec's DecodeError is a ValueError
 
 
@@ -42,7 +45,7 @@ class Head(msgspec.Struct, gc=False):
     _p2: str | msgspec.UnsetType = UNSET
 
 
-class NotARecord(ValueError):
+class NotARecord(ValueError):  # noqa: N818  # it never leaves the package
     """Says why a text is no record; the reader adds the file and the line."""
 
 
@@ -157,11 +160,9 @@ def _timestamp(found: dict[str, Any]) -> int:
         msg = "there is no _t"
         raise NotARecord(msg)
     timestamp: int | None = None
-    if isinstance(value, int) and not isinstance(value, bool):
-        timestamp = value
-    elif isinstance(value, float) and value.is_integer():
-        timestamp = int(value)
-    elif isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit() and len(value) <= 20:
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    is_whole = isinstance(value, float) and value.is_integer()
+    if is_integer or is_whole or (isinstance(value, str) and _DIGITS.fullmatch(value)):
         timestamp = int(value)
     if timestamp is None:
         msg = f"_t is {_shown(value)}, not a whole number of seconds"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-__all__ = ["has_doubled_octal", "repair_doubled_octal", "repair_octal"]
+__all__ = ["has_doubled_octal", "hide_doubled_octal", "repair_doubled_octal", "repair_octal"]
 
 # A run of octal escapes, or one other escape: matched from left to right, so the parity is always right.
 _ESCAPE = re.compile(rb"((?:\\[0-3][0-7]{2})+)|\\.", re.DOTALL)
@@ -56,6 +56,15 @@ def has_doubled_octal(text: bytes) -> bool:
     """
     # The search for two bytes is four times as fast as the pattern's.
     return b"\\\\" in text and _DOUBLED.search(text) is not None
+
+
+def hide_doubled_octal(text: bytes) -> bytes:
+    r"""The line with such backslashes spelt otherwise, so that text that only looks like octal is read as it was.
+
+    >>> hide_doubled_octal(rb'{"typed":"\\303\\241"}')
+    b'{"typed":"\\u005c303\\u005c241"}'
+    """
+    return _ESCAPE.sub(lambda match: rb"\u005c" if match[0] == rb"\\" else match[0], text)
 
 
 def repair_doubled_octal(text: bytes) -> bytes:

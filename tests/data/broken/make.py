@@ -1,0 +1,70 @@
+"""Writes the corpus: one small file for each defect. Bytes that an editor would not keep are spelt out here."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+GOOD_1 = b'{"_p":"ana","_t":1}\n'
+GOOD_2 = b'{"_p":"bob","_t":2}\n'
+
+FILES = {
+    "array_of_hashes_pretty.json": b'[\n  {\n    "_p": "ana",\n    "_t": 1,\n    "tags": [\n      {"a": 1}\n    ]\n  },\n'
+    b'  {\n    "_p": "bob",\n    "_t": 2\n  }\n]\n',
+    "array_one_item_a_line.json": b'[{"_p":"ana","_t":1},\n{"_p":"bob","_t":2}]\n',
+    "array_on_one_line.json": b'[{"_p":"ana","_t":1},{"_p":"bob","_t":2}]',
+    "array_with_a_broken_item.json": b'[\n{"_p":"ana","_t":1},\n{"_p":"eve","_t":\n{"_p":"bob","_t":2}\n]\n',
+    "array_with_an_octal_item.json": b'[{"_p":"ana","_t":1},{"_p":"Paran\\303\\241","_t":2}]',
+    "blank_lines.json": b"\n" + GOOD_1 + b"   \n\t\n" + GOOD_2 + b"\n\n",
+    "byte_order_mark.json": b"\xef\xbb\xbf" + GOOD_1 + GOOD_2,
+    "byte_order_mark_inside.json": GOOD_1 + b"\xef\xbb\xbf" + GOOD_2,
+    "carriage_returns.json": GOOD_1.replace(b"\n", b"\r\n") + b"\r\n" + GOOD_2.replace(b"\n", b"\r\n"),
+    "control_character.json": GOOD_1 + b'{"_p":"eve\x01","_t":3}\n' + GOOD_2,
+    "cut_off_at_the_end.json": GOOD_1 + GOOD_2 + b'{"_p":"eve","_t":3,"city":"Par',
+    "cut_off_in_the_middle.json": GOOD_1 + b'{"_p":"eve","_t":\n' + GOOD_2,
+    "deeply_nested.json": GOOD_1 + b'{"_p":"eve","_t":3,"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}\n" + GOOD_2,
+    "empty.json": b"",
+    "event_and_alias.json": GOOD_1 + b'{"_p":"eve","_t":3,"_n":"x","_p2":"y"}\n' + GOOD_2,
+    "gzip_cut_off.json.gz": gzip.compress(GOOD_1 + GOOD_2, mtime=0)[:-9],
+    "halves_of_two_records.json": GOOD_1 + b'{"_p":"eve","_n":"x",\n"_p":"dan","_t":3}\n' + GOOD_2,
+    "halves_that_fit.json": GOOD_1 + b'{"_p":"eve","_t":3,\n"_n":"x"}\n' + GOOD_2,
+    "halves_that_fit_with_a_comma.json": b'{"_p":"eve","_t":3,"x":[{}\n{}]}\n{"_p":"ana","_t":1},{"_p":"bob","_t":2}\n',
+    "hash_over_several_lines.json": b'{"_n":"signed up",\n  "_p":"ana",\n  "_t":1}\n' + GOOD_2,
+    "hash_over_several_lines_broken.json": GOOD_1 + b'{"_n":"signed up",\n  "_p":"eve",\n  "_t":3\n' + GOOD_2,
+    "hash_over_several_lines_pretty.json": b'{\n  "_p": "ana",\n  "_t": 1,\n  "x": {\n    "y": [\n      {"z": 1}\n    ]\n  }\n}\n'
+    + GOOD_2,
+    "hash_over_several_lines_then_text.json": b'{"_p":"eve",\n  "_t":3} more\n' + GOOD_1 + GOOD_2,
+    "html_page.json": b"<html>\n<body>Forbidden</body>\n</html>\n",
+    "long_integer.json": b'{"_p":"ana","_t":1,"n":123456789012345678901234567890}\n' + GOOD_2,
+    "lone_surrogate.json": b'{"_p":"ana","_t":1,"city":"\\ud83d"}\n' + GOOD_2,
+    "name_is_a_number.json": GOOD_1 + b'{"_p":"eve","_t":3,"_n":7}\n' + GOOD_2,
+    "nested_value.json": b'{"_p":"ana","_t":1,"x":{"y":[1,{"z":null}]}}\n' + GOOD_2,
+    "no_newline_at_the_end.json": GOOD_1 + GOOD_2.rstrip(b"\n"),
+    "no_person.json": GOOD_1 + b'{"_t":3}\n' + GOOD_2,
+    "no_time.json": GOOD_1 + b'{"_p":"eve"}\n' + GOOD_2,
+    "not_a_number.json": GOOD_1 + b'{"_p":"eve","_t":3,"x":NaN}\n' + GOOD_2,
+    "not_utf8.json": GOOD_1 + b'{"_p":"eve","_t":3,"city":"Paran\xe1"}\n' + GOOD_2,
+    "nul_bytes.json": GOOD_1 + b"\x00" * 40 + b"\n" + GOOD_2,
+    "number_out_of_range.json": b'{"_p":"ana","_t":1,"x":1e400}\n' + GOOD_2,
+    "octal.json": b'{"_p":"ana","_t":1,"city":"Paran\\303\\241"}\n' + GOOD_2,
+    "octal_doubled.json": b'{"_p":"ana","_t":1,"city":"Paran\\\\303\\\\241"}\n' + GOOD_2,
+    "octal_half_a_character.json": GOOD_1 + b'{"_p":"eve","_t":3,"city":"Paran\\303"}\n' + GOOD_2,
+    "octal_in_a_name.json": b'{"_p":"ana","_t":1,"_n":"caf\\303\\251","caf\\303\\251":1}\n' + GOOD_2,
+    "octal_parity.json": b'{"_p":"ana","_t":1,"x":"\\\\\\303\\241 \\\\303"}\n' + GOOD_2,
+    "octal_quote.json": b'{"_p":"ana","_t":1,"x":"\\042\\134\\000\\303\\241"}\n' + GOOD_2,
+    "path_that_looks_octal.json": b'{"_p":"ana","_t":1,"x":"C:\\\\303 C:\\\\101"}\n' + GOOD_2,
+    "person_is_a_number.json": GOOD_1 + b'{"_p":7,"_t":3}\n' + GOOD_2,
+    "the_same_key_twice.json": b'{"_p":"eve","_t":1,"_p":"ana"}\n' + GOOD_2,
+    "time_in_a_string.json": b'{"_p":"ana","_t":"1"}\n' + GOOD_2,
+    "time_in_milliseconds.json": GOOD_1 + b'{"_p":"eve","_t":1349222400000}\n' + GOOD_2,
+    "time_in_words.json": GOOD_1 + b'{"_p":"eve","_t":"yesterday"}\n' + GOOD_2,
+    "time_is_a_boolean.json": GOOD_1 + b'{"_p":"eve","_t":true}\n' + GOOD_2,
+    "time_is_a_float.json": b'{"_p":"ana","_t":1.0}\n' + GOOD_2,
+    "time_with_a_fraction.json": GOOD_1 + b'{"_p":"eve","_t":3.5}\n' + GOOD_2,
+    "two_objects_on_a_line.json": GOOD_1 + b'{"_p":"eve","_t":3}{"_p":"eve","_t":4}\n' + GOOD_2,
+    "wrong_count_that_fits.json": b'{"_p":"eve","_t":3}{"_p":"eve","_t":4}\n{"_p":"ana",\n "_t":1}\n' + GOOD_2,
+}
+
+if __name__ == "__main__":
+    for name, text in FILES.items():
+        (Path(__file__).parent / name).write_bytes(text)

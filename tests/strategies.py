@@ -1,0 +1,84 @@
+"""Random records, and the random forms, legal and broken, in which a file may hold them."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from hypothesis import strategies as st
+
+from kmexport import Alias, Event, PropertySet, dump_records
+from kmexport.parsing import has_doubled_octal
+
+RESERVED = {"_p", "_t", "_n", "_p2"}
+
+# Odd text too: NUL, quotes, backslashes before digits, half a surrogate pair.
+TEXT = st.one_of(
+    st.text(st.characters(codec=None), max_size=12),
+    st.sampled_from(["", "\\303\\241", "\\\\303", 'a"b', "\x00", "\ud83d", "Paraná", "_p2", '"_p2":', "}\n{", "😀"]),
+)
+NUMBERS = st.one_of(st.integers(), st.integers(-(10**40), 10**40), st.floats(allow_nan=False, allow_infinity=False))
+VALUES = st.recursive(
+    st.one_of(TEXT, NUMBERS, st.booleans(), st.none()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXT, inner, max_size=3)),
+    max_leaves=5,
+)
+PROPERTIES = st.dictionaries(TEXT.filter(lambda name: name not in RESERVED), VALUES, max_size=4)
+TIMESTAMPS = st.one_of(st.integers(1349050000, 1349500000), st.integers(-62_135_596_800, 253_402_300_799))
+RECORDS = st.one_of(
+    st.builds(Event, TEXT, TIMESTAMPS, TEXT, PROPERTIES),
+    st.builds(PropertySet, TEXT, TIMESTAMPS, PROPERTIES),
+    st.builds(Alias, TEXT, TIMESTAMPS, TEXT, PROPERTIES),
+)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether octal escapes can say the value: no backslash, no half of a surrogate pair."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "\\" not in text and text.isascii() is False and all(not 0xD800 <= ord(c) < 0xE000 for c in text)
+
+
+@st.composite
+def legal_lines(draw: st.DrawFn, record: object) -> tuple[bytes, int]:
+    """A record in one of the forms that are read; and how many lines it takes."""
+    pairs = draw(st.permutations(list(record.to_dict().items())))
+    found = dict(pairs)
+    time = found["_t"]
+    if draw(st.booleans()):
+        found["_t"] = draw(st.sampled_from([time, str(time)] + ([float(time)] if abs(time) < 2**53 else [])))
+    if has_doubled_octal(json.dumps(found, ensure_ascii=False).encode(errors="replace")):
+        # Text that reads as octal escapes: only dump_records spells it so that it stays what it is.
+        file = io.BytesIO()
+        dump_records([record], file)
+        return file.getvalue().removesuffix(b"\n"), 1
+    form = draw(st.sampled_from(["compact", "spaced", "raw", "vendor", "pretty", "octal", "doubled"]))
+
+    if form in ("octal", "doubled") and _is_plain(found):
+        text = json.dumps(found, ensure_ascii=False)
+        backslash = "\\" if form == "octal" else "\\\\"
+        octal = "".join(c if ord(c) < 0x80 else "".join(f"{backslash}{b:03o}" for b in c.encode()) for c in text)
+        return octal.encode(), 1
+    if form in ("vendor", "pretty"):
+        indent = draw(st.integers(1, 4)) if form == "pretty" else None
+        separators = (",\n  ", ":") if form == "vendor" else None
+        text = json.dumps(found, indent=indent, separators=separators)
+        return text.encode(), text.count("\n") + 1
+    try:
+        return json.dumps(
+            found, ensure_ascii=form != "raw", separators=(",", ":") if form != "spaced" else None
+        ).encode(), 1
+    except UnicodeEncodeError:
+        return json.dumps(found).encode(), 1
+
+
+# Lines that are no record, whatever stands around them.
+BROKEN = st.sampled_from(
+    [
+        b'{"_p":"a"', b'{"_p":"a",', b'"_t":1}', b"}", b"{", b"[", b"]", b"{}", b"[]", b'"', b"null", b"7", b"x",
+        b'{"_p":"a","_t":1}}', b'{"_p":"a","_t":1}{"_p":"a","_t":1}', b'{"_p":"a","_t":1},', b'{"x":[{}', b"{}]}",
+        b'{"_p":"a","_t":1,"x":"\xff"}', b'{"_p":"a","_t":1,"x":"\\303"}', b'{"_p":"a","_t":1,"x":"', b"\x00\x00",
+        b'{"_p":"a","_t":1,"_n":null}', b'{"_p":null,"_t":1}', b'{"_p":"a","_t":"x"}', b'{"_p":"a","_t":1e400}',
+        b"\xef\xbb\xbf", b'{"_p":"a","_t":1,"_n":"n","_p2":"b"}', b'{"_p":"a","_t":NaN}', b'{"_n":"x","_t":1}',
+    ]
+)  # fmt: skip
+BLANK = st.sampled_from([b"", b" ", b"\t", b"\r", b"  \r"])

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+import kmexport
+from kmexport import errors
+
+EXAMPLES = [
+    errors.KmExportError("anything"),
+    errors.BucketNotFoundError("s3://acme", "there is no index.csv"),
+    errors.BucketUnreachableError("s3://acme", "the storage did not answer"),
+    errors.RevisionNotFoundError("revisions/7.json"),
+    errors.StatusFormatError("status.csv", 2, "total revisions", "a whole number belongs there"),
+    errors.IndexFormatError("index.csv", 1, None, "no header"),
+    errors.MalformedRecordError("revisions/7.json", 3, "there is no _p", b"{}"),
+]
+
+
+def test_every_class_has_an_example():
+    assert {type(error).__name__ for error in EXAMPLES} == set(errors.__all__)
+    assert set(errors.__all__) <= set(kmexport.__all__)
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_errors_cross_process_borders_whole(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert again.__dict__ == error.__dict__
+
+
+@pytest.mark.parametrize("error", EXAMPLES[1:], ids=lambda error: type(error).__name__)
+def test_errors_are_sentences_with_the_place(error):
+    assert str(error).endswith(".")
+    assert str(error).startswith(getattr(error, "source", None) or error.url)
+
+
+def test_missing_things_are_file_not_found_errors():
+    assert isinstance(EXAMPLES[1], FileNotFoundError)
+    assert isinstance(EXAMPLES[3], FileNotFoundError)
+    assert EXAMPLES[1].filename == "s3://acme"

@@ -1,0 +1,252 @@
+"""Reading is exact: every record of every legal form comes out, and every other line is an error with its number."""
+
+from __future__ import annotations
+
+import io
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from kmexport import MalformedRecordError, iter_records
+from kmexport.parsing import Tally, has_doubled_octal
+from kmexport.parsing.objects import decode_head, judge_object
+from kmexport.parsing.repair import repair_doubled_octal, repair_octal
+from kmexport.reading import read_stream
+from tests.strategies import BLANK, BROKEN, RECORDS, legal_lines
+
+GOOD = b'{"_p":"ana","_t":1}'
+
+
+class ShortReads(io.RawIOBase):
+    """A file that gives a few bytes at a time, so that every line crosses a border somewhere."""
+
+    def __init__(self, content: bytes, size: int) -> None:
+        self.content, self.size, self.at = content, size, 0
+
+    def read(self, size: int = -1) -> bytes:
+        block = self.content[self.at : self.at + min(size, self.size)]
+        self.at += len(block)
+        return block
+
+
+def read(source, max_line_bytes=1 << 20):
+    errors: list[MalformedRecordError] = []
+    tally = Tally()
+    records = list(read_stream(source, "revisions/1.json", errors.append, max_line_bytes, tally))
+    assert tally.lines == tally.records + tally.rejected + tally.blank + tally.joined - tally.shared
+    assert (len(records), len(errors)) == (tally.records, tally.rejected)
+    return records, errors, tally
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_records_in_any_legal_form_between_broken_and_blank_lines(data):
+    lines: list[bytes] = []
+    expected_records, expected_errors, blank = [], [], 0
+    for _ in range(data.draw(st.integers(0, 8))):
+        kind = data.draw(st.sampled_from(["record", "record", "broken", "blank"]))
+        number = sum(line.count(b"\n") + 1 for line in lines) + 1
+        if kind == "record":
+            record = data.draw(RECORDS)
+            line, _ = data.draw(legal_lines(record))
+            expected_records.append(record)
+        elif kind == "broken":
+            line = data.draw(BROKEN)
+            if not expected_records and not expected_errors and line.startswith((b"[", b"\xef")):
+                continue  # at the start they say: the file is one array, or begins with a byte-order mark
+            expected_errors.append((number, line))
+        else:
+            line = data.draw(BLANK)
+            blank += 1
+        lines.append(line)
+    content = b"\n".join(lines)
+    end = data.draw(st.sampled_from([b"\n", b"\r\n"]))
+    content = content.replace(b"\n", end)
+    has_end = bool(lines) and data.draw(st.booleans())
+    if has_end:
+        content += end
+    source = ShortReads(content, data.draw(st.integers(1, 200)))
+    records, errors, tally = read(source)
+    assert records == expected_records
+    assert [(error.line_number, error.raw.rstrip(b"\r")) for error in errors] == expected_errors
+    # A last line without a newline is one only where something stands in it.
+    assert tally.blank == blank - (bool(lines) and lines[-1] == b"" and not has_end)
+
+
+@given(st.lists(RECORDS, max_size=6), st.sampled_from([None, 1, 3]), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_a_file_that_is_one_array(expected, indent, compact):
+    separators = (",", ":") if compact else None
+    text = json.dumps([record.to_dict() for record in expected], indent=indent, separators=separators)
+    assume(not has_doubled_octal(text.encode()))
+    records, errors, _ = read(io.BytesIO(text.encode()))
+    assert errors == []
+    assert records == expected
+
+
+@given(RECORDS, st.data())
+@settings(max_examples=500, deadline=None)
+def test_the_fast_way_accepts_nothing_that_json_rejects(record, data):
+    line = bytearray(json.dumps(record.to_dict()).encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(line) - 1))
+        line[at : at + data.draw(st.integers(0, 1))] = data.draw(
+            st.sampled_from(
+                [b"", b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"0", b"-", b"e", b".", b"\x00", b"\xff"]
+            )
+        )
+    try:
+        head = decode_head(bytes(line))
+        bytes(line).decode()
+    except ValueError:
+        return
+    assert judge_object(bytes(line)) == head
+
+
+@given(st.binary(max_size=300), st.integers(1, 40))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_are_accounted_for(content, size):
+    records, errors, tally = read(ShortReads(content, size))
+    assert tally.lines == content.count(b"\n") + (0 if content.endswith(b"\n") or not content else 1)
+    whole_records, whole_errors, whole_tally = read(io.BytesIO(content))
+    assert (records, [str(e) for e in errors], tally) == (whole_records, [str(e) for e in whole_errors], whole_tally)
+
+
+@pytest.mark.parametrize(
+    ("line", "repaired"),
+    [
+        (rb'{"a":"Paran\303\241"}', '{"a":"Paraná"}'),
+        (rb'{"a":"\\\303\241"}', '{"a":"\\\\á"}'),
+        (rb'{"a":"\303\241\342\202\254"}', '{"a":"á€"}'),
+        (rb'{"a":"\n\303\241"}', '{"a":"\\ná"}'),
+        (rb'{"a":"\101"}', '{"a":"A"}'),
+        (rb'{"a":"\012"}', '{"a":"\\n"}'),
+        (rb'{"a":"\\303"}', None),
+        (rb'{"a":"\303"}', None),
+        (rb'{"a":"\400"}', None),
+        (rb'{"a":"\303x\241"}', None),
+        (rb'{"a":"\355\240\275"}', None),  # half a surrogate pair is not UTF-8
+        (rb'{"a":"b"}', None),
+    ],
+)
+def test_single_octal(line, repaired):
+    found = repair_octal(line)
+    assert (found.decode() if found else found) == repaired
+
+
+@pytest.mark.parametrize(
+    ("line", "repaired"),
+    [
+        (rb'{"a":"Paran\\303\\241"}', '{"a":"Paraná"}'),
+        (rb'{"a":"\\\\303\\241"}', r'{"a":"\\\\303\\241"}'),
+        (rb'{"a":"\\\\\\303\\241"}', '{"a":"\\\\\\\\á"}'),
+        (rb'{"a":"\\303"}', r'{"a":"\\303"}'),
+        (rb'{"a":"\\101"}', r'{"a":"\\101"}'),
+        (rb'{"a":"\\303\\241\\200"}', r'{"a":"\\303\\241\\200"}'),
+    ],
+)
+def test_doubled_octal(line, repaired):
+    assert repair_doubled_octal(line).decode() == repaired
+
+
+def test_the_line_of_the_format_description():
+    line = (
+        rb'{"_n":"email - email sent","subject":"Municipalidad de Paran\303\241: Today\'s news",'
+        rb'"_p":"187675_17lu","_t":1443603671}'
+    ).replace(rb"\'", b"'")
+    (record,) = iter_records([line])
+    assert record.properties["subject"].startswith("Municipalidad de Paraná: ")
+
+
+def test_a_line_above_the_limit_costs_one_error():
+    content = GOOD + b"\n" + b"x" * 300_000 + b"\n" + GOOD + b"\n"
+    records, errors, _ = read(io.BytesIO(content), max_line_bytes=200_000)
+    assert len(records) == 2
+    assert [(error.line_number, len(error.raw)) for error in errors] == [(2, 1_000)]
+    assert "300,000 bytes is above the limit, max_line_bytes=200,000" in errors[0].reason
+
+
+@pytest.mark.parametrize("size", [1, 7, 65_535, 65_536, 65_537, 131_072])
+def test_the_limit_holds_whatever_the_blocks(size):
+    line = b'{"_p":"' + b"a" * (size - 15 if size > 15 else 0) + b'","_t":1}'
+    for limit, count in ((len(line), 2), (len(line) - 1, 0)):
+        records, errors, _ = read(io.BytesIO(line + b"\n" + line), max_line_bytes=limit)
+        assert (len(records), len(errors)) == (count, 2 - count)
+
+
+def test_a_hash_over_several_lines_has_the_same_limit():
+    content = b'{"_p":"eve",\n' + b'  "x":1,\n' * 1_000 + b'  "_t":3}\n' + GOOD
+    records, errors, _ = read(io.BytesIO(content), max_line_bytes=1_000)
+    assert [record.person for record in records] == ["ana"]
+    assert len(errors) == 1_002
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"x\n",
+        b"\n",
+        b'{"_p":"a",\n',
+        b' {"a":[\n',
+        b'{"_p":"a","_t":1}}\n',
+        b'{"a":"\\303"}\n',
+        b'  "a":1,\n',
+        b"[\n",
+        b"{\n",
+        b'"\n',
+    ],
+)
+@pytest.mark.parametrize("first", [b"", b"[\n", b'{"_p":\n'])
+def test_time_stays_linear_on_hostile_lines(line, first):
+    """Counted in calls, not in seconds: each line is judged at most twice."""
+    import sys
+
+    calls = 0
+
+    def count(frame, event, arg):
+        nonlocal calls
+        calls += event == "call"
+
+    def cost(lines: int) -> int:
+        nonlocal calls
+        calls = 0
+        sys.setprofile(count)
+        try:
+            read(io.BytesIO(first + line * lines))
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    assert cost(2_000) <= 2.2 * cost(1_000)
+
+
+def test_a_source_that_fails_later_gives_its_first_records():
+    def lines():
+        yield GOOD
+        yield GOOD
+        msg = "read too far"
+        raise RuntimeError(msg)
+
+    records = iter_records(lines())
+    assert next(records).person == "ana"
+    assert next(records).person == "ana"
+    with pytest.raises(RuntimeError, match="read too far"):
+        next(records)
+
+
+def test_the_first_record_needs_only_the_first_line():
+    def lines():
+        yield GOOD
+        pytest.fail("the second line was read")
+
+    assert next(iter_records(lines())).person == "ana"
+
+
+def test_numbers_keep_their_value():
+    digits = "9" * 5_000
+    line = f'{{"_p":"a","_t":1,"int":{digits},"float":-1e999,"small":1.5}}'.encode()
+    (record,) = iter_records([line])
+    assert record.properties == {"int": Decimal(digits), "float": Decimal("-1e999"), "small": 1.5}

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import copy
+import io
+import json
+import pickle
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kmexport import Alias, Event, PropertySet, dump_records, iter_records
+from tests.strategies import RECORDS
+
+LINE = '{"_n":"signed up","plan":"Pro","_p":"bob","_t":1349222400,"_d":1}'
+
+
+def read_event() -> Event:
+    (record,) = iter_records([LINE])
+    assert isinstance(record, Event)
+    return record
+
+
+@given(st.lists(RECORDS, max_size=5))
+@settings(max_examples=200, deadline=None)
+def test_what_is_dumped_and_read_again_is_equal(records):
+    file = io.BytesIO()
+    assert dump_records(records, file) == len(records)
+    file.seek(0)
+    again = list(iter_records(file))
+    assert again == records
+    assert [type(record) for record in again] == [type(record) for record in records]
+
+
+def test_what_is_read_dumped_and_read_again_is_equal():
+    lines = [
+        LINE.encode(),
+        rb'{"_p":"a","_t":"12","typed":"\\303\\241","city":"Paran\303\241"}',
+        b'{"_p":"a","_t":1,"n":123456789012345678901234567890,"x":1e400,"y":-0.0,"s":"\\ud800\\u0000"}',
+        b'{"_p":"a","_t":1,"_p2":"b","_c":"ios"}',
+        b'{"_p":"a","_t":1,"n":' + b"1" * 5_000 + b',"s":"\\ud800"}',
+    ]
+    records = list(iter_records(lines))
+    assert records[1].properties == {"typed": "\\303\\241", "city": "Paraná"}
+    file = io.BytesIO()
+    dump_records(records, file)
+    file.seek(0)
+    assert list(iter_records(file)) == records
+
+
+def test_a_record_that_was_read_is_the_record_built_by_hand():
+    record = read_event()
+    by_hand = Event("bob", 1349222400, "signed up", {"plan": "Pro", "_d": 1})
+    assert record == by_hand
+    assert repr(read_event()) == repr(by_hand)
+    assert type(record) is Event
+    assert read_event().to_dict() == by_hand.to_dict() == json.loads(LINE)
+    assert attrs.evolve(read_event(), person="eve") == attrs.evolve(by_hand, person="eve")
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda record: pickle.loads(pickle.dumps(record))])
+@pytest.mark.parametrize("touched", [False, True])
+def test_copies_and_pickles_are_equal(duplicate, touched):
+    record = read_event()
+    if touched:
+        assert record.properties["plan"] == "Pro"
+    assert duplicate(record) == record == read_event()
+
+
+def test_properties_are_parsed_once_and_can_be_changed():
+    record = read_event()
+    record.properties["plan"] = "Free"
+    assert record.properties["plan"] == "Free"
+    assert read_event().properties["plan"] == "Pro"
+    record.properties = {}
+    assert record.to_dict() == {"_p": "bob", "_t": 1349222400, "_n": "signed up"}
+
+
+def test_an_untouched_record_takes_new_properties():
+    record = read_event()
+    record.properties = {"plan": "Free"}
+    assert record == Event("bob", 1349222400, "signed up", {"plan": "Free"})
+
+
+def test_reserved_keys_survive_on_an_alias_and_stay_out_of_its_repr():
+    (record,) = iter_records(['{"_p":"a","_p2":"b","_t":1,"_c":"ios"}'])
+    assert record == Alias("a", 1, "b", {"_c": "ios"})
+    assert record.to_dict() == {"_p": "a", "_p2": "b", "_t": 1, "_c": "ios"}
+    assert repr(record) == "Alias(person='a', timestamp=1, alias='b')"
+
+
+def test_time_is_aware():
+    assert Alias("a", 1349222400, "b").time == datetime(2012, 10, 3, tzinfo=UTC)
+    assert PropertySet("a", -1).time.isoformat() == "1969-12-31T23:59:59+00:00"
+
+
+def test_no_other_attribute():
+    with pytest.raises(AttributeError, match="'Event' object has no attribute 'propertys'"):
+        read_event().propertys  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("properties", "reason"),
+    [
+        ({"_n": "x"}, "a property can't be named _n"),
+        ({"x": float("nan")}, "nan is no JSON value"),
+        ({"x": [Decimal("inf")]}, "no JSON value"),
+        ({"x": (1, 2)}, "no JSON value"),
+        ({"x": {1: 2}}, "the key 1 is no string"),
+        ({"x": datetime(2012, 10, 3, tzinfo=UTC)}, "no JSON value"),
+    ],
+)
+def test_what_the_format_cannot_say_is_an_error(properties, reason):
+    with pytest.raises(ValueError, match=reason):
+        dump_records([PropertySet("a", 1, properties)], io.BytesIO())

@@ -1,0 +1,61 @@
+"""The public types as a contract: read by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, assert_type
+
+from kmexport import (
+    Alias,
+    Bucket,
+    Event,
+    MalformedRecordError,
+    PropertySet,
+    Record,
+    Revision,
+    Status,
+    dump_records,
+    iter_records,
+)
+from kmexport.testing import write_export
+
+bucket = Bucket("s3://acme", profile="analytics")
+assert_type(Bucket(Path("export")), Bucket)
+assert_type(Bucket.sample(), Bucket)
+assert_type(bucket.status(), Status)
+assert_type(bucket.status().max_exported_time, datetime)
+assert_type(bucket.index(), list[Revision])
+assert_type(bucket.revisions(after=7), list[Revision])
+assert_type(bucket.index()[0].min_timestamp, int | None)
+
+
+def collect(error: MalformedRecordError) -> None:
+    assert_type(error.line_number, int)
+    assert_type(error.raw, bytes)
+
+
+assert_type(bucket.iter_records(kinds=Event, names=["signed up"], on_error=collect), Iterator[Record])
+assert_type(iter_records(io.BytesIO(), kinds=[Event, Alias], on_error="skip"), Iterator[Record])
+assert_type(iter_records([b"{}"]), Iterator[Record])
+assert_type(iter_records(["{}"]), Iterator[Record])
+with Path("1.json").open("rb") as file:
+    assert_type(iter_records(file), Iterator[Record])
+
+for record in bucket.iter_records():
+    assert_type(record.person, str)
+    assert_type(record.timestamp, int)
+    assert_type(record.time, datetime)
+    assert_type(record.properties, dict[str, Any])
+    assert_type(record.to_dict(), dict[str, Any])
+    if isinstance(record, Event):
+        assert_type(record.name, str)
+    elif isinstance(record, Alias):
+        assert_type(record.alias, str)
+    else:
+        assert_type(record, PropertySet)
+
+assert_type(dump_records([Event("bob", 1349222400, "signed up", {})], io.BytesIO()), int)
+assert_type(write_export("memory://shop", {1: [Event("bob", 1, "signed up"), b"broken"]}, gone=[1]), Bucket)
