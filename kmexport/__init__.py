@@ -5,35 +5,54 @@
 2000
 """
 
+from kmexport.audit import Audit, Coverage
 from kmexport.bucket import Bucket
+from kmexport.duplicates import drop_duplicates
 from kmexport.errors import (
     BucketNotFoundError,
     BucketUnreachableError,
+    IdentityMapFormatError,
     IndexFormatError,
     KmExportError,
+    LateRecordError,
     MalformedRecordError,
     RevisionNotFoundError,
     StatusFormatError,
 )
+from kmexport.identities import IdentityMap, merge_identities
 from kmexport.manifest import Revision, Status
+from kmexport.profiles import Profile, profile
 from kmexport.reading import iter_records
 from kmexport.records import Alias, Event, PropertySet, Record, dump_records
+from kmexport.windows import Window, in_window, sort_by_time
 
 __all__ = [
     "Alias",
+    "Audit",
     "Bucket",
     "BucketNotFoundError",
     "BucketUnreachableError",
+    "Coverage",
     "Event",
+    "IdentityMap",
+    "IdentityMapFormatError",
     "IndexFormatError",
     "KmExportError",
+    "LateRecordError",
     "MalformedRecordError",
+    "Profile",
     "PropertySet",
     "Record",
     "Revision",
     "RevisionNotFoundError",
     "Status",
     "StatusFormatError",
+    "Window",
+    "drop_duplicates",
     "dump_records",
+    "in_window",
     "iter_records",
+    "merge_identities",
+    "profile",
+    "sort_by_time",
 ]

@@ -10,16 +10,29 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from kmexport.errors import RevisionNotFoundError
+from kmexport.audit import Audit, Coverage, OutOfRange, compare, cover, select_revisions
+from kmexport.errors import MalformedRecordError, RevisionNotFoundError
+from kmexport.identities import IdentityMap, Prefer
 from kmexport.manifest import Revision, Status, parse_index, parse_status, revision_number
-from kmexport.parsing import Tally
-from kmexport.reading import MAX_LINE_BYTES, OnError, check_policy, check_selection, read_stream, select
+from kmexport.parsing import NotPlainLines, Tally
+from kmexport.reading import (
+    MAX_LINE_BYTES,
+    OnError,
+    check_policy,
+    check_selection,
+    read_aliases,
+    read_stream,
+    select,
+)
 from kmexport.records import Record
 from kmexport.storage import Folder
+from kmexport.windows import Window, check_window, in_window
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
     from fsspec.callbacks import Callback
+
+    from kmexport.parsing import BinaryFile
 
 __all__ = ["Bucket"]
 
@@ -89,78 +102,203 @@ class Bucket:
         """
         return parse_index(self._folder.read("index.csv"))
 
-    def revisions(self, *, after: int = 0) -> list[Revision]:
-        """The revision files that are in the bucket now, in numeric order; with `after=N` those above N.
+    def revisions(self, window: Window | None = None, *, after: int = 0, neighbours: int = 1) -> list[Revision]:
+        """The revision files that are in the bucket now and may hold records of the window, in numeric order.
 
-        Files that the index does not name have no timestamps; rows of the index whose file is gone are
-        left out. Costs the index and one fresh listing: new files are seen at once, whatever fsspec has cached.
+        With a window: those whose range touches it, `neighbours` more on either side of each, and every file that the
+        index does not name yet (it has no timestamps). Without: all. `after=N`: only revisions above N. Rows of
+        the index whose file is gone are left out; `audit()` tells them. Costs the index and one fresh
+        listing: new files are seen at once, whatever fsspec has cached.
 
-        >>> [revision.number for revision in Bucket.sample().revisions(after=9)]
-        [10, 11, 12]
+        >>> from kmexport import Window
+        >>> [revision.number for revision in Bucket.sample().revisions(Window.day("2012-10-01"))]
+        [1, 2, 3, 4]
         """
-        return [revision for revision, _ in self._selected(after)]
+        return [revision for revision, _ in self._selected(window, after, neighbours)]
 
     def iter_records(
         self,
+        window: Window | None = None,
         *,
         after: int = 0,
+        neighbours: int = 1,
         kinds: type[Record] | Iterable[type[Record]] | None = None,
         names: str | Iterable[str] | None = None,
         on_error: OnError = "raise",
         callback: Callback | None = None,
         max_line_bytes: int = MAX_LINE_BYTES,
     ) -> Iterator[Record]:
-        """Every record of the export, lazily, in the order of the revisions and their lines.
+        """Every record of the window, or of the whole export, lazily, in the order of the revisions and their lines.
 
-        `after=N` reads only revisions above N. `kinds`, `names`, `on_error` and `max_line_bytes` are those of
-        `kmexport.iter_records`. `callback` is an fsspec Callback: its size is the bytes of the selected
-        revisions where the filesystem tells them, and it moves as they are read.
+        Reads the files that `revisions(window, after=after, neighbours=neighbours)` names and no other. `kinds`,
+        `names`, `on_error` and `max_line_bytes` are those of `kmexport.iter_records`. `callback` is an
+        fsspec Callback: its size is the bytes of the selected revisions where the filesystem tells them, and it moves
+        as they are read.
 
         Holds 64 KiB of the revision that is being read, or its longest line. Raises MalformedRecordError (see
         `on_error`), RevisionNotFoundError for a file that went after it was listed (left out with a
         warning under `on_error="skip"`), and what `revisions()` raises, at the first `next()`.
 
-        >>> from kmexport import Event
-        >>> names = [event.name for event in Bucket.sample().iter_records(kinds=Event)]
-        >>> "signed up" in names
-        True
+        >>> from kmexport import Event, Window
+        >>> day = Window.day("2012-10-03", tz="America/New_York")
+        >>> {event.name for event in Bucket.sample().iter_records(day, kinds=Event, names=["signed up"])}
+        {'signed up', 'Signed Up'}
         """
         check_policy(on_error, max_line_bytes)
         wanted_kinds, wanted_names = check_selection(kinds, names)
-        records = self._records(after, on_error, callback, max_line_bytes)
+        _check_revisions(window, neighbours)
+        records = self._records(
+            window, after, neighbours, on_error=on_error, callback=callback, max_line_bytes=max_line_bytes
+        )
+        if window is not None:
+            records = in_window(records, window)
         return select(records, wanted_kinds, wanted_names)
 
+    def identities(
+        self,
+        *,
+        after: int = 0,
+        into: IdentityMap | None = None,
+        prefer: Prefer = "named_first",
+        on_error: OnError = "raise",
+        callback: Callback | None = None,
+    ) -> IdentityMap:
+        """Every alias of the export as a map of who is who, in one pass that parses alias lines only.
+
+        `after=N` reads only revisions above N, and `into` adds to a map that is there: so a nightly job keeps its map.
+        `prefer` names the persons of a new map, see `IdentityMap`. Lines that can't hold an alias are passed over
+        unseen, malformed or not; a file where one may stand in a broken line, or over several lines, is read whole
+        and its malformed lines go the way of `on_error`. Costs the map: about 250 bytes an identity.
+
+        >>> people = Bucket.sample().identities()
+        >>> people.resolve("10007").endswith("@example.com")
+        True
+        """
+        check_policy(on_error, MAX_LINE_BYTES)
+        people = IdentityMap(prefer) if into is None else into
+        for file, revision in self._open_selected(None, after, 0, on_error, callback):
+            try:
+                people.update(read_aliases(file))
+            except NotPlainLines:
+                with self._folder.open(revision.path) as again:
+                    people.update(read_stream(again, revision.path, on_error, MAX_LINE_BYTES, Tally()))
+        return people
+
+    def coverage(self, window: Window, *, settle: int = 86_400) -> Coverage:
+        """Whether all records of the window are there, and if not, why not. A job asks it before it trusts a day.
+
+        Not complete: the export has not come past the window's end; revisions are pending, unless the export has
+        come `settle` seconds past it (late records come within a day); a file of the window is gone; a number
+        inside the window's stretch is nowhere. Costs both manifests and one listing.
+
+        >>> from kmexport import Window
+        >>> bool(Bucket.sample().coverage(Window.day("2012-10-03")))
+        True
+        >>> Bucket.sample().coverage(Window.day("2012-10-05")).reasons[1]
+        '1 revisions are not exported yet and may hold late records'
+        """
+        check_window(window)
+        present = {revision.number for revision in self.revisions()}
+        return cover(window, self.status(), self.index(), present, settle)
+
+    def audit(self, *, deep: bool = False) -> Audit:
+        """Every disagreement between status, index and listing.
+
+        Costs both manifests and one listing. With `deep=True` it also reads every file, for those whose records lie
+        outside the range that the index states and for malformed lines.
+
+        >>> Bucket.sample().audit(deep=True).is_clean
+        True
+        """
+        present, doubled, unknown = self._listing()
+        audit = compare(self.status(), self.index(), [revision for revision, _ in present])
+        audit.doubled, audit.unknown = doubled, unknown
+        if deep:
+            for revision, _ in present:
+                self._look_into(revision, audit)
+        return audit
+
+    def _look_into(self, revision: Revision, audit: Audit) -> None:
+        def count(_error: MalformedRecordError) -> None:
+            audit.malformed[revision.path] = audit.malformed.get(revision.path, 0) + 1
+
+        first: int | None = None
+        last: int | None = None
+        with self._folder.open(revision.path) as file:
+            for record in read_stream(file, revision.path, count, MAX_LINE_BYTES, Tally()):
+                first = record.timestamp if first is None else min(first, record.timestamp)
+                last = record.timestamp if last is None else max(last, record.timestamp)
+        if first is None or last is None or revision.min_timestamp is None or revision.max_timestamp is None:
+            return
+        if first < revision.min_timestamp or last > revision.max_timestamp:
+            audit.out_of_range.append(OutOfRange(revision, first, last))
+
     def _records(
-        self, after: int, on_error: OnError, callback: Callback | None, max_line_bytes: int
+        self,
+        window: Window | None,
+        after: int,
+        neighbours: int,
+        *,
+        on_error: OnError,
+        callback: Callback | None,
+        max_line_bytes: int,
     ) -> Iterator[Record]:
-        selected = self._selected(after)
+        for file, revision in self._open_selected(window, after, neighbours, on_error, callback):
+            yield from read_stream(file, revision.path, on_error, max_line_bytes, Tally())
+
+    def _open_selected(
+        self, window: Window | None, after: int, neighbours: int, on_error: OnError, callback: Callback | None
+    ) -> Iterator[tuple[BinaryFile, Revision]]:
+        """The selected revisions, each open while it is looked at."""
+        selected = self._selected(window, after, neighbours)
         if callback is not None and all(size is not None for _, size in selected):
             callback.set_size(sum(size or 0 for _, size in selected))
         for revision, _ in selected:
             try:
                 with self._folder.open(revision.path, callback) as file:
-                    yield from read_stream(file, revision.path, on_error, max_line_bytes, Tally())
+                    yield file, revision
             except RevisionNotFoundError:
                 if on_error != "skip":
                     raise
                 logger.warning("%s: the file went after it was listed; it was left out", revision.path)
 
-    def _selected(self, after: int) -> list[tuple[Revision, int | None]]:
+    def _selected(self, window: Window | None, after: int, neighbours: int) -> list[tuple[Revision, int | None]]:
         """The revisions to read, each with its size in bytes where the listing tells it."""
+        _check_revisions(window, neighbours)
+        present, doubled, unknown = self._listing()
+        for path in doubled:
+            logger.warning("%s: not read, for another file is the same revision", path)
+        for path in unknown:
+            logger.debug("%s: not a revision file, not read", path)
+        if window is not None:
+            wanted = select_revisions([revision for revision, _ in present], window, neighbours)
+            numbers = {revision.number for revision in wanted}
+            present = [found for found in present if found[0].number in numbers]
+        return [found for found in present if found[0].number > after]
+
+    def _listing(self) -> tuple[list[tuple[Revision, int | None]], list[str], list[str]]:
+        """The revisions that are there with their sizes; the paths of doubled ones, and those of other files."""
         indexed = {revision.number: revision for revision in self.index()}
         found: dict[int, tuple[Revision, int | None]] = {}
+        doubled, unknown = [], []
         for name, size in sorted(self._folder.list("revisions")):
-            if not _REVISION_FILE.fullmatch(name):
-                logger.debug("revisions/%s: not a revision file, not read", name)
-                continue
             path = f"revisions/{name}"
-            number = revision_number(path)
-            if number <= after:
+            if not _REVISION_FILE.fullmatch(name):
+                unknown.append(path)
                 continue
+            number = revision_number(path)
             if number in found:
-                logger.warning("%s: not read, for %s is the same revision", path, found[number][0].path)
+                doubled.append(path)
                 continue
             row = indexed.get(number)
             revision = Revision(number, path, row.min_timestamp, row.max_timestamp) if row else Revision(number, path)
             found[number] = (revision, size)
-        return [found[number] for number in sorted(found)]
+        return [found[number] for number in sorted(found)], doubled, unknown
+
+
+def _check_revisions(window: Window | None, neighbours: int) -> None:
+    if window is not None:
+        check_window(window)
+    if neighbours < 0:
+        msg = f"neighbours is 0 or more, not {neighbours}"
+        raise ValueError(msg)

@@ -7,8 +7,10 @@ import errno
 __all__ = [
     "BucketNotFoundError",
     "BucketUnreachableError",
+    "IdentityMapFormatError",
     "IndexFormatError",
     "KmExportError",
+    "LateRecordError",
     "MalformedRecordError",
     "RevisionNotFoundError",
     "StatusFormatError",
@@ -121,3 +123,29 @@ class MalformedRecordError(KmExportError, ValueError):
 
     def __str__(self) -> str:
         return f'{self.source}, line {self.line_number}: {self.reason}. Pass on_error="skip" to go on.'
+
+
+class IdentityMapFormatError(_ManifestFormatError):
+    """A saved identity map holds something else: `.source`, `.line_number`, `.column`, `.reason`."""
+
+
+class LateRecordError(KmExportError, ValueError):
+    """A record came later than the sort could wait: `.record`, and `.delay` and `.max_delay` in seconds.
+
+    >>> raise LateRecordError("a record", 90, 60)
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.LateRecordError: a record came 90 seconds behind a newer one, and max_delay is 60. ...
+    """
+
+    def __init__(self, record: object, delay: int, max_delay: int) -> None:
+        super().__init__(record, delay, max_delay)
+        self.record = record
+        self.delay = delay
+        self.max_delay = max_delay
+
+    def __str__(self) -> str:
+        return (
+            f"{self.record} came {self.delay} seconds behind a newer one, and max_delay is {self.max_delay}. "
+            "Pass a larger max_delay, or on_late= to take such records out of the stream."
+        )

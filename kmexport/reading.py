@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from kmexport.errors import MalformedRecordError
-from kmexport.parsing import UNSET, Batch, Head, Source, Tally, check_source, iter_blocks, parse_blocks
+from kmexport.names import fold_name
+from kmexport.parsing import (
+    UNSET,
+    Batch,
+    BinaryFile,
+    Head,
+    Source,
+    Tally,
+    check_source,
+    iter_blocks,
+    parse_blocks,
+    skim_aliases,
+)
 from kmexport.records import Alias, Event, PropertySet, Record
 
-__all__ = ["MAX_LINE_BYTES", "OnError", "iter_records", "read_stream"]
+__all__ = ["MAX_LINE_BYTES", "OnError", "iter_records", "read_aliases", "read_stream"]
 
 MAX_LINE_BYTES = 64 << 20
 
@@ -30,7 +42,8 @@ def iter_records(
     r"""The records of one revision, in the order of its lines.
 
     `source` is an open binary file, or an iterable of lines (bytes or str). `kinds` are the record classes wanted,
-    `names` the names of the events wanted (compared without case; only such events come out).
+    `names` the names of the events wanted (compared without case, with commas and colons as spaces; only such
+    events come out).
 
     What a line needs is done and counted: a byte-order mark, CRLF and blank lines are passed over, octal escapes
     become the text they stand for, `_t` in a string or as a whole float becomes an int, a hash over several
@@ -80,7 +93,7 @@ def check_selection(
                 raise TypeError(msg)
     if names is None:
         return kinds, None
-    wanted = frozenset(name.casefold() for name in ([names] if isinstance(names, str) else names))
+    wanted = frozenset(fold_name(name) for name in ([names] if isinstance(names, str) else names))
     return kinds, wanted
 
 
@@ -91,7 +104,7 @@ def select(
     if names is not None:
         if kinds is not None and Event not in kinds:
             return iter(())
-        return (record for record in records if isinstance(record, Event) and record.name.casefold() in names)
+        return (record for record in records if isinstance(record, Event) and fold_name(record.name) in names)
     if kinds is not None:
         return (record for record in records if isinstance(record, kinds))
     return records
@@ -139,6 +152,17 @@ def read_stream(
                     yield properties
     finally:
         errors.log(source_name, tally)
+
+
+def read_aliases(file: BinaryFile) -> Iterator[Alias]:
+    """The aliases of a stream, other lines unparsed. Raises NotPlainLines where the stream has to be read whole."""
+    for head, text in skim_aliases(iter_blocks(file, MAX_LINE_BYTES)):
+        link = object.__new__(Alias)
+        link.person = head._p
+        link.timestamp = head._t
+        link.alias = cast("str", head._p2)
+        link._text = text  # type: ignore[misc]  # a slot of the base
+        yield link
 
 
 def _neither(batch: Batch, head: Head, source_name: str, tally: Tally) -> MalformedRecordError:

@@ -117,6 +117,27 @@ class Alias(_Read):
 Record: TypeAlias = Event | PropertySet | Alias
 
 
+def under_person(record: Record, person: str) -> Record:
+    """A copy under another identity; properties that were not parsed yet stay unparsed.
+
+    >>> under_person(Alias("a", 1349222400, "b"), "c")
+    Alias(person='c', timestamp=1349222400, alias='b')
+    """
+    copy = object.__new__(type(record))
+    copy.person = person
+    copy.timestamp = record.timestamp
+    if isinstance(record, Event):
+        copy.name = record.name  # type: ignore[union-attr]  # of the same class
+    elif isinstance(record, Alias):
+        copy.alias = record.alias  # type: ignore[union-attr]
+    text = getattr(record, "_text", b"")
+    if text:
+        copy._text = text
+    else:
+        copy.properties = dict(record.properties)
+    return copy
+
+
 def dump_records(records: Iterable[Record], file: IO[bytes]) -> int:
     r"""Write records to a binary file as the export's own JSON Lines, and return how many.
 

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 import kmexport
-from kmexport import errors
+from kmexport import PropertySet, errors
 
 EXAMPLES = [
     errors.KmExportError("anything"),
@@ -14,6 +14,8 @@ EXAMPLES = [
     errors.RevisionNotFoundError("revisions/7.json"),
     errors.StatusFormatError("status.csv", 2, "total revisions", "a whole number belongs there"),
     errors.IndexFormatError("index.csv", 1, None, "no header"),
+    errors.IdentityMapFormatError("people.jsonl", 2, None, "the line is not JSON"),
+    errors.LateRecordError(PropertySet("bob", 1), 90, 60),
     errors.MalformedRecordError("revisions/7.json", 3, "there is no _p", b"{}"),
 ]
 
@@ -34,7 +36,8 @@ def test_errors_cross_process_borders_whole(error):
 @pytest.mark.parametrize("error", EXAMPLES[1:], ids=lambda error: type(error).__name__)
 def test_errors_are_sentences_with_the_place(error):
     assert str(error).endswith(".")
-    assert str(error).startswith(getattr(error, "source", None) or error.url)
+    place = getattr(error, "source", None) or getattr(error, "url", None) or repr(error.record)
+    assert str(error).startswith(place)
 
 
 def test_missing_things_are_file_not_found_errors():

@@ -1,15 +1,18 @@
 """Bytes → heads and texts of records: the fast way, the repair, hashes over several lines, arrays."""
 
-from kmexport.parsing.blocks import Source, check_source, iter_blocks
+from kmexport.parsing.blocks import BinaryFile, Source, check_source, iter_blocks
 from kmexport.parsing.lines import Batch, Tally, parse_blocks
 from kmexport.parsing.objects import RESERVED, UNSET, Head, read_properties
 from kmexport.parsing.repair import has_doubled_octal, hide_doubled_octal
+from kmexport.parsing.skim import NotPlainLines, skim_aliases
 
 __all__ = [
     "RESERVED",
     "UNSET",
     "Batch",
+    "BinaryFile",
     "Head",
+    "NotPlainLines",
     "Source",
     "Tally",
     "check_source",
@@ -18,4 +21,5 @@ __all__ = [
     "iter_blocks",
     "parse_blocks",
     "read_properties",
+    "skim_aliases",
 ]

@@ -94,7 +94,8 @@ def _load_slowly(text: bytes) -> dict[str, Any]:
     try:
         found = _SLOW.decode(decoded)
     except json.JSONDecodeError as error:
-        msg = f"not a JSON object ({error.msg[0].lower()}{error.msg[1:]} at column {error.pos + 1})"
+        what = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
+        msg = f"not a JSON object ({what} at column {error.pos + 1})"
         raise NotAnObject(msg) from error
     except RecursionError as error:
         msg = "not a JSON object that can be read (nested too deeply)"

@@ -1,0 +1,38 @@
+"""Sphinx: Markdown pages (MyST), the API from the docstrings (autodoc), the theme furo."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # the docs of this tree, whatever is installed
+
+project = "kmexport"
+author = "the kmexport authors"
+copyright = author  # noqa: A001
+version = release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.intersphinx"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"kmexport {release}"
+
+# The README's links to headings of these pages need anchors.
+myst_heading_anchors = 3
+
+# In the docstrings a single backquote means code, as in Markdown.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+
+# The build must pass with no network: an inventory that can't be fetched is a warning, and warnings are errors.
+# Set KMEXPORT_DOCS_ONLINE=1 to have links into the docs of Python and fsspec.
+if os.environ.get("KMEXPORT_DOCS_ONLINE"):
+    intersphinx_mapping = {
+        "python": ("https://docs.python.org/3", None),
+        "fsspec": ("https://filesystem-spec.readthedocs.io/en/stable", None),
+    }

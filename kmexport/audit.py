@@ -1,0 +1,184 @@
+"""What the status, the index and the listing of an export say of each other."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Collection, Iterable, Sequence
+
+from attrs import Factory, define, frozen
+
+from kmexport.manifest import Revision, Status
+from kmexport.windows import Window
+
+__all__ = ["Audit", "Coverage", "OutOfRange", "compare", "cover", "select_revisions"]
+
+
+@frozen
+class Coverage:
+    """Whether the records of a window are all there: `is_complete`, and the facts if not.
+
+    `exported_until` is the time of the newest record exported (unix seconds); `pending_revisions` counts only where
+    records of the window may still come with them; `missing` are revisions of the window whose file is gone;
+    `skipped_numbers` are numbers inside the window's stretch that neither the index nor the bucket has.
+    """
+
+    window: Window
+    exported_until: int
+    pending_revisions: int
+    missing: tuple[Revision, ...]
+    skipped_numbers: tuple[int, ...]
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether the export has come past the window's end."""
+        return self.exported_until >= self.window.end
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the window is not complete, in sentences; empty if it is."""
+        reasons = []
+        if not self.is_exported:
+            reasons.append(f"the export ends at {self.exported_until}, the window at {self.window.end} (unix seconds)")
+        if self.pending_revisions:
+            reasons.append(f"{self.pending_revisions} revisions are not exported yet and may hold late records")
+        reasons += [f"{revision.path} is in the index and its file is gone" for revision in self.missing]
+        if self.skipped_numbers:
+            numbers = ", ".join(map(str, self.skipped_numbers))
+            reasons.append(f"these revisions are neither in the index nor in the bucket: {numbers}")
+        return reasons
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing speaks against the window."""
+        return not self.reasons
+
+    def __bool__(self) -> bool:
+        return self.is_complete
+
+    def _repr_html_(self) -> str:
+        verdict = "complete" if self.is_complete else "not complete"
+        items = "".join(f"<li>{html.escape(reason)}</li>" for reason in self.reasons)
+        return f"<p>The window {self.window.start}-{self.window.end} is {verdict}.</p><ul>{items}</ul>"
+
+
+@frozen
+class OutOfRange:
+    """A revision whose records lie outside the range that the index states: the true first and last unix second."""
+
+    revision: Revision
+    first: int
+    last: int
+
+
+@define
+class Audit:
+    """Every disagreement between status, index and listing; empty lists where they agree.
+
+    `out_of_range` and `malformed` (the number of malformed lines by path) are filled by a deep audit only.
+    """
+
+    missing: list[Revision] = Factory(list)  # in the index, the file is gone
+    unindexed: list[Revision] = Factory(list)  # a file, not in the index
+    skipped_numbers: list[int] = Factory(list)  # between the first and the last number, nowhere
+    doubled: list[str] = Factory(list)  # paths that are not read, for another file is the same revision
+    unknown: list[str] = Factory(list)  # paths in revisions/ that are no revision files
+    disagreements: list[str] = Factory(list)  # of status.csv with the index
+    out_of_range: list[OutOfRange] = Factory(list)
+    malformed: dict[str, int] = Factory(dict)
+
+    @property
+    def problems(self) -> list[str]:
+        """All of it, in sentences."""
+        problems = list(self.disagreements)
+        problems += [f"{revision.path} is in the index and its file is gone" for revision in self.missing]
+        problems += [f"{revision.path} is in the bucket and not in the index" for revision in self.unindexed]
+        problems += [f"revision {number} is neither in the index nor in the bucket" for number in self.skipped_numbers]
+        problems += [f"{path} is not read, for another file is the same revision" for path in self.doubled]
+        problems += [f"{path} is no revision file" for path in self.unknown]
+        problems += [
+            f"{found.revision.path} holds records from {found.first} to {found.last}, and the index states "
+            f"{found.revision.min_timestamp} to {found.revision.max_timestamp}"
+            for found in self.out_of_range
+        ]
+        problems += [f"{path} has {count} malformed lines" for path, count in self.malformed.items()]
+        return problems
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether everything agrees."""
+        return not self.problems
+
+    def _repr_html_(self) -> str:
+        items = "".join(f"<li>{html.escape(problem)}</li>" for problem in self.problems)
+        return f"<p>{len(self.problems)} problems</p><ul>{items}</ul>"
+
+
+def select_revisions(revisions: Sequence[Revision], window: Window, neighbours: int) -> list[Revision]:
+    """Of the revisions in a bucket, those that may hold records of the window.
+
+    Those whose range touches it, `neighbours` on either side of each, and those that the index does not name.
+
+    >>> days = [Revision(number, f"{number}.json", number * 10, number * 10 + 9) for number in range(6)]
+    >>> [revision.number for revision in select_revisions(days, Window(20, 30), neighbours=1)]
+    [1, 2, 3]
+    """
+    indexed = [revision for revision in revisions if revision.min_timestamp is not None]
+    wanted = {revision.number for revision in revisions if revision.min_timestamp is None}
+    for at, revision in enumerate(indexed):
+        if _touches(window, revision):
+            near = indexed[max(at - neighbours, 0) : at + neighbours + 1] if neighbours else [revision]
+            wanted.update(other.number for other in near)
+    return [revision for revision in revisions if revision.number in wanted]
+
+
+def cover(window: Window, status: Status, index: Sequence[Revision], present: Collection[int], settle: int) -> Coverage:
+    """What the manifests and the numbers of the files that are there say of a window."""
+    touching = [revision for revision in index if _touches(window, revision)]
+    missing = tuple(revision for revision in touching if revision.number not in present)
+    skipped: tuple[int, ...] = ()
+    if touching:
+        # One more on either side: the window's records may have been in a neighbour.
+        stretch = range(touching[0].number - 1, touching[-1].number + 2)
+        skipped = tuple(_skipped(stretch, index, present))
+    is_settled = status.max_exported_timestamp >= window.end + settle
+    pending = 0 if is_settled else status.pending_revisions
+    return Coverage(window, status.max_exported_timestamp, pending, missing, skipped)
+
+
+def compare(status: Status, index: Sequence[Revision], present: Sequence[Revision]) -> Audit:
+    """Hold status, index and the files that are there against each other."""
+    named = {revision.number for revision in index}
+    there = {revision.number for revision in present}
+    audit = Audit(
+        missing=[revision for revision in index if revision.number not in there],
+        unindexed=[revision for revision in present if revision.number not in named],
+    )
+    if numbers := named | there:
+        audit.skipped_numbers = _skipped(range(min(numbers), max(numbers) + 1), index, there)
+        if max(numbers) > status.total_revisions:
+            audit.disagreements.append(
+                f"status.csv knows {status.total_revisions} revisions, and there is a revision {max(numbers)}"
+            )
+    newest = max((revision.max_timestamp or 0 for revision in index), default=0)
+    if newest > status.max_exported_timestamp:
+        audit.disagreements.append(
+            f"status.csv states {status.max_exported_timestamp} as the newest record, and the index has {newest}"
+        )
+    if len(named) > status.exported_revisions:
+        audit.disagreements.append(
+            f"status.csv counts {status.exported_revisions} exported revisions, and the index has {len(named)}"
+        )
+    return audit
+
+
+def _skipped(stretch: range, index: Iterable[Revision], present: Collection[int]) -> list[int]:
+    known = {revision.number for revision in index} | set(present)
+    if not known:
+        return []
+    inside = range(max(stretch.start, min(known)), min(stretch.stop, max(known) + 1))
+    return [number for number in inside if number not in known]
+
+
+def _touches(window: Window, revision: Revision) -> bool:
+    first, last = revision.min_timestamp, revision.max_timestamp
+    return first is not None and last is not None and window.touches(first, last)

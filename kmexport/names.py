@@ -1,0 +1,18 @@
+"""How the names of events and properties compare."""
+
+from __future__ import annotations
+
+__all__ = ["fold_name"]
+
+_SPACES = str.maketrans(",:", "  ")
+
+
+def fold_name(name: str) -> str:
+    """The form in which two spellings of a name are equal: without case, commas and colons as spaces.
+
+    Source: the vendor does not tell case in names, and turns commas and colons in them into spaces.
+
+    >>> fold_name("Signed Up: Pro") == fold_name("signed up, pro")
+    True
+    """
+    return name.translate(_SPACES).casefold()

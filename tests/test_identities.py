@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import itertools
+import json
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kmexport import Alias, Event, IdentityMap, IdentityMapFormatError, PropertySet, iter_records, merge_identities
+
+ANONYMOUS = "qFq2LweZugFNE4o49hLhmRPBW34="
+PAIRS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("abcdefgh")), max_size=12)
+
+
+def linked(*pairs, prefer="named_first") -> IdentityMap:
+    people = IdentityMap(prefer)
+    for a, b in pairs:
+        people.link(a, b)
+    return people
+
+
+def closure(pairs):
+    """Brute force: join sets until nothing changes."""
+    groups = [{a, b} for a, b in pairs]
+    while True:
+        meeting = [(one, other) for one, other in itertools.combinations(groups, 2) if one & other]
+        if not meeting:
+            return groups
+        one, other = meeting[0]
+        groups = [group for group in groups if group is not one and group is not other] + [one | other]
+
+
+@given(PAIRS, st.randoms())
+@settings(max_examples=300)
+def test_union_find_equals_the_closure_whatever_the_order(pairs, order):
+    shuffled = [pair if order.random() < 0.5 else pair[::-1] for pair in pairs]
+    order.shuffle(shuffled)
+    people = IdentityMap()
+    for a, b in shuffled:
+        people.link(a, b)
+        people.resolve(a)  # asking between the links changes nothing
+    groups = closure(pairs)
+    for identity in "abcdefgh":
+        group = next((group for group in groups if identity in group), {identity})
+        assert people.identities_of(identity) == group
+        assert people.resolve(identity) == min(group)
+    assert people.people() == sorted(min(group) for group in groups if len(group) > 1)
+
+
+def test_aliases_chain_repeat_and_point_to_themselves():
+    people = IdentityMap().update(
+        [Alias("a", 9, "b"), Alias("b", 1, "c"), Alias("b", 1, "c"), Alias("x", 1, "x"), Event("z", 1, "signed up")]
+    )
+    assert {people.resolve(identity) for identity in "abc"} == {"a"}
+    assert people.people() == ["a"]
+    assert len(people) == 3
+    assert "c" in people
+    assert "z" not in people
+
+
+def test_an_empty_identity_links_nobody():
+    people = linked(("", "a"), ("b", ""), ("", ""))
+    assert people.resolve("a") == "a"
+    assert people.resolve("") == ""
+    assert people.ignored_links == 3
+    assert people.people() == []
+
+
+def test_a_chain_of_a_million():
+    count = 1_000_000
+    people = IdentityMap()
+    people.update(Alias(str(number), 1, str(number + 1)) for number in range(count))
+    assert people.resolve(str(count)) == people.resolve("17") == "0"
+    assert len(people.identities_of("5")) == count + 1
+
+
+@pytest.mark.parametrize(
+    ("prefer", "name"),
+    [
+        ("named_first", "bob@example.com"),
+        ("numeric_first", "10017"),
+        (len, "bob"),
+        (lambda identity: identity != ANONYMOUS, ANONYMOUS),
+        (lambda _: 0, "10017"),
+    ],
+)
+def test_policies(prefer, name):
+    identities = [ANONYMOUS, "bob@example.com", "10017", "bob", "zoe@example.com"]
+    for seed in range(5):
+        random.Random(seed).shuffle(identities)
+        assert linked(*itertools.pairwise(identities), prefer=prefer).resolve("bob") == name
+
+
+def test_named_before_anonymous():
+    assert linked((ANONYMOUS, "Zoe")).resolve(ANONYMOUS) == "Zoe"
+    assert linked((ANONYMOUS, "AFq2LweZugFNE4o49hLhmRPBW34=")).resolve(ANONYMOUS) == "AFq2LweZugFNE4o49hLhmRPBW34="
+    assert linked(("christopherjohnsonsmith", "zz")).resolve("zz") == "christopherjohnsonsmith"
+
+
+def test_an_unknown_policy():
+    with pytest.raises(ValueError, match="'named_first', 'numeric_first' or a key function"):
+        IdentityMap("random")
+
+
+@pytest.mark.parametrize("place", ["path", "memory"])
+def test_saved_and_loaded(place, tmp_path):
+    target = tmp_path / "people.jsonl" if place == "path" else "memory://identities/people.jsonl"
+    people = linked(("b@x", ANONYMOUS), (ANONYMOUS, "odd \ud83d\n"), ("é", "f"), prefer="numeric_first")
+    people.save(target)
+    again = IdentityMap.load(target)
+    assert again.prefer == "numeric_first"
+    assert again.people() == people.people()
+    assert all(again.identities_of(name) == people.identities_of(name) for name in people.people())
+    if place == "path":
+        lines = [json.loads(line) for line in target.read_text().splitlines()]
+        assert lines[0] == {"format": "kmexport identities 1", "prefer": "numeric_first"}
+        assert lines[1][0] == "b@x"
+    again.link("f", "b@x")
+    assert again.resolve("é") == "b@x"
+
+
+def test_a_key_function_has_to_be_given_again(tmp_path):
+    linked(("a", "bb"), prefer=len).save(tmp_path / "people")
+    with pytest.raises(IdentityMapFormatError, match="give it again as prefer="):
+        IdentityMap.load(tmp_path / "people")
+    assert IdentityMap.load(tmp_path / "people", prefer=len).resolve("bb") == "a"
+
+
+def test_a_failed_save_leaves_the_old_map(tmp_path):
+    path = tmp_path / "people.jsonl"
+    people = linked(("a", "b"))
+    people.save(path)
+    before = path.read_bytes()
+    people.prefer = lambda identity: 1 / 0
+    people.link("c", "d")
+    with pytest.raises(ZeroDivisionError):
+        people.save(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", 1),
+        ("[]\n", 1),
+        ("<html>", 1),
+        ('{"format": "kmexport identities 1", "prefer": "named_first"}\n["a"]\n', 2),
+        ('{"format": "kmexport identities 1", "prefer": "named_first"}\n["a", "b"]\n["a", 1]\n', 3),
+        ('{"format": "kmexport identities 1", "prefer": "named_first"}\n["a", ""]\n', 2),
+        ('{"format": "kmexport identities 1", "prefer": "named_first"}\n["a", "b"', 2),
+    ],
+)
+def test_another_file_is_an_error_with_its_line(text, line, tmp_path):
+    (tmp_path / "people").write_text(text)
+    with pytest.raises(IdentityMapFormatError, match=f"people, line {line}"):
+        IdentityMap.load(tmp_path / "people")
+
+
+def test_merging_leaves_the_input_as_it_was():
+    people = linked(("bob", ANONYMOUS))
+    records = list(
+        iter_records(
+            [
+                f'{{"_p":"{ANONYMOUS}","_t":1,"_n":"x","plan":"Pro"}}',
+                '{"_p":"bob","_t":2}',
+                f'{{"_p":"{ANONYMOUS}","_p2":"bob","_t":3,"_d":1}}',
+            ]
+        )
+    )
+    merged = list(merge_identities(records, people))
+    assert merged == [Event("bob", 1, "x", {"plan": "Pro"}), PropertySet("bob", 2), Alias("bob", 3, "bob", {"_d": 1})]
+    assert merged[1] is records[1]
+    assert [record.person for record in records] == [ANONYMOUS, "bob", ANONYMOUS]
+    merged[0].properties["plan"] = "Free"
+    assert records[0].properties == {"plan": "Pro"}
+    twice = next(merge_identities(records[:1], people))
+    twice.properties["plan"] = "Free"
+    assert records[0].properties == {"plan": "Pro"}
+
+
+def test_merging_needs_a_map():
+    with pytest.raises(TypeError, match=r"people = bucket\.identities\(\)"):
+        merge_identities([], {"a": "b"})

@@ -1,0 +1,82 @@
+"""What the README and the docs promise beside their examples, which pytest runs as doctests."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    return [(match["language"], match["text"]) for match in FENCE.finditer(page.read_text(encoding="utf-8"))]
+
+
+def named(pages: list[Path]):
+    return pytest.mark.parametrize("page", pages, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+def test_the_readme_starts_with_two_commands():
+    first, second = blocks(ROOT / "README.md")[:2]
+    for language, text in (first, second):
+        assert language == "sh"
+        assert len(text.splitlines()) == 1
+        assert text.strip()
+    assert "kmexport.tour" in first[1]
+    assert "pytest" in second[1]
+
+
+@named(PAGES)
+def test_python_blocks_parse(page):
+    for language, text in blocks(page):
+        if ">>>" in text:
+            assert language in ("python", "pycon")
+            for example in doctest.DocTestParser().get_examples(text):
+                ast.parse(example.source)
+        elif language == "python":
+            ast.parse(text)
+        else:
+            assert language in ("sh", "text", "{eval-rst}", "{toctree}", "{include}"), "examples of Python say so"
+
+
+@named(PAGES)
+def test_examples_end_with_a_blank_line(page):
+    # doctest takes the closing fence for output that it expects, unless a blank line stands before it.
+    for _, text in blocks(page):
+        if ">>>" in text:
+            assert text.endswith("\n\n")
+
+
+@named(PAGES)
+def test_links_lead_to_files(page):
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    targets = {match["target"] for match in LINK.finditer(text)}
+    for target in targets:
+        if re.match("[a-z]+:", target) is None:
+            path = target.partition("#")[0]
+            assert (page.parent / path).is_file() or not path, target
+
+
+def test_the_toctree_names_every_page():
+    (toctree,) = (text for language, text in blocks(ROOT / "docs" / "index.md") if language == "{toctree}")
+    listed = {line for line in toctree.splitlines() if line and not line.startswith(":")}
+    assert listed == {page.stem for page in PAGES if page.parent.name == "docs"} - {"index"}
+
+
+def test_the_api_page_names_every_public_name():
+    api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    directives = set(re.findall(r"^\.\. [\w:]+:: (\S+?)(?:\(\))?$", api, re.MULTILINE))
+    public = {
+        f"{module}.{name}"
+        for module in ("kmexport", "kmexport.testing", "kmexport.tour")
+        for name in importlib.import_module(module).__all__
+    }
+    assert public <= directives
