@@ -10,6 +10,7 @@ from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Final, Literal
 
+import msgspec
 from attrs import define
 
 from kmexport.names import fold_name
@@ -22,6 +23,7 @@ _RESERVED: Final = frozenset({"_c", "_d", "_k", "_s", "_server_timestamp"})
 _FIRST_TIMESTAMP: Final = -62_135_596_800  # the year 1: no record is older
 _TIMESTAMP_BITS: Final = 39  # so many seconds lie between the years 1 and 9999
 _SHAPES_HELD: Final = 100_000
+_encode: Final = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 
 
 def drop_duplicates(
@@ -71,19 +73,24 @@ def drop_duplicates(
 
 def _drop_classic(records: Iterable[Record], within: int | None) -> Iterator[Record]:
     names = _Names()
+    shapes = names.shapes
     slices = _Slices(within)
+    moments, people = slices.at(0)
     for record in records:
-        if isinstance(record, Alias):
+        event = None
+        if isinstance(record, Event):
+            event = record.name
+        elif isinstance(record, Alias):
             yield record
             continue
+        properties = record.properties
+        shape = shapes.get((event, *properties)) or names.shape(event, properties)
         timestamp = record.timestamp
-        moments, people = slices.at(timestamp)
+        if within is not None:
+            moments, people = slices.at(timestamp)
         # One integer says person and second exactly, in 32 bytes: the person's number, and the time behind it.
         person = people.setdefault(record.person, len(people))
         moment = person << _TIMESTAMP_BITS | timestamp - _FIRST_TIMESTAMP
-        properties = record.properties
-        event = record.name if isinstance(record, Event) else None
-        shape = names.shape(event, properties)
         seen = moments.get(moment)
         if seen is None and not shape.repeats:
             moments[moment] = shape.numbers
@@ -99,6 +106,7 @@ def _drop_classic(records: Iterable[Record], within: int | None) -> Iterator[Rec
 
 
 _NOTHING: Final[frozenset[int]] = frozenset()
+_SETS_NOTHING: Final = -2  # a property set without properties is still a record; this stands for its name
 
 
 @define
@@ -119,13 +127,9 @@ class _Names:
         self.sets: dict[frozenset[int], frozenset[int]] = {}
 
     def shape(self, event: str | None, properties: dict[str, Any]) -> _Shape:
-        key = (event, *properties)
-        found = self.shapes.get(key)
-        if found is None:
-            if len(self.shapes) >= _SHAPES_HELD:
-                self.shapes.clear()
-            found = self.shapes[key] = self._new_shape(event, properties)
-        return found
+        if len(self.shapes) >= _SHAPES_HELD:
+            self.shapes.clear()
+        return self.shapes.setdefault((event, *properties), self._new_shape(event, properties))
 
     def _new_shape(self, event: str | None, properties: dict[str, Any]) -> _Shape:
         numbers = [self.property(name) for name in properties if name not in _RESERVED]
@@ -133,8 +137,7 @@ class _Names:
         if event is not None:
             number = self._number(event, is_event=True)
             return _Shape(number, self.shared(frozenset([number, *numbers])), repeats)
-        # A property set that sets nothing is still a record: the name "" stands for it.
-        return _Shape(-1, self.shared(frozenset(numbers or [self._number("", is_event=True)])), repeats)
+        return _Shape(-1, self.shared(frozenset(numbers or [_SETS_NOTHING])), repeats)
 
     def fresh(self, properties: dict[str, Any], seen: frozenset[int]) -> dict[str, Any]:
         """The properties that are new, and the vendor's reserved keys beside them."""
@@ -203,20 +206,18 @@ def _canonical(record: Event | PropertySet) -> bytes:
     """One text for equal records, and different ones for records that differ in anything but the case of names."""
     name = fold_name(record.name) if isinstance(record, Event) else None
     properties = sorted(((fold_name(name), value) for name, value in record.properties.items()), key=itemgetter(0))
-    return _spell([record.person, record.timestamp, name, properties]).encode()
+    parts = [record.person, record.timestamp, name, properties]
+    try:
+        text = _encode(parts)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return _spell(parts).encode()
+    # NaN, which no file holds, would be written as null too.
+    return _spell(parts).encode() if b"null" in text else text
 
 
 def _spell(value: object) -> str:
-    try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"))
-    except TypeError:
-        pass
-    # Decimals stand for numbers that no float can hold: they are spelt as no JSON value is.
-    if isinstance(value, Decimal):
-        return f"Decimal {value}"
     if isinstance(value, dict):
         return "{" + ",".join(f"{json.dumps(name)}:{_spell(value[name])}" for name in sorted(value)) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_spell, value)) + "]"
-    msg = f"{value!r} is no JSON value"
-    raise TypeError(msg)
+    return str(value) if isinstance(value, Decimal) else json.dumps(value)

@@ -73,9 +73,10 @@ class IdentityMap:
         self.ignored_links = 0
         # Union-find: each identity points towards the one that stands for its person.
         self._parents: dict[str, str] = {}
-        # The identities of a person form a ring, so that they can be told from any one of them.
-        self._next: dict[str, str] = {}
-        self._names: dict[str, str] = {}  # of the persons asked for since their last link
+        # What is told of a person, by the identity that stands for them. The identities are gathered when they are
+        # first asked for (linking a million pairs is half as fast where they are kept up), and kept up from then on.
+        self._members: dict[str, list[str]] | None = None
+        self._names: dict[str, str] = {}
 
     def __len__(self) -> int:
         """How many identities are known from aliases."""
@@ -96,7 +97,7 @@ class IdentityMap:
         >>> sorted(people.identities_of("b"))
         ['a', 'b']
         """
-        self._link_all(((a, b),))
+        self.link_pairs(((a, b),))
 
     def update(self, records: Iterable[Record]) -> Self:
         """Learn from every alias among the records, and return the map; other records are passed over.
@@ -104,29 +105,40 @@ class IdentityMap:
         >>> IdentityMap().update([Alias("a", 1349222400, "b"), Alias("b", 1349222400, "c")]).people()
         ['a']
         """
-        self._link_all((record.person, record.alias) for record in records if isinstance(record, Alias))
+        self.link_pairs((record.person, record.alias) for record in records if isinstance(record, Alias))
         return self
 
-    def _link_all(self, pairs: Iterable[tuple[str, str]]) -> None:
-        parents, ring, names = self._parents, self._next, self._names
+    def link_pairs(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """As `link`, for many pairs; twice as fast.
+
+        >>> people = IdentityMap()
+        >>> people.link_pairs([("a", "b"), ("c", "b")])
+        >>> people.resolve("c")
+        'a'
+        """
+        parents, members = self._parents, self._members
         for a, b in pairs:
             if a == b or not a or not b:
                 self.ignored_links += not (a and b)
                 continue
-            # Each search halves the path that it goes.
+            # Each search halves the path that it goes. A root is its own parent, the same string: `is` will do.
             root_a = parents.setdefault(a, a)
-            while (above := parents[root_a]) != root_a:
+            while (above := parents[root_a]) is not root_a:
                 parents[root_a] = root_a = parents[above]
             root_b = parents.setdefault(b, b)
-            while (above := parents[root_b]) != root_b:
+            while (above := parents[root_b]) is not root_b:
                 parents[root_b] = root_b = parents[above]
-            if root_a != root_b:
+            if root_a is not root_b:
                 parents[root_b] = root_a
-                # Where two rings meet, their next ones change places.
-                ring[root_a], ring[root_b] = ring.get(root_b, root_b), ring.get(root_a, root_a)
-                if names:
-                    names.pop(root_a, None)
-                    names.pop(root_b, None)
+                if members is not None:
+                    self._join(members, root_a, root_b)
+
+    def _join(self, members: dict[str, list[str]], root: str, other: str) -> None:
+        self._names.pop(root, None)
+        self._names.pop(other, None)
+        fewer, more = sorted((members.pop(root, [root]), members.pop(other, [other])), key=len)
+        more.extend(fewer)
+        members[root] = more
 
     def resolve(self, identity: str) -> str:
         """The name of the person that an identity belongs to; an identity without aliases is its own.
@@ -134,16 +146,14 @@ class IdentityMap:
         >>> IdentityMap().update([Alias("a", 1349222400, "b")]).resolve("b")
         'a'
         """
-        parents = self._parents
-        root = parents.get(identity)
-        if root is None:
-            return identity
-        while (above := parents[root]) != root:
-            parents[root] = root = parents[above]
+        root = self._root(identity)
         name = self._names.get(root)
         if name is None:
             policy = self.prefer if callable(self.prefer) else _POLICIES[self.prefer]
-            name = self._names[root] = min(self._ring(root), key=lambda one: (policy(one), one))
+            members = self._gather().get(root)
+            if members is None:
+                return identity
+            name = self._names[root] = min(members, key=lambda one: (policy(one), one))
         return name
 
     def identities_of(self, identity: str) -> frozenset[str]:
@@ -152,7 +162,23 @@ class IdentityMap:
         >>> sorted(IdentityMap().update([Alias("a", 1349222400, "b")]).identities_of("a"))
         ['a', 'b']
         """
-        return frozenset(self._ring(identity))
+        return frozenset(self._gather().get(self._root(identity), [identity]))
+
+    def _root(self, identity: str) -> str:
+        parents = self._parents
+        root = parents.get(identity)
+        if root is None:
+            return identity
+        while (above := parents[root]) is not root:
+            parents[root] = root = parents[above]
+        return root
+
+    def _gather(self) -> dict[str, list[str]]:
+        if self._members is None:
+            self._members = {}
+            for identity in self._parents:
+                self._members.setdefault(self._root(identity), []).append(identity)
+        return self._members
 
     def people(self) -> list[str]:
         """The names of the persons who have more than one identity, in order.
@@ -160,14 +186,7 @@ class IdentityMap:
         >>> IdentityMap().update([Alias("d", 1349222400, "c"), Alias("a", 1349222400, "b")]).people()
         ['a', 'c']
         """
-        return sorted(self.resolve(identity) for identity, parent in self._parents.items() if identity == parent)
-
-    def _ring(self, identity: str) -> Iterator[str]:
-        yield identity
-        following = self._next.get(identity, identity)
-        while following != identity:
-            yield following
-            following = self._next[following]
+        return sorted(map(self.resolve, self._gather()))
 
     def save(self, path: str | os.PathLike[str], **storage_options: Any) -> None:
         """Write the map as JSON Lines to a path or an fsspec URL: after a first line, one array of identities a person.
@@ -219,7 +238,7 @@ class IdentityMap:
                 if not is_list or len(identities) < 2:
                     reason = "a person is an array of two or more identities"
                     raise IdentityMapFormatError(source, number, None, reason)
-                people._link_all((identities[0], other) for other in identities[1:])
+                people.link_pairs((identities[0], other) for other in identities[1:])
         return people
 
 

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 from kmexport.errors import MalformedRecordError
 from kmexport.names import fold_name
 from kmexport.parsing import (
     UNSET,
     Batch,
-    BinaryFile,
     Head,
     Source,
     Tally,
     check_source,
     iter_blocks,
     parse_blocks,
-    skim_aliases,
 )
 from kmexport.records import Alias, Event, PropertySet, Record
 
-__all__ = ["MAX_LINE_BYTES", "OnError", "iter_records", "read_aliases", "read_stream"]
+__all__ = ["MAX_LINE_BYTES", "OnError", "iter_records", "read_stream"]
 
 MAX_LINE_BYTES = 64 << 20
 
@@ -152,17 +150,6 @@ def read_stream(
                     yield properties
     finally:
         errors.log(source_name, tally)
-
-
-def read_aliases(file: BinaryFile) -> Iterator[Alias]:
-    """The aliases of a stream, other lines unparsed. Raises NotPlainLines where the stream has to be read whole."""
-    for head, text in skim_aliases(iter_blocks(file, MAX_LINE_BYTES)):
-        link = object.__new__(Alias)
-        link.person = head._p
-        link.timestamp = head._t
-        link.alias = cast("str", head._p2)
-        link._text = text  # type: ignore[misc]  # a slot of the base
-        yield link
 
 
 def _neither(batch: Batch, head: Head, source_name: str, tally: Tally) -> MalformedRecordError:
