@@ -20,8 +20,9 @@ __all__ = ["drop_duplicates"]
 
 # The vendor's own keys: they ride on a line, and are no properties of the person.
 _RESERVED: Final = frozenset({"_c", "_d", "_k", "_s", "_server_timestamp"})
-_FIRST_TIMESTAMP: Final = -62_135_596_800  # the year 1: no record is older
-_TIMESTAMP_BITS: Final = 39  # so many seconds lie between the years 1 and 9999
+# Above the number of seconds between the years 1 and 9999: person * this + second is a number of its own for each
+# pair. Its low bits are the second's, so that neighbours in time are neighbours in a dict, and in the cache.
+_SECONDS: Final = 1 << 39
 _SHAPES_HELD: Final = 100_000
 _encode: Final = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 
@@ -88,9 +89,12 @@ def _drop_classic(records: Iterable[Record], within: int | None) -> Iterator[Rec
         timestamp = record.timestamp
         if within is not None:
             moments, people = slices.at(timestamp)
-        # One integer says person and second exactly, in 32 bytes: the person's number, and the time behind it.
-        person = people.setdefault(record.person, len(people))
-        moment = person << _TIMESTAMP_BITS | timestamp - _FIRST_TIMESTAMP
+        # One integer says person and second exactly, in 32 bytes.
+        try:
+            person = people[record.person]
+        except KeyError:
+            person = people[record.person] = len(people)
+        moment = person * _SECONDS + timestamp
         seen = moments.get(moment)
         if seen is None and not shape.repeats:
             moments[moment] = shape.numbers

@@ -32,10 +32,15 @@ class ShortReads(io.RawIOBase):
         return block
 
 
-def read(source, max_line_bytes=1 << 20):
+def read(source, max_line_bytes=1 << 20, *, touch=False):
+    """With `touch`, the properties are asked for record by record, so that later blocks are parsed whole."""
     errors: list[MalformedRecordError] = []
     tally = Tally()
-    records = list(read_stream(source, "revisions/1.json", errors.append, max_line_bytes, tally))
+    records = []
+    for record in read_stream(source, "revisions/1.json", errors.append, max_line_bytes, tally):
+        if touch:
+            assert record.properties is record.properties
+        records.append(record)
     assert tally.lines == tally.records + tally.rejected + tally.blank + tally.joined - tally.shared
     assert (len(records), len(errors)) == (tally.records, tally.rejected)
     return records, errors, tally
@@ -69,7 +74,7 @@ def test_records_in_any_legal_form_between_broken_and_blank_lines(data):
     if has_end:
         content += end
     source = ShortReads(content, data.draw(st.integers(1, 200)))
-    records, errors, tally = read(source)
+    records, errors, tally = read(source, touch=data.draw(st.booleans()))
     assert records == expected_records
     assert [(error.line_number, error.raw.rstrip(b"\r")) for error in errors] == expected_errors
     # A last line without a newline is one only where something stands in it.
@@ -104,6 +109,26 @@ def test_the_fast_way_accepts_nothing_that_json_rejects(record, data):
     except ValueError:
         return
     assert judge_object(bytes(line)) == head
+
+
+IRREGULAR = [
+    b'{"_p":"a","_t":"7"}', b'{"_p":"a","_t":true}', b'{"_p":1,"_t":7}', b'{"_t":7}', b'{"_p":"a","_t":7,"_n":1}',
+    b'{"_p":"a","_t":7,"_n":"x","_p2":"b"}', b'{"_p":"a","_t":7,"_p2":null}', b'{"_p":"a","_t":7.0}', b"[]", b"7",
+    b'{"_p":"a","_t":999999999999999}', rb'{"_p":"a","_t":7,"x":"\\303\\241"}', b'{"_p":"a","_t":7,"x":1e400}',
+]  # fmt: skip
+
+
+@given(st.lists(st.one_of(st.just(GOOD), st.sampled_from(IRREGULAR)), max_size=12), st.integers(1, 100))
+@settings(max_examples=300, deadline=None)
+def test_parsing_whole_lines_gives_what_parsing_in_two_steps_gives(lines, size):
+    content = b"\n".join([GOOD, *lines])
+    plain = read(ShortReads(content, size))
+    touched = read(ShortReads(content, size), touch=True)
+    assert touched[0] == plain[0]
+    assert [(e.line_number, e.reason, e.raw) for e in touched[1]] == [
+        (e.line_number, e.reason, e.raw) for e in plain[1]
+    ]
+    assert touched[2] == plain[2]
 
 
 @given(st.binary(max_size=300), st.integers(1, 40))

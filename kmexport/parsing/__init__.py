@@ -1,24 +1,28 @@
 """Bytes → heads and texts of records: the fast way, the repair, hashes over several lines, arrays."""
 
 from kmexport.parsing.blocks import BinaryFile, Source, check_source, iter_blocks
-from kmexport.parsing.lines import Batch, Tally, parse_blocks
-from kmexport.parsing.objects import RESERVED, UNSET, Head, read_properties
+from kmexport.parsing.lines import Batch, Demand, Tally, WholeBatch, judge_again, parse_blocks
+from kmexport.parsing.objects import FIRST_TIMESTAMP, LAST_TIMESTAMP, RESERVED, UNSET, read_properties
 from kmexport.parsing.repair import has_doubled_octal, hide_doubled_octal
 from kmexport.parsing.skim import NotPlainLines, skim_aliases
 
 __all__ = [
+    "FIRST_TIMESTAMP",
+    "LAST_TIMESTAMP",
     "RESERVED",
     "UNSET",
     "Batch",
     "BinaryFile",
-    "Head",
+    "Demand",
     "NotPlainLines",
     "Source",
     "Tally",
+    "WholeBatch",
     "check_source",
     "has_doubled_octal",
     "hide_doubled_octal",
     "iter_blocks",
+    "judge_again",
     "parse_blocks",
     "read_properties",
     "skim_aliases",

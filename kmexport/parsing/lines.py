@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from attrs import define
 
@@ -22,11 +23,12 @@ from kmexport.parsing.objects import (
     NotARecord,
     check_joined,
     decode_head,
+    decode_object,
     judge_object,
 )
 from kmexport.parsing.repair import has_doubled_octal, repair_doubled_octal, repair_octal
 
-__all__ = ["Batch", "Tally", "parse_blocks"]
+__all__ = ["Batch", "Demand", "Tally", "WholeBatch", "judge_again", "parse_blocks"]
 
 _SPACE = b" \t\r"
 _CLOSERS = re.compile(rb"[\]}]+,?[ \t\r]*")
@@ -43,6 +45,22 @@ class Batch:
     line_number: int  # of the first; the others follow line by line
     heads: list[Head]
     texts: list[bytes]
+
+
+@define
+class WholeBatch:
+    """Consecutive hashes that were parsed whole, and their texts. Whether they are records is not judged yet."""
+
+    line_number: int
+    objects: list[dict[str, Any]]
+    texts: list[bytes]
+
+
+@define
+class Demand:
+    """What the reader's user asks for: so many of the next blocks are parsed whole, to give their properties."""
+
+    whole_blocks: int = 0
 
 
 @define
@@ -63,10 +81,12 @@ class Tally:
     repaired: int = 0
 
 
-Outcome = Batch | MalformedRecordError
+Outcome = Batch | WholeBatch | MalformedRecordError
 
 
-def parse_blocks(blocks: Iterable[Block], source: str, tally: Tally, max_line_bytes: int) -> Iterator[Outcome]:
+def parse_blocks(
+    blocks: Iterable[Block], source: str, tally: Tally, max_line_bytes: int, demand: Demand
+) -> Iterator[Outcome]:
     """Batches and errors in the order of the lines. `tally` is kept up to date as they come out."""
     judge = _Judge(source, tally, max_line_bytes)
     for block in blocks:
@@ -77,20 +97,25 @@ def parse_blocks(blocks: Iterable[Block], source: str, tally: Tally, max_line_by
             continue
         lines = (block.removeprefix(codecs.BOM_UTF8) if number == 1 else block).split(b"\n")
         tally.lines += len(lines)
-        decode = decode_head if _is_plain(block) else _decode_carefully
+        is_whole = False
+        decode: Callable[[bytes], Any] = _decode_carefully
+        if _is_plain(block):
+            is_whole = demand.whole_blocks > 0
+            decode = decode_object if is_whole else decode_head
+            demand.whole_blocks -= is_whole
         todo = iter(lines)
         at = 0
         while at < len(lines):
             if not judge.is_busy:
-                heads: list[Head] = []
+                found: list[Any] = []
                 # When a line fails, extend() keeps what it has, and `todo` stands behind the bad line.
                 with suppress(*DECODE_ERRORS):
-                    heads.extend(map(decode, todo))
-                if heads:
-                    start, at = at, at + len(heads)
-                    tally.records += len(heads)
+                    found.extend(map(decode, todo))
+                if found:
+                    start, at = at, at + len(found)
+                    tally.records += len(found)
                     judge.is_first = False
-                    yield Batch(number + start, heads, lines[start:at])
+                    yield (WholeBatch if is_whole else Batch)(number + start, found, lines[start:at])
                     if at == len(lines):
                         break
                 line = lines[at]
@@ -99,6 +124,20 @@ def parse_blocks(blocks: Iterable[Block], source: str, tally: Tally, max_line_by
             yield from judge.line(number + at, line)
             at += 1
     yield from judge.give_up()
+
+
+def judge_again(batch: Batch | WholeBatch, source: str, tally: Tally) -> Iterator[Batch | MalformedRecordError]:
+    """Line by line, a batch in which something is JSON and no record."""
+    tally.records -= len(batch.texts)
+    for number, text in enumerate(batch.texts, batch.line_number):
+        try:
+            head = judge_object(text)
+        except NotARecord as why:
+            tally.rejected += 1
+            yield MalformedRecordError(source, number, str(why), text)
+        else:
+            tally.records += 1
+            yield Batch(number, [head], [text])
 
 
 def _is_plain(block: bytes) -> bool:

@@ -19,6 +19,7 @@ __all__ = [
     "NotAnObject",
     "check_joined",
     "decode_head",
+    "decode_object",
     "judge_object",
     "load_object",
     "read_properties",
@@ -55,7 +56,7 @@ class NotAnObject(NotARecord):
 
 # Checks the syntax of the whole line and reads the head; not the UTF-8 of the strings that it passes over.
 decode_head = msgspec.json.Decoder(Head).decode
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def load_object(text: bytes) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def load_object(text: bytes) -> dict[str, Any]:
     {'n': 123456789012345678901234567890, 'x': Decimal('1E+400')}
     """
     try:
-        return _decode_object(text)
+        return decode_object(text)
     except DECODE_ERRORS:
         # msgspec refuses lone surrogates and numbers out of range, which are JSON all the same.
         return _load_slowly(text)

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, assert_type
 
 from kmexport import (
     Alias,
+    Audit,
     Bucket,
+    Coverage,
     Event,
+    IdentityMap,
     MalformedRecordError,
+    Profile,
     PropertySet,
     Record,
     Revision,
     Status,
+    Window,
+    drop_duplicates,
     dump_records,
+    in_window,
     iter_records,
+    merge_identities,
+    profile,
+    sort_by_time,
 )
 from kmexport.testing import write_export
 
@@ -59,3 +69,29 @@ for record in bucket.iter_records():
 
 assert_type(dump_records([Event("bob", 1349222400, "signed up", {})], io.BytesIO()), int)
 assert_type(write_export("memory://shop", {1: [Event("bob", 1, "signed up"), b"broken"]}, gone=[1]), Bucket)
+
+day = Window.day("2012-10-03", tz="America/New_York")
+assert_type(day, Window)
+assert_type(Window.days("2012-10-01", date(2012, 10, 3)), Window)
+assert_type(day.days("UTC"), list[Window])
+assert_type(Window(datetime(2012, 10, 3, tzinfo=UTC), 1349323200).start, int)
+assert_type(bucket.revisions(day, neighbours=0), list[Revision])
+assert_type(bucket.coverage(day), Coverage)
+assert_type(bucket.coverage(day).is_complete, bool)
+assert_type(bucket.audit(deep=True), Audit)
+
+people = bucket.identities()
+assert_type(people, IdentityMap)
+assert_type(bucket.identities(after=7, into=people, prefer=len), IdentityMap)
+assert_type(people.resolve("bob"), str)
+assert_type(people.identities_of("bob"), frozenset[str])
+assert_type(people.people(), list[str])
+assert_type(IdentityMap.load("people.jsonl"), IdentityMap)
+
+steps = in_window(bucket.iter_records(day), day)
+steps = merge_identities(steps, people)
+steps = drop_duplicates(steps, rule="strict", within=86_400)
+steps = sort_by_time(steps, max_delay=3_600)
+assert_type(steps, Iterator[Record])
+assert_type(profile(steps), Profile)
+assert_type(list(drop_duplicates([Event("bob", 1, "x")])), list[Record])
