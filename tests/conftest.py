@@ -1,0 +1,44 @@
+"""Servers that live as long as the test run, and a clean fsspec for each test."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from tests.servers import S3Server, serve_http, serve_s3_by_moto, serve_s3_by_rclone
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with serve_s3_by_rclone(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[S3Server]:
+    with serve_s3_by_moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("web")
+    with serve_http(folder) as url:
+        yield url, folder
+
+
+@pytest.fixture(autouse=True)
+def no_cached_filesystems() -> Iterator[None]:
+    """fsspec keeps filesystems, their listings and the files in memory; none of it leaks into the next test."""
+    yield
+    for filesystem in set(fsspec.registry.values()):
+        filesystem.clear_instance_cache()
+    if "fsspec.implementations.memory" in sys.modules:
+        from fsspec.implementations.memory import MemoryFileSystem
+
+        MemoryFileSystem.store.clear()
+        MemoryFileSystem.pseudo_dirs[:] = [""]
