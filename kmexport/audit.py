@@ -135,11 +135,7 @@ def cover(window: Window, status: Status, index: Sequence[Revision], present: Co
     """What the manifests and the numbers of the files that are there say of a window."""
     touching = [revision for revision in index if _touches(window, revision)]
     missing = tuple(revision for revision in touching if revision.number not in present)
-    skipped: tuple[int, ...] = ()
-    if touching:
-        # One more on either side: the window's records may have been in a neighbour.
-        stretch = range(touching[0].number - 1, touching[-1].number + 2)
-        skipped = tuple(_skipped(stretch, index, present))
+    skipped = tuple(_skipped(_stretch(window, index, touching), index, present))
     is_settled = status.max_exported_timestamp >= window.end + settle
     pending = 0 if is_settled else status.pending_revisions
     return Coverage(window, status.max_exported_timestamp, pending, missing, skipped)
@@ -169,6 +165,16 @@ def compare(status: Status, index: Sequence[Revision], present: Sequence[Revisio
             f"status.csv counts {status.exported_revisions} exported revisions, and the index has {len(named)}"
         )
     return audit
+
+
+def _stretch(window: Window, index: Sequence[Revision], touching: Sequence[Revision]) -> range:
+    """The numbers among which a revision with records of the window would be."""
+    if touching:
+        # One more on either side: the window's records may have been in a neighbour.
+        return range(touching[0].number - 1, touching[-1].number + 2)
+    before = [one.number for one in index if one.max_timestamp is not None and one.max_timestamp < window.start]
+    behind = [one.number for one in index if one.min_timestamp is not None and one.min_timestamp >= window.end]
+    return range(max(before), min(behind) + 1) if before and behind else range(0)
 
 
 def _skipped(stretch: range, index: Iterable[Revision], present: Collection[int]) -> list[int]:

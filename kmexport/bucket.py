@@ -179,7 +179,7 @@ class Bucket:
             try:
                 people.link_pairs(skim_aliases(iter_blocks(file, MAX_LINE_BYTES)))
             except NotPlainLines:
-                with self._folder.open(revision.path) as again:
+                with self._folder.open(revision.path) as again:  # its bytes were counted before
                     people.update(read_stream(again, revision.path, on_error, MAX_LINE_BYTES, Tally()))
         return people
 

@@ -90,9 +90,8 @@ class Folder:
         gone = lambda: RevisionNotFoundError(name)  # noqa: E731
         with self._access(gone):
             fs, root = self._storage()
-            # Web servers need not know range requests, and fsspec finds that out in the middle of the file: stream.
-            options = {"block_size": 0} if "https" in fs.protocol else {}
-            raw = fs.open(_join(root, name), "rb", **options)
+            path = _join(root, name)
+            raw = fs.open(path, "rb", **_streamed(fs, path))
         with raw:
             file = _Guarded(self, raw, gone, callback)
             if file.first.startswith(_GZIP_MAGIC):
@@ -122,7 +121,7 @@ class Folder:
             raise
         except Exception as error:
             cause = error if self._is_safe(error) else None
-            if missing is not None and isinstance(error, FileNotFoundError | NotADirectoryError):
+            if missing is not None and _is_missing(error):
                 raise missing() from cause
             if _is_denied(error):
                 raise PermissionError(errno.EACCES, "access to the export is denied", self.shown_url) from cause
@@ -162,6 +161,12 @@ def _secrets(option: object, name: str = "") -> Iterator[str]:
         yield option
 
 
+def _is_missing(error: Exception) -> bool:
+    # The KeyError is zipfile's, which older versions of fsspec hand on.
+    in_zip = isinstance(error, KeyError) and "no item named" in str(error)
+    return in_zip or isinstance(error, FileNotFoundError | NotADirectoryError)
+
+
 def _is_denied(error: Exception) -> bool:
     # aiohttp's error has a status, and botocore's NoCredentialsError is no OSError.
     status = getattr(error, "status", None)
@@ -185,6 +190,12 @@ def _without_cache(fs: AbstractFileSystem) -> AbstractFileSystem:
     while isinstance(fs, CachingFileSystem):
         fs = fs.fs
     return fs
+
+
+def _streamed(fs: AbstractFileSystem, path: str) -> dict[str, int]:
+    """The option that streams from a web server: it need not know range requests, which shows only mid-file."""
+    is_web = path.startswith(("http://", "https://")) and fs is _without_cache(fs)
+    return {"block_size": 0} if is_web else {}
 
 
 def _forget_listings(fs: AbstractFileSystem, path: str) -> None:

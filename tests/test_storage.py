@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fsspec import AbstractFileSystem
+from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractBufferedFile
 from hypothesis import given
@@ -98,10 +99,12 @@ class RememberedFile(AbstractBufferedFile):
         return self.fs.files.cat_file(self.path, start, end)
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("root", ["/shop", "/deep/shop/"])
-def test_a_remembered_listing_hides_nothing(root):
+def test_a_remembered_listing_hides_nothing(root, wrapped):
     files = MemoryFileSystem()
-    bucket = Bucket(root, fs=Remembering(files))
+    remembering = Remembering(files)
+    bucket = Bucket("", fs=DirFileSystem(root, remembering)) if wrapped else Bucket(root, fs=remembering)
     for last in (1, 20, 300, 5):
         files.store.clear()
         write_export(root, {n: [Event("bob", n, "x")] * last for n in range(1, last + 1)}, fs=files)

@@ -35,6 +35,7 @@ _CLOSERS = re.compile(rb"[\]}]+,?[ \t\r]*")
 _BETWEEN_ITEMS = re.compile(rb"[\[\], \t\r]*")
 # A string that ends on its line, a bracket, or the quote of a string that does not end.
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]', re.DOTALL)
+_LINE_COST = 64  # bytes that Python holds for a line beside its text: a hash of many short lines counts them too
 _DEEPEST = 1_000  # Python's own limit of recursion: what is deeper can't be read anyway
 
 
@@ -237,13 +238,11 @@ class _Judge:
         """Judge a text, repair it where that makes it a record, and count it."""
         if text.startswith(codecs.BOM_UTF8):
             return self._repaired(number, text.removeprefix(codecs.BOM_UTF8))
-        try:
-            head = judge_object(text)
-        except NotARecord:
-            repaired = repair_octal(text)
-            if repaired is None:
-                raise
+        # Before the judge, who is slow to find words for what is wrong: JSON has no such escapes.
+        repaired = repair_octal(text) if b"\\" in text else None
+        if repaired is not None:
             return self._repaired(number, repaired)
+        head = judge_object(text)
         if has_doubled_octal(text):
             repaired = repair_doubled_octal(text)
             if repaired != text:
@@ -251,7 +250,10 @@ class _Judge:
         return self._counted(number, head, text)
 
     def _repaired(self, number: int, text: bytes) -> Batch:
-        head = judge_object(text)
+        try:
+            head = _decode_carefully(text)
+        except DECODE_ERRORS:
+            head = judge_object(text)
         self.tally.repaired += 1
         return self._counted(number, head, text)
 
@@ -275,7 +277,7 @@ class _Judge:
         Half a record at the start of a line is no further line, nor is a new hash that stands no deeper.
         """
         text = line.lstrip(_SPACE)
-        if not text or self.begun_bytes + len(line) > self.max_line_bytes:
+        if not text or self.begun_bytes + len(line) + _LINE_COST > self.max_line_bytes:
             return False
         indent = len(line) - len(text)
         if text.startswith(b"{"):
@@ -286,7 +288,7 @@ class _Judge:
     def _add(self, number: int, line: bytes) -> Iterator[Outcome]:
         end, self.depth = _close(line, self.depth)
         self.begun.append(line)
-        self.begun_bytes += len(line) + 1
+        self.begun_bytes += len(line) + _LINE_COST
         if end < 0:
             if self.depth <= 0:
                 yield from self.give_up()

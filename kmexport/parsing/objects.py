@@ -34,7 +34,7 @@ LAST_TIMESTAMP: Final = 253_402_300_799
 
 _DIGITS: Final = re.compile("-?[0-9]{1,20}")
 
-DECODE_ERRORS: Final = (ValueError, RecursionError)  # msgspec's DecodeError is a ValueError
+DECODE_ERRORS: Final = (msgspec.DecodeError, ValueError, RecursionError)  # a UnicodeDecodeError is a ValueError
 
 
 class Head(msgspec.Struct, gc=False):

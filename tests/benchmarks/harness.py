@@ -1,84 +1,138 @@
-"""Cases are run in turn, A B C A B C …, so that a machine that slows down slows all of them; medians are compared."""
+"""Cases are run in turn, A B C A B C …, so that a machine that slows down slows all of them; medians are compared.
+
+A group is a function of (folder, lines, runs) that gives a `Table`. Whether a target is met is worked out here from
+the numbers that were measured.
+"""
 
 from __future__ import annotations
 
+import gc
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
 
 Case = Callable[[], object]
 
 
 @dataclass
+class Timing:
+    """What one case took, run after run."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+@dataclass
 class Row:
-    """One line of a table. `limit` is what `value` may be at most (or, with `at_least`, must be at least)."""
+    """One line of a table: what was measured, and what it may be. Without a target `is_met` is None."""
 
     what: str
     figure: str
     spread: str = ""
     ratio: float | None = None
-    limit: float | None = None
-    value: float | None = None
-    at_least: bool = False
-
-    @property
-    def verdict(self) -> str:
-        if self.limit is None or self.value is None:
-            return ""
-        is_met = self.value >= self.limit if self.at_least else self.value <= self.limit
-        sign = "≥" if self.at_least else "≤"
-        return f"{sign} {self.limit:g}: {'met' if is_met else '**missed**'} ({self.value:.3g})"
+    target: str = ""
+    is_met: bool | None = None
 
 
-def run(cases: Mapping[str, Case], runs: int) -> dict[str, list[float]]:
-    """Seconds of each case, run in turn; one turn before is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
+@dataclass
+class Table:
+    """The rows of one group. `figure` heads the column of the medians, which says its unit."""
+
+    title: str
+    rows: list[Row]
+    figure: str = "seconds (median)"
+
+    def as_markdown(self) -> str:
+        heads = ["what", self.figure, "min\u2013max", "ratio to the floor", "target", "met"]
+        lines = [f"### {self.title}", "", f"| {' | '.join(heads)} |", "|---|---|---|---|---|---|"]
+        for row in self.rows:
+            ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+            met = "" if row.is_met is None else "met" if row.is_met else "**missed**"
+            lines.append(f"| {row.what} | {row.figure} | {row.spread} | {ratio} | {row.target} | {met} |")
+        return "\n".join(lines) + "\n"
+
+
+Group = Callable[[Path, int, int], Table]
+
+
+def compare(cases: Mapping[str, Case], runs: int = 5) -> dict[str, Timing]:
+    """Time each case `runs` times, in turn. One turn before is not counted: it warms the caches of files."""
+    timings = {name: Timing() for name in cases}
     for turn in range(runs + 1):
         for name, case in cases.items():
+            gc.collect()  # no case pays for what another one left
             start = time.perf_counter()
             case()
             took = time.perf_counter() - start
             if turn:
-                seconds[name].append(took)
-    return seconds
+                timings[name].seconds.append(took)
+    return timings
 
 
-def rows(
-    seconds: Mapping[str, list[float]],
-    floor: str,
-    limits: Mapping[str, float] | None = None,
-) -> list[Row]:
-    """A row for each case, with the ratio of its median to the floor's, which `limits` bounds."""
-    medians = {name: statistics.median(took) for name, took in seconds.items()}
-    table = []
-    for name, took in seconds.items():
-        ratio = medians[name] / medians[floor]
-        limit = (limits or {}).get(name)
-        table.append(
-            Row(name, f"{medians[name]:.3f} s", f"{min(took):.3f}-{max(took):.3f}", ratio, limit, ratio if limit else None)
-        )
-    return table
+def rows_of(timings: Mapping[str, Timing], floor: str, at_most: Mapping[str, float] | None = None) -> list[Row]:
+    """A row for each case: its median, and the ratio to the floor's median, which `at_most` bounds."""
+    rows = []
+    for name, timing in timings.items():
+        ratio = timing.median / timings[floor].median
+        row = Row(name, f"{timing.median:.3f}", _spread(timing.seconds), ratio)
+        limit = (at_most or {}).get(name)
+        if limit is not None:
+            row.target = f"ratio ≤ {limit:g}"
+            row.is_met = ratio <= limit
+        rows.append(row)
+    return rows
 
 
-def times_faster(seconds: Mapping[str, list[float]], ours: str, rival: str, at_least: float) -> Row:
-    """How many times as long the rival takes."""
-    times = statistics.median(seconds[rival]) / statistics.median(seconds[ours])
-    return Row(f"{ours}: faster than {rival}", f"{times:.1f} times", limit=at_least, value=times, at_least=True)
+def row_per_record(timing: Timing, what: str, records: int, floor: Timing | None = None) -> Row:
+    """A row in microseconds a record."""
+    micro = [took / records * 1e6 for took in timing.seconds]
+    ratio = timing.median / floor.median if floor else None
+    return Row(what, f"{statistics.median(micro):.2f} µs", _spread(micro), ratio)
 
 
-def table(title: str, lines: list[Row]) -> str:
-    """Markdown."""
-    out = [f"### {title}", "", "| what | median | min-max | ratio | target |", "|---|---|---|---|---|"]
-    for row in lines:
-        ratio = f"{row.ratio:.2f}" if row.ratio is not None else ""
-        out.append(f"| {row.what} | {row.figure} | {row.spread} | {ratio} | {row.verdict} |")
-    return "\n".join(out) + "\n"
+def times_as_fast(timings: Mapping[str, Timing], ours: str, rival: str, at_least: float) -> Row:
+    """How many times as long the rival takes; `at_least` of 1 means that the rival is not faster."""
+    times = timings[rival].median / timings[ours].median
+    return Row(
+        f"{ours} against {rival}",
+        f"{times:.1f} times as fast",
+        target=f"≥ {at_least:g} times" if at_least > 1 else "faster",
+        is_met=times >= at_least if at_least > 1 else times > 1,
+    )
 
 
-def in_process(code: str, *arguments: str) -> str:
-    """What a fresh Python prints for a piece of code."""
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+def figure(
+    what: str, value: float, unit: str = "", *, at_most: float | None = None, exactly: float | None = None
+) -> Row:
+    """A row for a single number, with its target where there is one."""
+    digits = f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{value:.3g}"
+    row = Row(what, f"{digits} {unit}".rstrip())
+    if at_most is not None:
+        row.target = f"≤ {at_most:,g} {unit}".rstrip()
+        row.is_met = value <= at_most
+    elif exactly is not None:
+        row.target = f"{exactly:,g} {unit}".rstrip()
+        row.is_met = value == exactly
+    return row
+
+
+def in_new_process(*arguments: str) -> str:
+    """What a fresh Python prints that is given these arguments, and finds kmexport in this tree."""
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, env=environment)
     return done.stdout.strip()
+
+
+def _spread(numbers: list[float]) -> str:
+    return f"{min(numbers):.3f}\u2013{max(numbers):.3f}"

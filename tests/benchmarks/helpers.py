@@ -1,14 +1,14 @@
-"""The helpers: the alias pass, duplicates, identities, choosing revisions."""
+"""The steps beside reading: the alias pass, duplicates, identities, choosing revisions."""
 
 from __future__ import annotations
 
 import gc
 import random
-import statistics
 import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import networkx
+import networkx as nx
 import orjson
 
 from kmexport import Bucket, Event, IdentityMap, Record, Window, drop_duplicates, iter_records
@@ -16,12 +16,12 @@ from kmexport.audit import select_revisions
 from kmexport.manifest import Revision
 from kmexport.testing import write_export
 from tests.benchmarks import material
-from tests.benchmarks.harness import Row, rows, run, table, times_faster
+from tests.benchmarks.harness import Group, Table, compare, figure, rows_of, times_as_fast
 
 FLOOR = "orjson.loads on each line (the floor)"
 
 
-def alias_group(folder: Path, count: int, runs: int) -> str:
+def alias_group(folder: Path, count: int, runs: int) -> Table:
     bucket = write_export(folder / "export", {1: material.lines(count, alias_share=0.03)})
     path = folder / "export" / "revisions" / "1.json"
 
@@ -31,12 +31,12 @@ def alias_group(folder: Path, count: int, runs: int) -> str:
                 orjson.loads(line)
 
     ours = "Bucket.identities()"
-    lines = rows(run({FLOOR: floor, ours: bucket.identities}, runs), FLOOR, {ours: 0.3})
-    lines.append(Row("identities found", f"{len(bucket.identities()):,}"))
-    return table(f"The alias pass, {count:,} lines, 3 % aliases", lines)
+    rows = rows_of(compare({FLOOR: floor, ours: bucket.identities}, runs), FLOOR, {ours: 0.3})
+    rows.append(figure("identities found", len(bucket.identities())))
+    return Table(f"aliases: the alias pass over {count:,} lines, 3 % aliases", rows)
 
 
-def held(records: list[Record], consume) -> float:
+def held(records: list[Record], consume: Callable[[list[Record]], object]) -> float:
     """Bytes that a pass holds at its end, beside the records."""
     gc.collect()
     tracemalloc.start()
@@ -48,7 +48,7 @@ def held(records: list[Record], consume) -> float:
     return after - before
 
 
-def exhaust(iterator) -> object:
+def exhaust(iterator: Iterator[Record]) -> object:
     """Run a generator to its last record, and keep it alive, with what it holds."""
     for _ in iterator:
         pass
@@ -57,7 +57,9 @@ def exhaust(iterator) -> object:
 
 def tuples(records: list[Record]) -> set[tuple[str, str, int]]:
     # Strings of their own, as they come out of a file.
-    return {(r.person[:1] + r.person[1:], r.name[:1] + r.name[1:], r.timestamp) for r in records if isinstance(r, Event)}
+    return {
+        (r.person[:1] + r.person[1:], r.name[:1] + r.name[1:], r.timestamp) for r in records if isinstance(r, Event)
+    }
 
 
 class Holding:
@@ -73,31 +75,31 @@ class Holding:
             self.kept += 1
         tracemalloc.stop()
 
-    def _feed(self, records: list[Record]):
+    def _feed(self, records: list[Record]) -> Iterator[Record]:
         yield from records
         self.measured = tracemalloc.get_traced_memory()[0] - self.before
 
 
-def duplicates_group(folder: Path, count: int, runs: int) -> str:
+def duplicates_group(folder: Path, count: int, runs: int) -> Table:
     lines = list(material.lines(count))
     lines += lines[: count // 50]
     records = list(iter_records(lines))
     del lines
     for record in records:
         record.properties  # noqa: B018  # parsed before: only the filter is timed
-    seconds = run(
+    base, classic, strict = "iterate the records (the floor)", "drop_duplicates, classic", "drop_duplicates, strict"
+    timings = compare(
         {
-            "iterate the records": lambda: exhaust(iter(records)),
-            "drop_duplicates, classic": lambda: exhaust(drop_duplicates(records)),
-            "drop_duplicates, strict": lambda: exhaust(drop_duplicates(records, rule="strict")),
+            base: lambda: exhaust(iter(records)),
+            classic: lambda: exhaust(drop_duplicates(records)),
+            strict: lambda: exhaust(drop_duplicates(records, rule="strict")),
         },
         runs,
     )
-    out = rows(seconds, "iterate the records")
-    base = statistics.median(seconds["iterate the records"])
-    for name in ("drop_duplicates, classic", "drop_duplicates, strict"):
-        more = (statistics.median(seconds[name]) - base) / len(records) * 1e6
-        out.append(Row(f"{name}: more for each record", f"{more:.2f} µs", limit=1.5, value=more))
+    rows = rows_of(timings, base)
+    for name in (classic, strict):
+        more = (timings[name].median - timings[base].median) / len(records) * 1e6
+        rows.append(figure(f"{name}: more for each record", more, "µs", at_most=1.5))
     names = {(r.person, r.timestamp, "event", r.name) for r in records if isinstance(r, Event)}
     keys = len(names) + len({(r.person, r.timestamp, name) for r in records for name in r.properties})
     events = [Event(r.person, r.timestamp, r.name) for r in records if isinstance(r, Event)]
@@ -107,12 +109,12 @@ def duplicates_group(folder: Path, count: int, runs: int) -> str:
         ("classic, events without properties", events, len({(e.person, e.timestamp, e.name) for e in events})),
     ):
         per_key = Holding(given).measured / divisor
-        out.append(Row(f"memory a key, {title}", f"{per_key:.0f} bytes", limit=90, value=per_key))
+        rows.append(figure(f"memory a key, {title}", per_key, "bytes", at_most=90))
     per_record = Holding(records, rule="strict").measured / count
-    out.append(Row("memory a record, strict", f"{per_record:.0f} bytes", limit=90, value=per_record))
+    rows.append(figure("memory a record, strict", per_record, "bytes", at_most=90))
     bare = held(records, tuples) / len({(e.person, e.timestamp, e.name) for e in events})
-    out.append(Row("memory a key, set of tuples (person, name, time)", f"{bare:.0f} bytes"))
-    return table(f"Duplicates, {len(records):,} records, one in fifty twice", out)
+    rows.append(figure("memory a key, set of tuples (person, name, time)", bare, "bytes"))
+    return Table(f"duplicates: {len(records):,} records, one in fifty twice", rows)
 
 
 def bare_union_find(pairs: list[tuple[str, str]]) -> dict[str, str]:
@@ -134,9 +136,9 @@ def bare_union_find(pairs: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def with_networkx(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    graph = networkx.Graph()
+    graph = nx.Graph()
     graph.add_edges_from(pairs)
-    return {one: min(people) for people in networkx.connected_components(graph) for one in people}
+    return {one: min(people) for people in nx.connected_components(graph) for one in people}
 
 
 def linked(pairs: list[tuple[str, str]]) -> IdentityMap:
@@ -145,33 +147,43 @@ def linked(pairs: list[tuple[str, str]]) -> IdentityMap:
     return people
 
 
-def identities_group(folder: Path, count: int, runs: int) -> str:
+def identities_group(folder: Path, count: int, runs: int) -> Table:
     chance = random.Random(20121003)
-    pairs = [(f"person{chance.randrange(count // 2)}@example.com", f"{chance.getrandbits(80):020x}") for _ in range(count)]
-    bare, ours, rival = "a bare dict union-find", "IdentityMap", "networkx, connected components"
-    seconds = run(
+    pairs = [
+        (f"person{chance.randrange(count // 2)}@example.com", f"{chance.getrandbits(80):020x}") for _ in range(count)
+    ]
+    bare, ours, rival = "a bare dict union-find (the floor)", "IdentityMap", "networkx, connected components"
+    timings = compare(
         {bare: lambda: bare_union_find(pairs), ours: lambda: linked(pairs), rival: lambda: with_networkx(pairs)}, runs
     )
-    lines = rows(seconds, bare, {ours: 1.5})
-    lines.append(times_faster(seconds, ours, rival, 4))
-    return table(f"Identities, {count:,} alias pairs", lines)
+    rows = rows_of(timings, bare, {ours: 1.5})
+    rows.append(times_as_fast(timings, ours, rival, 4))
+    return Table(f"identities: {count:,} alias pairs", rows)
 
 
-def selection_group(folder: Path, count: int, runs: int) -> str:
+def selection_group(folder: Path, count: int, runs: int) -> Table:
     revisions = [Revision(n, f"revisions/{n}.json", n * 1_000, n * 1_000 + 1_500) for n in range(1, 5_001)]
     window = Window(2_500_000, 2_586_400)
-    seconds = run({"choosing": lambda: select_revisions(revisions, window, 1)}, runs)
+    revisions_of_events = {n: [Event("a", n * 1_000, "x"), Event("a", n * 1_000 + 1_500, "x")] for n in range(1, 5_001)}
+    bucket = write_export(folder / "many", revisions_of_events)
     chosen = len(select_revisions(revisions, window, 1))
-    took = statistics.median(seconds["choosing"]) * 1e3
-    lines = [Row(f"choosing {chosen} of 5,000 revisions", f"{took:.1f} ms", limit=50, value=took)]
-    bucket = write_export(folder / "many", {n: [Event("a", n * 1_000, "x"), Event("a", n * 1_000 + 1_500, "x")] for n in range(1, 5_001)})
-    whole = statistics.median(run({"": lambda: Bucket(folder / "many").revisions(window)}, runs)[""]) * 1e3
-    lines.append(Row("the same with the index read and the folder listed (local)", f"{whole:.0f} ms"))
-    lines.append(Row("files that it chooses", f"{len(bucket.revisions(window))}"))
-    return table("One day of 5,000 revisions", lines)
+    choosing, whole = f"choosing {chosen} of 5,000 revisions", "the same, the index read and the folder listed (local)"
+    timings = compare(
+        {
+            choosing: lambda: select_revisions(revisions, window, 1),
+            whole: lambda: Bucket(folder / "many").revisions(window),
+        },
+        runs,
+    )
+    rows = [
+        figure(choosing, timings[choosing].median * 1e3, "ms", at_most=50),
+        figure(whole, timings[whole].median * 1e3, "ms"),
+        figure("files that it chooses", len(bucket.revisions(window)), exactly=chosen),
+    ]
+    return Table("selection: one day of 5,000 revisions", rows, figure="median")
 
 
-GROUPS = {
+GROUPS: dict[str, Group] = {
     "aliases": alias_group,
     "duplicates": duplicates_group,
     "identities": identities_group,
