@@ -141,8 +141,8 @@ def read_stream(
         errors.log(source_name, tally)
 
 
-# These loops run once a record. Filling the slots here saves the call of __init__ (measured: a tenth of the whole
-# time), and a list for each block costs no more than a generator frame.
+# These loops run once a record. Filling the slots here saves the call of __init__ (measured: up to 0.1 µs of 0.8), and
+# a list for each block costs no more than a generator frame.
 
 
 def _unread_records(batch: Batch) -> list[Record] | None:

@@ -248,6 +248,12 @@ def test_time_stays_linear_on_hostile_lines(line, first):
     assert cost(2_000) <= 2.2 * cost(1_000)
 
 
+def test_a_hash_of_many_short_lines_is_bounded_by_what_they_cost():
+    content = b'{"a":[\n' + b" ,\n" * 1_000
+    _, errors, _ = read(io.BytesIO(content), max_line_bytes=10_000)
+    assert len(errors) == 1_001  # given up before the end, and each line judged alone
+
+
 def test_a_source_that_fails_later_gives_its_first_records():
     def lines():
         yield GOOD

@@ -146,6 +146,13 @@ def test_why_a_window_is_not_complete(counting):
     assert settled.reasons == []
 
 
+def test_a_day_whose_file_is_nowhere_is_not_complete(counting):
+    revisions = {n: [Event("bob", n * 100, "x")] for n in (1, 3, 4)}
+    bucket = write_export("/coverage", revisions, fs=counting)
+    assert bucket.coverage(Window(200, 300), settle=0).skipped_numbers == (2,)
+    assert bucket.coverage(Window(310, 390), settle=0).is_complete
+
+
 def test_audit_names_every_disagreement(counting):
     event = Event("bob", 100, "x")
     bucket = write_export(
