@@ -41,8 +41,8 @@ def drop_duplicates(
     out as a PropertySet; an event that is kept keeps all of its properties. `rule="strict"`: two records are one
     only when person, event name, time, and all property names and values are equal. Names compare without case, with
     commas and colons as spaces; values exactly (1, 1.0 and "1" differ). The vendor's reserved keys (`_d`,
-    `_server_timestamp` …) never make a property set of their own; strict compares them too. Aliases pass: saying one twice changes nothing. Source: the export's own
-    documentation (classic), and the vendor's later one (strict).
+    `_server_timestamp` …) never make a property set of their own; strict compares them too. Aliases pass: saying
+    one twice changes nothing. Source: the export's own documentation (classic), and the vendor's later one (strict).
 
     Persons are compared as they are: merge identities first, or the same event under two identities of one
     person stays twice.
