@@ -7,14 +7,17 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+
+from attrs import field, frozen, validators
 
 from kmexport.audit import Audit, Coverage, OutOfRange, compare, cover, select_revisions
 from kmexport.errors import MalformedRecordError, RevisionNotFoundError
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.manifest import Revision, Status, parse_index, parse_status, revision_number
-from kmexport.parsing import NotPlainLines, Tally, iter_blocks, skim_aliases
+from kmexport.parsing import Sieve, Tally, alias_sieve
 from kmexport.reading import (
     MAX_LINE_BYTES,
     OnError,
@@ -22,9 +25,10 @@ from kmexport.reading import (
     check_selection,
     read_stream,
     select,
+    sieve_for,
 )
 from kmexport.records import Record
-from kmexport.storage import Folder
+from kmexport.storage import PREFETCH_BYTES, REQUESTS, Folder
 from kmexport.windows import Window, check_window, in_window
 
 if TYPE_CHECKING:
@@ -38,6 +42,15 @@ __all__ = ["Bucket"]
 _REVISION_FILE = re.compile(r"[0-9]{1,18}\.json(\.gz)?")
 
 logger = logging.getLogger("kmexport")
+
+
+@frozen
+class _Fetching:
+    """How revisions are fetched, and who is told of it."""
+
+    callback: Callback | None = None
+    prefetch_bytes: int = field(default=PREFETCH_BYTES, validator=validators.ge(0))
+    requests: int = field(default=REQUESTS, validator=validators.ge(1))
 
 
 class Bucket:
@@ -126,6 +139,8 @@ class Bucket:
         on_error: OnError = "raise",
         callback: Callback | None = None,
         max_line_bytes: int = MAX_LINE_BYTES,
+        prefetch_bytes: int = PREFETCH_BYTES,
+        requests: int = REQUESTS,
     ) -> Iterator[Record]:
         """Every record of the window, or of the whole export, lazily, in the order of the revisions and their lines.
 
@@ -134,9 +149,14 @@ class Bucket:
         fsspec Callback: its size is the bytes of the selected revisions where the filesystem tells them, and it moves
         as they are read.
 
-        Holds 64 KiB of the revision that is being read, or its longest line. Raises MalformedRecordError (see
-        `on_error`), RevisionNotFoundError for a file that went after it was listed (left out with a
-        warning under `on_error="skip"`), and what `revisions()` raises, at the first `next()`.
+        From any storage but the local disk and memory, the next revisions are fetched while one is parsed: at most
+        `prefetch_bytes` bytes are held (never less than 64 KiB) and `requests` requests run at a time. Starts nothing
+        before the first `next()`, and stops all when the loop is left.
+
+        Holds `prefetch_bytes`, and 64 KiB of the revision that is being read or its longest line. Raises
+        MalformedRecordError (see `on_error`), RevisionNotFoundError for a file that went after it was listed (left
+        out with a warning under `on_error="skip"`), BucketUnreachableError for one that can't be read whole, however
+        often it was tried, and what `revisions()` raises; all at a `next()`.
 
         >>> from kmexport import Window
         >>> day = Window.day("2012-10-03", tz="America/New_York")
@@ -146,8 +166,10 @@ class Bucket:
         check_policy(on_error, max_line_bytes)
         wanted_kinds, wanted_names = check_selection(kinds, names)
         _check_revisions(window, neighbours)
+        fetching = _Fetching(callback, prefetch_bytes, requests)
+        sieve = sieve_for(wanted_kinds, wanted_names)
         records = self._records(
-            window, after, neighbours, on_error=on_error, callback=callback, max_line_bytes=max_line_bytes
+            window, after, neighbours, fetching, on_error=on_error, max_line_bytes=max_line_bytes, sieve=sieve
         )
         if window is not None:
             records = in_window(records, window)
@@ -161,13 +183,16 @@ class Bucket:
         prefer: Prefer = "named_first",
         on_error: OnError = "raise",
         callback: Callback | None = None,
+        prefetch_bytes: int = PREFETCH_BYTES,
+        requests: int = REQUESTS,
     ) -> IdentityMap:
         """Every alias of the export as a map of who is who, in one pass that parses alias lines only.
 
         `after=N` reads only revisions above N, and `into` adds to a map that is there: so a nightly job keeps its map.
         `prefer` names the persons of a new map, see `IdentityMap`. Lines that can't hold an alias are passed over
-        unseen, malformed or not; a file where one may stand in a broken line, or over several lines, is read whole
-        and its malformed lines go the way of `on_error`. Costs the map: about 250 bytes an identity.
+        unseen, malformed or not; a stretch of a file where one may stand in a broken line, or over several lines, is
+        read whole, and its malformed lines go the way of `on_error`. The other arguments are those of `iter_records`.
+        Costs the map: about 250 bytes an identity; and what `iter_records` holds.
 
         >>> people = Bucket.sample().identities()
         >>> people.resolve("10007").endswith("@example.com")
@@ -175,12 +200,8 @@ class Bucket:
         """
         check_policy(on_error, MAX_LINE_BYTES)
         people = IdentityMap(prefer) if into is None else into
-        for file, revision in self._open_selected(None, after, 0, on_error, callback):
-            try:
-                people.link_pairs(skim_aliases(iter_blocks(file, MAX_LINE_BYTES)))
-            except NotPlainLines:
-                with self._folder.open(revision.path) as again:  # its bytes were counted before
-                    people.update(read_stream(again, revision.path, on_error, MAX_LINE_BYTES, Tally()))
+        fetching = _Fetching(callback, prefetch_bytes, requests)
+        people.update(self._records(None, after, 0, fetching, on_error=on_error, sieve=alias_sieve()))
         return people
 
     def coverage(self, window: Window, *, settle: int = 86_400) -> Coverage:
@@ -213,53 +234,51 @@ class Bucket:
         audit = compare(self.status(), self.index(), [revision for revision, _ in present])
         audit.doubled, audit.unknown = doubled, unknown
         if deep:
-            for revision, _ in present:
-                self._look_into(revision, audit)
+            for file, revision in self._open_in_turn(present, "raise", _Fetching()):
+                _look_into(file, revision, audit)
         return audit
-
-    def _look_into(self, revision: Revision, audit: Audit) -> None:
-        def count(_error: MalformedRecordError) -> None:
-            audit.malformed[revision.path] = audit.malformed.get(revision.path, 0) + 1
-
-        first: int | None = None
-        last: int | None = None
-        with self._folder.open(revision.path) as file:
-            for record in read_stream(file, revision.path, count, MAX_LINE_BYTES, Tally()):
-                first = record.timestamp if first is None else min(first, record.timestamp)
-                last = record.timestamp if last is None else max(last, record.timestamp)
-        if first is None or last is None or revision.min_timestamp is None or revision.max_timestamp is None:
-            return
-        if first < revision.min_timestamp or last > revision.max_timestamp:
-            audit.out_of_range.append(OutOfRange(revision, first, last))
 
     def _records(
         self,
         window: Window | None,
         after: int,
         neighbours: int,
+        fetching: _Fetching,
         *,
         on_error: OnError,
-        callback: Callback | None,
-        max_line_bytes: int,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        sieve: Sieve | None = None,
     ) -> Iterator[Record]:
-        for file, revision in self._open_selected(window, after, neighbours, on_error, callback):
-            yield from read_stream(file, revision.path, on_error, max_line_bytes, Tally())
-
-    def _open_selected(
-        self, window: Window | None, after: int, neighbours: int, on_error: OnError, callback: Callback | None
-    ) -> Iterator[tuple[BinaryFile, Revision]]:
-        """The selected revisions, each open while it is looked at."""
         selected = self._selected(window, after, neighbours)
+        for file, revision in self._open_in_turn(selected, on_error, fetching):
+            yield from read_stream(file, revision.path, on_error, max_line_bytes, Tally(), sieve=sieve)
+
+    def _open_in_turn(
+        self, selected: list[tuple[Revision, int | None]], on_error: OnError, fetching: _Fetching
+    ) -> Iterator[tuple[BinaryFile, Revision]]:
+        """The revisions with their sizes, each open while it is looked at; the callback moves with them."""
+        callback = fetching.callback
         if callback is not None and all(size is not None for _, size in selected):
             callback.set_size(sum(size or 0 for _, size in selected))
-        for revision, _ in selected:
-            try:
-                with self._folder.open(revision.path, callback) as file:
-                    yield file, revision
-            except RevisionNotFoundError:
-                if on_error != "skip":
-                    raise
-                logger.warning("%s: the file went after it was listed; it was left out", revision.path)
+        openings = self._folder.open_each(
+            [(revision.path, size) for revision, size in selected],
+            prefetch_bytes=fetching.prefetch_bytes,
+            requests=fetching.requests,
+            callback=callback,
+        )
+        with closing(openings):
+            for (revision, size), opening in zip(selected, openings, strict=True):
+                moved = callback.value if callback is not None else 0
+                try:
+                    with opening as file:
+                        yield file, revision
+                except RevisionNotFoundError:
+                    if on_error != "skip":
+                        raise
+                    logger.warning("%s: the file went after it was listed; it was left out", revision.path)
+                if callback is not None and size is not None:
+                    # What was left out is done with too.
+                    callback.relative_update(size - (callback.value - moved))
 
     def _selected(self, window: Window | None, after: int, neighbours: int) -> list[tuple[Revision, int | None]]:
         """The revisions to read, each with its size in bytes where the listing tells it."""
@@ -293,6 +312,23 @@ class Bucket:
             revision = Revision(number, path, row.min_timestamp, row.max_timestamp) if row else Revision(number, path)
             found[number] = (revision, size)
         return [found[number] for number in sorted(found)], doubled, unknown
+
+
+def _look_into(file: BinaryFile, revision: Revision, audit: Audit) -> None:
+    """Count malformed lines, and note a range that the records overstep."""
+
+    def count(_error: MalformedRecordError) -> None:
+        audit.malformed[revision.path] = audit.malformed.get(revision.path, 0) + 1
+
+    first: int | None = None
+    last: int | None = None
+    for record in read_stream(file, revision.path, count, MAX_LINE_BYTES, Tally()):
+        first = record.timestamp if first is None else min(first, record.timestamp)
+        last = record.timestamp if last is None else max(last, record.timestamp)
+    if first is None or last is None or revision.min_timestamp is None or revision.max_timestamp is None:
+        return
+    if first < revision.min_timestamp or last > revision.max_timestamp:
+        audit.out_of_range.append(OutOfRange(revision, first, last))
 
 
 def _check_revisions(window: Window | None, neighbours: int) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 __all__ = ["fold_name"]
+
+_KNOWN = 1 << 14  # more names than any export has, unless somebody puts a number into each
 
 _SPACES = str.maketrans(",:", "  ")
 
 
+@lru_cache(_KNOWN)
 def fold_name(name: str) -> str:
     """The form in which two spellings of a name are equal: without case, commas and colons as spaces.
 

@@ -14,12 +14,15 @@ from kmexport.parsing import (
     UNSET,
     Batch,
     Demand,
+    Sieve,
     Source,
     Tally,
     WholeBatch,
+    alias_sieve,
     check_source,
     iter_blocks,
     judge_again,
+    name_sieve,
     parse_blocks,
 )
 from kmexport.records import Alias, Event, PropertySet, Record
@@ -69,7 +72,8 @@ def iter_records(
     check_source(source)
     check_policy(on_error, max_line_bytes)
     wanted_kinds, wanted_names = check_selection(kinds, names)
-    records = read_stream(source, _source_name(source), on_error, max_line_bytes, Tally())
+    sieve = sieve_for(wanted_kinds, wanted_names)
+    records = read_stream(source, _source_name(source), on_error, max_line_bytes, Tally(), sieve=sieve)
     return select(records, wanted_kinds, wanted_names)
 
 
@@ -99,6 +103,13 @@ def check_selection(
     return kinds, wanted
 
 
+def sieve_for(kinds: tuple[type[Record], ...] | None, names: frozenset[str] | None) -> Sieve | None:
+    """What passes over lines before they are parsed; None where most lines are wanted, or nothing tells them apart."""
+    if names is not None:
+        return name_sieve(names, fold_name)
+    return alias_sieve() if kinds == (Alias,) else None
+
+
 def select(
     records: Iterator[Record], kinds: tuple[type[Record], ...] | None, names: frozenset[str] | None
 ) -> Iterator[Record]:
@@ -113,14 +124,23 @@ def select(
 
 
 def read_stream(
-    source: Source, source_name: str, on_error: OnError, max_line_bytes: int, tally: Tally
+    source: Source,
+    source_name: str,
+    on_error: OnError,
+    max_line_bytes: int,
+    tally: Tally,
+    *,
+    sieve: Sieve | None = None,
 ) -> Iterator[Record]:
-    """Every record of a stream; errors go the way of `on_error`, and the log says what was repaired and skipped."""
+    """Every record of a stream, or those that a sieve lets through.
+
+    Errors go the way of `on_error`, and the log says what was repaired and skipped.
+    """
     errors = _Errors(on_error)
     demand = Demand()
     blocks = iter_blocks(source, max_line_bytes)
     try:
-        for outcome in parse_blocks(blocks, source_name, tally, max_line_bytes, demand):
+        for outcome in parse_blocks(blocks, source_name, tally, max_line_bytes, demand, sieve=sieve):
             if isinstance(outcome, MalformedRecordError):
                 errors.handle(outcome)
                 continue

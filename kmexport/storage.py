@@ -1,15 +1,18 @@
-"""One folder on any fsspec filesystem: whole small files, a fresh listing, open files; errors that name the place."""
+"""One folder on any fsspec filesystem: small files, a fresh listing, many files in turn; errors that name the place."""
 
 from __future__ import annotations
 
 import errno
 import gzip
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from kmexport.credentials import can_show_one, redact, secrets_in
 from kmexport.errors import BucketNotFoundError, BucketUnreachableError, KmExportError, RevisionNotFoundError
+from kmexport.faults import is_denied, is_missing, tries
+from kmexport.prefetch import ShortBodyError, check_body, fetch_ahead
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -17,30 +20,19 @@ if TYPE_CHECKING:
 
     from kmexport.parsing.blocks import BinaryFile
 
-__all__ = ["Folder", "redact"]
+__all__ = ["PREFETCH_BYTES", "REQUESTS", "Folder"]
 
-# More is hidden than must be: a secret may hold any character, those that end it in a URL too.
-_QUERY_OR_SECRET = re.compile(r"(?<=://)[^?#]*[?#].*@.*", re.DOTALL)
-_CREDENTIALS = re.compile(r"(?<=://)[^?#]*@")
-_QUERY = re.compile(r"[?#].*", re.DOTALL)
+PREFETCH_BYTES = 64 << 20
+REQUESTS = 16
 
-_SENSITIVE = "key|secret|token|pass|pwd|user|login|auth|cred|sas|sig|conn|account|cookie|header"
-_SENSITIVE_NAME = re.compile(_SENSITIVE, re.IGNORECASE)
-_SENSITIVE_TEXT = re.compile(rf"://[^\s/]+@|[?&][^\s=&]*(?:{_SENSITIVE})[^\s=&]*=", re.IGNORECASE)
 _GZIP_MAGIC = b"\x1f\x8b"
 _FIRST_BYTES = 1 << 16
-_LONGEST_CHAIN = 20
 
+# Files of this machine are opened when their turn comes: fetching them ahead would only hold memory.
+_AT_HAND = ("fsspec.implementations.local", "fsspec.implementations.memory")
 
-def redact(url: str) -> str:
-    """The URL without what may be a credential: the part before an @, and the query.
-
-    >>> redact("https://bob:secret@example.com/export/?signature=abc")
-    'https://***@example.com/export/?***'
-    """
-    if "://" not in url:
-        return url
-    return _QUERY.sub("?***", _CREDENTIALS.sub("***@", _QUERY_OR_SECRET.sub("***", url)))
+# s3fs has 10 connections unless told otherwise. Idle ones are closed soon, so that a loop that ended leaves none.
+_S3_CONFIG = {"max_pool_connections": REQUESTS, "connector_args": {"keepalive_timeout": 0.4}}
 
 
 class Folder:
@@ -58,23 +50,28 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """The whole of a small file, as it is now."""
-        with self._access(lambda: BucketNotFoundError(self.shown_url, f"there is no {name}")):
+        with self._access(f"reading {name}", lambda: BucketNotFoundError(self.shown_url, f"there is no {name}")):
             fs, root = self._storage()
             fs = _without_cache(fs)
             path = _join(root, name)
-            _forget_listings(fs, path)
-            return cast("bytes", fs.cat_file(path))
+            for attempt in tries(fs):
+                with attempt:
+                    _forget_listings(fs, path)
+                    content = cast("bytes", fs.cat_file(path))
+        return content
 
     def list(self, name: str) -> list[tuple[str, int | None]]:
         """The files of a folder as they are now, in no order: name and size in bytes. No folder: no files."""
-        with self._access():
+        with self._access(f"listing {name}"):
             fs, root = self._storage()
             fs = _without_cache(fs)
             path = _join(root, name)
-            _forget_listings(fs, path)
             try:
-                # With the slash an HTTP server need not redirect; other filesystems pass over it.
-                entries = fs.ls(f"{path}/", detail=True)
+                for attempt in tries(fs):
+                    with attempt:
+                        _forget_listings(fs, path)
+                        # With the slash an HTTP server need not redirect; other filesystems pass over it.
+                        entries = fs.ls(f"{path}/", detail=True)
             except FileNotFoundError:
                 return []
             return [
@@ -84,16 +81,43 @@ class Folder:
                 if entry["type"] == "file" or (entry.get("islink") and fs.isfile(entry["name"]))
             ]
 
-    @contextmanager
-    def open(self, name: str, callback: Callback | None = None) -> Iterator[BinaryFile]:
-        """The file for reading in large blocks, unpacked where it is gzip."""
-        gone = lambda: RevisionNotFoundError(name)  # noqa: E731
-        with self._access(gone):
+    def open_each(
+        self,
+        files: Sequence[tuple[str, int | None]],
+        *,
+        prefetch_bytes: int = PREFETCH_BYTES,
+        requests: int = REQUESTS,
+        callback: Callback | None = None,
+    ) -> Generator[AbstractContextManager[BinaryFile], None, None]:
+        """For each file, in order, a context manager that opens it for reading in large blocks, unpacked where gzip.
+
+        `files` are names with the sizes in bytes at which they were listed, None where that is not known: a file
+        that has grown is read to that size. Files that lie far away are fetched ahead.
+        """
+        with self._access("opening the storage"):
             fs, root = self._storage()
-            path = _join(root, name)
-            raw = fs.open(path, "rb", **_streamed(fs, path))
-        with raw:
-            file = _Guarded(self, raw, gone, callback)
+        paths = [(_join(root, name), size) for name, size in files]
+        if _innermost(fs).__module__ in _AT_HAND:
+            for (name, size), (path, _) in zip(files, paths, strict=True):
+                yield self._opened(partial(fs.open, path, "rb"), name, size, callback)
+            return
+        streamed = not _goes_by_coroutines(fs, paths)
+        if streamed and not _is_for_many_threads(fs):
+            requests = 1
+        fetched = fetch_ahead(fs, paths, budget=prefetch_bytes, requests=requests, streamed=streamed)
+        with closing(fetched):
+            for (name, size), file in zip(files, fetched, strict=True):
+                yield self._opened(lambda file=file: file, name, size, callback)  # type: ignore[misc]
+
+    @contextmanager
+    def _opened(
+        self, opening: Callable[[], _RawFile], name: str, size: int | None, callback: Callback | None
+    ) -> Iterator[BinaryFile]:
+        guard = partial(self._access, f"reading {name}", lambda: RevisionNotFoundError(name))
+        with guard():
+            raw = opening()
+        with closing(raw):
+            file = _Guarded(raw, size, guard, callback)
             if file.first.startswith(_GZIP_MAGIC):
                 with gzip.GzipFile(fileobj=file) as unpacked:  # type: ignore[call-overload]
                     yield unpacked
@@ -109,11 +133,14 @@ class Folder:
             else:
                 from fsspec.core import url_to_fs  # noqa: PLC0415
 
-                self._resolved = url_to_fs(self._url, **self._storage_options)
+                options = self._storage_options
+                if self._url.startswith(("s3://", "s3a://")):
+                    options = {**options, "config_kwargs": {**_S3_CONFIG, **options.get("config_kwargs", {})}}
+                self._resolved = url_to_fs(self._url, **options)
         return self._resolved
 
     @contextmanager
-    def _access(self, missing: Callable[[], Exception] | None = None) -> Iterator[None]:
+    def _access(self, doing: str, missing: Callable[[], Exception] | None = None) -> Iterator[None]:
         """Storage errors under the library's names, with the place and without credentials."""
         try:
             yield
@@ -121,56 +148,28 @@ class Folder:
             raise
         except Exception as error:
             cause = error if self._is_safe(error) else None
-            if missing is not None and _is_missing(error):
+            if missing is not None and is_missing(error):
                 raise missing() from cause
-            if _is_denied(error):
+            if is_denied(error):
                 raise PermissionError(errno.EACCES, "access to the export is denied", self.shown_url) from cause
             if cause is not None and _speaks_for_itself(error):
                 raise
-            reason = f"reading it failed ({type(error).__name__})"
-            raise BucketUnreachableError(self.shown_url, reason) from cause
+            why = str(error) if isinstance(error, ShortBodyError) else type(error).__name__
+            raise BucketUnreachableError(self.shown_url, f"{doing} failed ({why})") from cause
 
     def _is_safe(self, error: BaseException) -> bool:
         """Whether no text in the error's chain can show a credential. Only then it may be the cause of ours."""
         if self._url != self.shown_url:
             return False
-        secrets = [*_secrets(self._storage_options), *_secrets(getattr(self._fs, "storage_options", {}))]
-        return not any(
-            _SENSITIVE_TEXT.search(text) or any(secret in text for secret in secrets) for text in _texts(error)
-        )
+        options = [self._storage_options, getattr(self._fs, "storage_options", {})]
+        return not can_show_one(error, list(secrets_in(options)))
 
 
-def _texts(error: BaseException | None) -> Iterator[str]:
-    """What the error and those behind it say."""
-    for _ in range(_LONGEST_CHAIN):
-        if error is None:
-            return
-        yield f"{error} {error!r}"
-        error = error.__cause__ or error.__context__
+class _RawFile(Protocol):
+    """An open file of a filesystem."""
 
-
-def _secrets(option: object, name: str = "") -> Iterator[str]:
-    """The storage options that are secrets, by their names; those of a nested option inherit its name."""
-    if isinstance(option, dict):
-        for key, value in option.items():
-            yield from _secrets(value, f"{name} {key}")
-    elif isinstance(option, list | tuple):
-        for value in option:
-            yield from _secrets(value, name)
-    elif isinstance(option, str) and option and (_SENSITIVE_NAME.search(name) or redact(option) != option):
-        yield option
-
-
-def _is_missing(error: Exception) -> bool:
-    # The KeyError is zipfile's, which older versions of fsspec hand on.
-    in_zip = isinstance(error, KeyError) and "no item named" in str(error)
-    return in_zip or isinstance(error, FileNotFoundError | NotADirectoryError)
-
-
-def _is_denied(error: Exception) -> bool:
-    # aiohttp's error has a status, and botocore's NoCredentialsError is no OSError.
-    status = getattr(error, "status", None)
-    return isinstance(error, PermissionError) or status in (401, 403) or type(error).__name__ == "NoCredentialsError"
+    def read(self, size: int, /) -> bytes: ...
+    def close(self) -> None: ...
 
 
 def _speaks_for_itself(error: Exception) -> bool:
@@ -185,17 +184,42 @@ def _speaks_for_itself(error: Exception) -> bool:
 
 def _without_cache(fs: AbstractFileSystem) -> AbstractFileSystem:
     """The filesystem under fsspec's caches (`simplecache::…`): they would give a manifest of long ago."""
-    from fsspec.implementations.cached import CachingFileSystem  # noqa: PLC0415
-
-    while isinstance(fs, CachingFileSystem):
+    while _is_cache(fs):
         fs = fs.fs
     return fs
 
 
-def _streamed(fs: AbstractFileSystem, path: str) -> dict[str, int]:
-    """The option that streams from a web server: it need not know range requests, which shows only mid-file."""
-    is_web = path.startswith(("http://", "https://")) and fs is _without_cache(fs)
-    return {"block_size": 0} if is_web else {}
+def _is_cache(fs: AbstractFileSystem) -> bool:
+    from fsspec.implementations.cached import CachingFileSystem  # noqa: PLC0415
+
+    return isinstance(fs, CachingFileSystem)
+
+
+def _innermost(fs: AbstractFileSystem) -> type[AbstractFileSystem]:
+    """The class of the filesystem; of one that only puts a folder before every path, that of the one within."""
+    from fsspec.implementations.dirfs import DirFileSystem  # noqa: PLC0415
+
+    while type(fs) is DirFileSystem:
+        fs = fs.fs
+    return type(fs)
+
+
+def _goes_by_coroutines(fs: AbstractFileSystem, files: Sequence[tuple[str, int | None]]) -> bool:
+    """Whether its coroutines can fetch the files: their sizes are known, or it is a web server, which streams them."""
+    if _is_cache(fs) or not _innermost(fs).async_impl:
+        return False
+    return type(fs).__module__ == "fsspec.implementations.http" or all(size is not None for _, size in files)
+
+
+def _is_for_many_threads(fs: AbstractFileSystem) -> bool:
+    """Not archives, which are one open file; nor caches that keep a list of their files; nor FTP's one connection."""
+    from fsspec.archive import AbstractArchiveFileSystem  # noqa: PLC0415
+    from fsspec.implementations.cached import SimpleCacheFileSystem  # noqa: PLC0415
+
+    kind = _innermost(fs)
+    if issubclass(kind, AbstractArchiveFileSystem) or kind.__module__ == "fsspec.implementations.ftp":
+        return False
+    return isinstance(fs, SimpleCacheFileSystem) or not _is_cache(fs)
 
 
 def _forget_listings(fs: AbstractFileSystem, path: str) -> None:
@@ -219,12 +243,19 @@ class _NoGzip:
 
 
 class _Guarded:
-    """A file whose `read` raises the folder's errors and moves the callback."""
+    """A file whose `read` raises the folder's errors, ends at the size that was listed, and moves the callback."""
 
-    def __init__(self, folder: Folder, raw: Any, missing: Callable[[], Exception], callback: Callback | None) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        raw: _RawFile,
+        size: int | None,
+        guard: Callable[[], AbstractContextManager[None]],
+        callback: Callback | None,
+    ) -> None:
         self._raw = raw
-        self._missing = missing
+        self._size = size
+        self._at = 0
+        self._guard = guard
         self._callback = callback
         self.first = b""
         self.first = self.read(_FIRST_BYTES)
@@ -233,8 +264,13 @@ class _Guarded:
         if self.first:
             block, self.first = self.first[:size], self.first[size:]
             return block
-        with self._folder._access(self._missing):
-            block = cast("bytes", self._raw.read(size))
+        with self._guard():
+            if self._size is not None:
+                size = min(size, self._size - self._at)
+            block = self._raw.read(size)
+            self._at += len(block)
+            if not block and size and self._size is not None:
+                check_body(self._at, self._size)
         if self._callback is not None:
             self._callback.relative_update(len(block))
         return block

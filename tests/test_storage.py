@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmexport import Bucket, BucketNotFoundError, BucketUnreachableError, Event
-from kmexport.storage import Folder, redact
+from kmexport.credentials import redact
+from kmexport.storage import Folder
 from kmexport.testing import write_export
 from tests.servers import free_port
 

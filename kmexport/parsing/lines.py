@@ -18,6 +18,7 @@ from kmexport.errors import MalformedRecordError
 from kmexport.parsing.blocks import Block, BrokenOff, Oversized
 from kmexport.parsing.objects import (
     DECODE_ERRORS,
+    UNSET,
     Head,
     NotAnObject,
     NotARecord,
@@ -27,6 +28,7 @@ from kmexport.parsing.objects import (
     judge_object,
 )
 from kmexport.parsing.repair import has_doubled_octal, repair_doubled_octal, repair_octal
+from kmexport.parsing.sieve import Sieve
 
 __all__ = ["Batch", "Demand", "Tally", "WholeBatch", "judge_again", "parse_blocks"]
 
@@ -41,9 +43,9 @@ _DEEPEST = 1_000  # Python's own limit of recursion: what is deeper can't be rea
 
 @define
 class Batch:
-    """Consecutive records: their heads and, one for each, the JSON text that the properties are read from."""
+    """Records: their heads and, one for each, the JSON text that the properties are read from."""
 
-    line_number: int  # of the first; the others follow line by line
+    line_number: int  # of the first; the others follow line by line, where nothing was passed over
     heads: list[Head]
     texts: list[bytes]
 
@@ -69,8 +71,9 @@ class Tally:
     """How the lines of one file were counted. `records`, `rejected` and `blank` lines are all of its lines.
 
     A hash over several lines is one record; `joined` counts its further lines. The lone brackets and commas
-    of a file that is one array count as `blank`, and several records on one of its lines in `shared`:
-    `lines == records + rejected + blank + joined - shared`.
+    of a file that is one array count as `blank`, and several records on one of its lines in `shared`. `passed` lines
+    were not looked at, since no wanted record can stand there:
+    `lines == records + rejected + blank + joined - shared + passed`.
     """
 
     lines: int = 0
@@ -80,21 +83,35 @@ class Tally:
     joined: int = 0
     shared: int = 0
     repaired: int = 0
+    passed: int = 0
 
 
 Outcome = Batch | WholeBatch | MalformedRecordError
 
 
 def parse_blocks(
-    blocks: Iterable[Block], source: str, tally: Tally, max_line_bytes: int, demand: Demand
+    blocks: Iterable[Block],
+    source: str,
+    tally: Tally,
+    max_line_bytes: int,
+    demand: Demand,
+    *,
+    sieve: Sieve | None = None,
 ) -> Iterator[Outcome]:
-    """Batches and errors in the order of the lines. `tally` is kept up to date as they come out."""
+    """Batches and errors in the order of the lines. `tally` is kept up to date as they come out.
+
+    With a sieve, lines that can't be wanted are passed over; not all that comes out need be wanted.
+    """
     judge = _Judge(source, tally, max_line_bytes)
     for block in blocks:
         number = tally.lines + 1
         if not isinstance(block, bytes):
             tally.lines += 1
             yield from judge.unreadable(number, block)
+            continue
+        if sieve is not None and (sifted := judge.sift(block, sieve)) is not None:
+            if sifted.texts:
+                yield sifted
             continue
         lines = (block.removeprefix(codecs.BOM_UTF8) if number == 1 else block).split(b"\n")
         tally.lines += len(lines)
@@ -201,6 +218,45 @@ class _Judge:
             yield from self._items(number, line)
         else:
             yield from self._alone(number, line, may_begin=True)
+
+    def sift(self, block: bytes, sieve: Sieve) -> Batch | None:
+        """The wanted records of a block; None where the lines that were passed over could change what they are.
+
+        That is so when a hash over several lines, or an array, goes on in the block or into the next one. A line that
+        begins with a bracket in its first column goes on with nothing; so if such a line ends the block and is whole,
+        nothing is open behind it.
+        """
+        last = block[block.rfind(b"\n") + 1 :]
+        if self.is_busy or not last.startswith(b"{") or (self.is_first and not block.startswith(b"{")):
+            return None
+        lines = sieve.lines(block)
+        if lines is None:
+            return None
+        records, repaired = self.tally.records, self.tally.repaired
+        try:
+            decode_head(last)
+            found = [self._sifted(line) for line in lines]
+        except DECODE_ERRORS:  # NotARecord is one of them
+            self.tally.records, self.tally.repaired = records, repaired
+            return None
+        number = self.tally.lines + 1
+        here = block.count(b"\n") + 1
+        self.tally.lines += here
+        self.tally.passed += here - len(lines)
+        self.is_first = False
+        wanted = [(head, text) for head, text in found if sieve.is_wanted(head)]
+        return Batch(number, [head for head, _ in wanted], [text for _, text in wanted])
+
+    def _sifted(self, line: bytes) -> tuple[Head, bytes]:
+        try:
+            head = _decode_carefully(line)
+        except DECODE_ERRORS:
+            batch = self._record(0, line)
+            return batch.heads[0], batch.texts[0]
+        if head._n is not UNSET and head._p2 is not UNSET:
+            raise NotARecord
+        self.tally.records += 1
+        return head, line
 
     def unreadable(self, number: int, line: Oversized | BrokenOff) -> Iterator[Outcome]:
         yield from self.give_up()

@@ -1,0 +1,114 @@
+"""What a storage's error means: the file is missing, access is denied, or it may pass and is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from kmexport.errors import KmExportError
+
+if TYPE_CHECKING:
+    from tenacity import AsyncRetrying, Retrying
+
+__all__ = ["chain", "is_denied", "is_missing", "is_transient", "tries", "tries_on_a_loop"]
+
+_LONGEST_CHAIN = 20
+_TRIES = 5
+_TRIES_ON_TOP = 2  # of a library that tries again itself, and takes its time for it
+_FIRST_WAIT = 0.2  # seconds at most; each further wait is at most twice as long
+_LONGEST_WAIT = 5.0
+
+# Another try can't mend these. RuntimeError and OSError are not among them: storage libraries raise both for anything.
+_FINAL = (
+    KmExportError,
+    FileNotFoundError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+    NotImplementedError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    MemoryError,
+    Warning,
+)
+_PASSING = (408, 425, 429)  # too slow, too early, too many: the statuses of 400 to 499 that are worth another try
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether the file or its folder is not there."""
+    # The KeyError is zipfile's, which older versions of fsspec hand on.
+    in_zip = isinstance(error, KeyError) and "no item named" in str(error)
+    return in_zip or isinstance(error, FileNotFoundError | NotADirectoryError)
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether the credentials are wrong, expired or not there."""
+    # botocore's NoCredentialsError is no OSError.
+    return (
+        isinstance(error, PermissionError)
+        or _http_status(error) in (401, 403)
+        or type(error).__name__ == "NoCredentialsError"
+    )
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the next try may succeed: a broken connection, a time-out, a server that is overloaded.
+
+    >>> is_transient(ConnectionResetError()), is_transient(FileNotFoundError())
+    (True, False)
+    """
+    if not isinstance(error, Exception) or isinstance(error, _FINAL) or is_denied(error):
+        return False
+    status = _http_status(error)
+    return status is None or status >= 500 or status in _PASSING
+
+
+def tries(fs: object) -> Retrying:
+    """Goes round again after a transient error, later each time and at random, so that many readers spread out."""
+    from tenacity import Retrying  # noqa: PLC0415  # it takes longer to load than a local export needs
+
+    return Retrying(**_policy(fs))
+
+
+def tries_on_a_loop(fs: object) -> AsyncRetrying:
+    """The same for coroutines."""
+    from tenacity import AsyncRetrying  # noqa: PLC0415
+
+    return AsyncRetrying(**_policy(fs))
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and those behind it."""
+    for _ in range(_LONGEST_CHAIN):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _policy(fs: object) -> dict[str, Any]:
+    import tenacity  # noqa: PLC0415
+
+    return {
+        # s3fs and gcsfs say how often they try themselves.
+        "stop": tenacity.stop_after_attempt(_TRIES_ON_TOP if getattr(fs, "retries", 0) else _TRIES),
+        "wait": tenacity.wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT),
+        "retry": tenacity.retry_if_exception(is_transient),
+        "reraise": True,
+    }
+
+
+def _http_status(error: BaseException) -> int | None:
+    """The status of the answer behind the error: aiohttp's has a status, botocore's a response."""
+    for one in chain(error):
+        response = getattr(one, "response", None)
+        if isinstance(response, dict):
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        else:
+            status = getattr(one, "status", None) or getattr(one, "status_code", None)
+        if isinstance(status, int):
+            return status
+    return None
