@@ -17,17 +17,16 @@ from kmexport.audit import Audit, Coverage, OutOfRange, compare, cover, select_r
 from kmexport.errors import MalformedRecordError, RevisionNotFoundError
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.manifest import Revision, Status, parse_index, parse_status, revision_number
-from kmexport.parsing import Sieve, Tally, alias_sieve
+from kmexport.parsing import Tally
 from kmexport.reading import (
     MAX_LINE_BYTES,
     OnError,
+    Selection,
     check_policy,
     check_selection,
     read_stream,
-    select,
-    sieve_for,
 )
-from kmexport.records import Record
+from kmexport.records import Alias, Record
 from kmexport.storage import PREFETCH_BYTES, REQUESTS, Folder
 from kmexport.windows import Window, check_window, in_window
 
@@ -150,7 +149,7 @@ class Bucket:
         as they are read.
 
         From any storage but the local disk and memory, the next revisions are fetched while one is parsed: at most
-        `prefetch_bytes` bytes are held (never less than 64 KiB) and `requests` requests run at a time. Starts nothing
+        `prefetch_bytes` bytes are held (never less than 128 KiB) and `requests` requests run at a time. Starts nothing
         before the first `next()`, and stops all when the loop is left.
 
         Holds `prefetch_bytes`, and 64 KiB of the revision that is being read or its longest line. Raises
@@ -164,16 +163,13 @@ class Bucket:
         ['Signed Up', 'signed up']
         """
         check_policy(on_error, max_line_bytes)
-        wanted_kinds, wanted_names = check_selection(kinds, names)
+        selection = check_selection(kinds, names)
         _check_revisions(window, neighbours)
         fetching = _Fetching(callback, prefetch_bytes, requests)
-        sieve = sieve_for(wanted_kinds, wanted_names)
         records = self._records(
-            window, after, neighbours, fetching, on_error=on_error, max_line_bytes=max_line_bytes, sieve=sieve
+            window, after, neighbours, fetching, on_error=on_error, max_line_bytes=max_line_bytes, selection=selection
         )
-        if window is not None:
-            records = in_window(records, window)
-        return select(records, wanted_kinds, wanted_names)
+        return records if window is None else in_window(records, window)
 
     def identities(
         self,
@@ -201,7 +197,9 @@ class Bucket:
         check_policy(on_error, MAX_LINE_BYTES)
         people = IdentityMap(prefer) if into is None else into
         fetching = _Fetching(callback, prefetch_bytes, requests)
-        people.update(self._records(None, after, 0, fetching, on_error=on_error, sieve=alias_sieve()))
+        people.update(
+            self._records(None, after, 0, fetching, on_error=on_error, selection=check_selection(Alias, None))
+        )
         return people
 
     def coverage(self, window: Window, *, settle: int = 86_400) -> Coverage:
@@ -247,11 +245,11 @@ class Bucket:
         *,
         on_error: OnError,
         max_line_bytes: int = MAX_LINE_BYTES,
-        sieve: Sieve | None = None,
+        selection: Selection | None = None,
     ) -> Iterator[Record]:
         selected = self._selected(window, after, neighbours)
         for file, revision in self._open_in_turn(selected, on_error, fetching):
-            yield from read_stream(file, revision.path, on_error, max_line_bytes, Tally(), sieve=sieve)
+            yield from read_stream(file, revision.path, on_error, max_line_bytes, Tally(), selection=selection)
 
     def _open_in_turn(
         self, selected: list[tuple[Revision, int | None]], on_error: OnError, fetching: _Fetching

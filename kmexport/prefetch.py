@@ -27,7 +27,7 @@ __all__ = ["FetchedFile", "ShortBodyError", "check_body", "fetch_ahead"]
 
 PART_BYTES = 8 << 20  # one request of a large file; what is fetched twice when it breaks off
 BLOCK_BYTES = 1 << 20  # one reading of a stream
-LEAST_BYTES = 1 << 16  # what is fetched however small the budget
+LEAST_BYTES = 1 << 16  # of a part or a block, however small the budget
 JOBS_PER_REQUEST = 8  # fetched or waiting, so that a small file need not wait for the consumer
 STOPPED_WITHIN = 1.0  # seconds: a thread that hangs in a read is left behind after that
 SILENT_FOR = 60.0  # seconds without a byte of a stream
@@ -58,7 +58,7 @@ def fetch_ahead(
     """The files in their order, each while it is looked at; the next ones are fetched meanwhile.
 
     `files` are paths with the sizes in bytes that they had when they were listed, None where that is not known. At most
-    `budget` bytes are held (but always 64 KiB), and `requests` requests run at a time. `streamed`: nothing
+    `budget` bytes are held (but always 128 KiB), and `requests` requests run at a time. `streamed`: nothing
     but `fs.open` is used, in threads. Starts nothing before the first `next()`; closing the generator stops
     all that runs. Errors are those of the filesystem, or ShortBodyError, at the reading of the file they belong to.
     """
@@ -149,6 +149,7 @@ class _Ahead:
         self._most_jobs = JOBS_PER_REQUEST * requests
         self._executor = ThreadPoolExecutor(requests, "kmexport-fetch") if streamed else None
         self._part_bytes = max(LEAST_BYTES, min(PART_BYTES, budget // 8))
+        self._block_bytes = min(BLOCK_BYTES, self._part_bytes)
         self._unknown_bytes = max(LEAST_BYTES, min(PART_BYTES, budget // requests))
         self._planned = (job for number in range(len(files)) for job in self._jobs_of(number, *files[number]))
         self._next = next(self._planned, None)
@@ -194,10 +195,10 @@ class _Ahead:
 
     def rest_of(self, stream: _Stream) -> Iterator[bytes]:
         """The blocks of a stream, one read ahead."""
-        coming = self._start(stream.read(BLOCK_BYTES))
+        coming = self._start(stream.read(self._block_bytes))
         try:
             while block := coming.result():
-                coming = self._start(stream.read(BLOCK_BYTES))
+                coming = self._start(stream.read(self._block_bytes))
                 yield block
                 del block
         finally:
@@ -220,7 +221,7 @@ class _Ahead:
             stopped.result(STOPPED_WITHIN)
 
     def _jobs_of(self, number: int, path: str, size: int | None) -> Iterator[_Job]:
-        if size is None or (self._executor is not None and size):
+        if size is None or self._executor is not None:
             held = self._unknown_bytes if size is None else min(size, self._part_bytes)
             yield _Job(number, path, 0, size, is_stream=True, cost=max(held, LEAST_BYTES))
             return
@@ -257,7 +258,7 @@ class _Ahead:
         self._streams.add(stream)
         blocks: deque[bytes] = deque()
         room = job.cost
-        while room > 0 and (block := await stream.read(min(room, BLOCK_BYTES))):
+        while room > 0 and (block := await stream.read(min(room, self._block_bytes))):
             blocks.append(block)
             room -= len(block)
         if room > 0 or stream.is_at_end:
@@ -302,7 +303,7 @@ class _Stream:
         async with self._in_use:
             if self._size is not None:
                 most = min(most, self._size - self._at)
-            if most == 0:
+            if most == 0 and self._at:
                 return b""
             async for attempt in tries_on_a_loop(self._fs):
                 with attempt:

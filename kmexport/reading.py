@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, TypeAlias
 
+from attrs import frozen
+
 from kmexport.errors import MalformedRecordError
 from kmexport.names import fold_name
 from kmexport.parsing import (
@@ -71,10 +73,8 @@ def iter_records(
     """
     check_source(source)
     check_policy(on_error, max_line_bytes)
-    wanted_kinds, wanted_names = check_selection(kinds, names)
-    sieve = sieve_for(wanted_kinds, wanted_names)
-    records = read_stream(source, _source_name(source), on_error, max_line_bytes, Tally(), sieve=sieve)
-    return select(records, wanted_kinds, wanted_names)
+    selection = check_selection(kinds, names)
+    return read_stream(source, _source_name(source), on_error, max_line_bytes, Tally(), selection=selection)
 
 
 def check_policy(on_error: OnError, max_line_bytes: int) -> None:
@@ -87,40 +87,36 @@ def check_policy(on_error: OnError, max_line_bytes: int) -> None:
         raise ValueError(msg)
 
 
+@frozen
+class Selection:
+    """Which records are wanted, and how lines are passed over that hold none. Where names are given, only events."""
+
+    kinds: tuple[type[Record], ...]
+    names: frozenset[str] | None  # folded
+    sieve: Sieve | None
+
+    def wants(self, record: Record) -> bool:
+        """Whether it comes out."""
+        return isinstance(record, self.kinds) and (
+            self.names is None or (isinstance(record, Event) and fold_name(record.name) in self.names)
+        )
+
+
 def check_selection(
     kinds: type[Record] | Iterable[type[Record]] | None, names: str | Iterable[str] | None
-) -> tuple[tuple[type[Record], ...] | None, frozenset[str] | None]:
-    """The wanted classes and the wanted names without case; TypeError for other classes."""
-    if kinds is not None:
-        kinds = (kinds,) if isinstance(kinds, type) else tuple(kinds)
-        for kind in kinds:
-            if kind not in (Event, PropertySet, Alias):
-                msg = f"kinds are Event, PropertySet and Alias, not {kind!r}"
-                raise TypeError(msg)
+) -> Selection | None:
+    """The wanted classes and names, None for all; TypeError for other classes."""
+    if kinds is None and names is None:
+        return None
+    kinds = (kinds,) if isinstance(kinds, type) else (Event, PropertySet, Alias) if kinds is None else tuple(kinds)
+    for kind in kinds:
+        if kind not in (Event, PropertySet, Alias):
+            msg = f"kinds are Event, PropertySet and Alias, not {kind!r}"
+            raise TypeError(msg)
     if names is None:
-        return kinds, None
+        return Selection(kinds, None, alias_sieve() if kinds == (Alias,) else None)
     wanted = frozenset(fold_name(name) for name in ([names] if isinstance(names, str) else names))
-    return kinds, wanted
-
-
-def sieve_for(kinds: tuple[type[Record], ...] | None, names: frozenset[str] | None) -> Sieve | None:
-    """What passes over lines before they are parsed; None where most lines are wanted, or nothing tells them apart."""
-    if names is not None:
-        return name_sieve(names, fold_name)
-    return alias_sieve() if kinds == (Alias,) else None
-
-
-def select(
-    records: Iterator[Record], kinds: tuple[type[Record], ...] | None, names: frozenset[str] | None
-) -> Iterator[Record]:
-    """Only the wanted kinds; where names are given, only events of those names."""
-    if names is not None:
-        if kinds is not None and Event not in kinds:
-            return iter(())
-        return (record for record in records if isinstance(record, Event) and fold_name(record.name) in names)
-    if kinds is not None:
-        return (record for record in records if isinstance(record, kinds))
-    return records
+    return Selection(tuple(kind for kind in kinds if kind is Event), wanted, name_sieve(wanted, fold_name))
 
 
 def read_stream(
@@ -130,15 +126,16 @@ def read_stream(
     max_line_bytes: int,
     tally: Tally,
     *,
-    sieve: Sieve | None = None,
+    selection: Selection | None = None,
 ) -> Iterator[Record]:
-    """Every record of a stream, or those that a sieve lets through.
+    """Every record of a stream, or the wanted ones.
 
     Errors go the way of `on_error`, and the log says what was repaired and skipped.
     """
     errors = _Errors(on_error)
     demand = Demand()
     blocks = iter_blocks(source, max_line_bytes)
+    sieve = selection.sieve if selection is not None else None
     try:
         for outcome in parse_blocks(blocks, source_name, tally, max_line_bytes, demand, sieve=sieve):
             if isinstance(outcome, MalformedRecordError):
@@ -146,19 +143,26 @@ def read_stream(
                 continue
             records = _unread_records(outcome) if isinstance(outcome, Batch) else _whole_records(outcome)
             if records is None:
+                records = []
                 for again in judge_again(outcome, source_name, tally):
                     if isinstance(again, MalformedRecordError):
+                        yield from _chosen(records, selection)
+                        records = []
                         errors.handle(again)
                     else:
-                        yield from _unread_records(again) or ()
-                continue
+                        records += _unread_records(again) or ()
+            records = _chosen(records, selection)
             yield from records
-            if isinstance(outcome, Batch) and not (records[0]._text or records[-1]._text):
+            if isinstance(outcome, Batch) and records and not (records[0]._text or records[-1]._text):
                 # The properties were asked for: parsing lines whole at once costs half as much as parsing them
                 # in two steps. Now and then a block is read the other way again, to see whether they still are.
                 demand.whole_blocks = 15
     finally:
         errors.log(source_name, tally)
+
+
+def _chosen(records: list[Record], selection: Selection | None) -> list[Record]:
+    return records if selection is None else [record for record in records if selection.wants(record)]
 
 
 # These loops run once a record. Filling the slots here saves the call of __init__ (measured: up to 0.1 µs of 0.8), and

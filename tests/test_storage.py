@@ -148,7 +148,7 @@ def test_a_secret_in_the_text_of_the_cause_hides_the_cause():
 def test_a_harmless_cause_is_kept():
     error = RuntimeError('Could not connect to "http://s3.example.com/acme?list-type=2&prefix=x", profile analytics')
     fs = Failing(error, profile="analytics", endpoint_url="http://s3.example.com")
-    with pytest.raises(BucketUnreachableError, match=r"^/shop: reading it failed \(RuntimeError\)\. Check") as caught:
+    with pytest.raises(BucketUnreachableError, match=r"^/shop: reading index\.csv failed \(RuntimeError\)\. Check") as caught:
         Bucket("/shop", fs=fs).index()
     assert caught.value.__cause__ is error
     again = pickle.loads(pickle.dumps(caught.value))
@@ -178,7 +178,7 @@ def test_errors_that_speak_for_themselves_stay_what_they_are(tmp_path: Path):
 
 
 def test_an_error_without_a_place_gets_one():
-    with pytest.raises(BucketUnreachableError, match=r"^/shop: reading it failed \(TimeoutError\)") as caught:
+    with pytest.raises(BucketUnreachableError, match=r"^/shop: reading status\.csv failed \(TimeoutError\)") as caught:
         Bucket("/shop", fs=Failing(TimeoutError())).status()
     assert isinstance(caught.value, OSError)
     assert isinstance(caught.value.__cause__, TimeoutError)
