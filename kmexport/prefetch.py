@@ -11,7 +11,7 @@ import atexit
 import io
 import sys
 from collections import deque
-from collections.abc import Coroutine, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -107,12 +107,20 @@ class FetchedFile:
         self._number = number
         self._blocks = self._fetched()
         self._block = io.BytesIO()
+        self._is_closed = False
 
     def read(self, size: int, /) -> bytes:
         """The next bytes, at most `size`; none at the end of the file."""
         while not (part := self._block.read(size)):
             self._block = io.BytesIO()  # frees its bytes, which the next ones may take the place of
-            block = next(self._blocks, None)
+            if self._is_closed:
+                msg = "the file is closed, or reading it has failed"
+                raise ValueError(msg)
+            try:
+                block = next(self._blocks, None)
+            except BaseException:
+                self._is_closed = True  # what follows an error is never the end of the file
+                raise
             if block is None:
                 return b""
             self._block = io.BytesIO(block)
@@ -120,6 +128,7 @@ class FetchedFile:
 
     def close(self) -> None:
         """Let go of what was fetched of it and not read."""
+        self._is_closed = True
         self._blocks.close()
         self._block = io.BytesIO()
         self._ahead.forget(self._number)
@@ -376,29 +385,24 @@ class _ThreadFiles:
         self._executor = executor
 
     async def open(self, path: str, at: int) -> Any:
-        running = self._submit(self._fs.open, path, "rb")
-        try:
-            file = await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            if running.exception() is None:
-                await self.close(running.result())
-            raise
+        file = await self._call(self._fs.open, path, "rb", undo=self.close)
         if at:
-            await self._submit(file.seek, at)
+            await self._call(file.seek, at)
         return file
 
     async def read(self, file: Any, most: int) -> bytes:
-        running: asyncio.Future[bytes] = self._submit(file.read, most)
+        block: bytes = await self._call(file.read, most)
+        return block
+
+    async def close(self, file: Any) -> None:
+        await self._call(file.close)
+
+    async def _call(self, work: Any, *arguments: Any, undo: Callable[[Any], Awaitable[None]] | None = None) -> Any:
+        running = asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
             await asyncio.wait([running])
-            running.exception()  # seen: nobody is left to tell it to
+            if running.exception() is None and undo is not None:
+                await undo(running.result())
             raise
-
-    async def close(self, file: Any) -> None:
-        await self._submit(file.close)
-
-    def _submit(self, work: Any, *arguments: Any) -> asyncio.Future[Any]:
-        return asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)

@@ -1,0 +1,415 @@
+"""Whatever happens to the connections: every record in order, or an error that says so. Never fewer records.
+
+Real servers behind a proxy that resets, cuts, stalls or refuses. First plain faults, then 200 plans of random ones.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import re
+import shutil
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import pytest
+from attrs import define, field, frozen
+
+from kmexport import Bucket, BucketNotFoundError, BucketUnreachableError, Event, Record, RevisionNotFoundError
+from kmexport.testing import write_export
+from tests.proxies import Fault, Proxy, proxied
+from tests.servers import S3Server, serve_http_from
+
+Kind = Literal["reset", "503", "stall", "short"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+REVISION = re.compile(r"/(revisions/[0-9]+\.json(?:\.gz)?)$")
+SEEDS = range(200)
+WORKERS = 10  # most of the time they wait: for time-outs, and between tries
+SILENT_FOR = 0.5  # seconds, after which the clients here give up a connection
+STALL = 2.0  # seconds, so that it is the client that gives up
+ENDS_WITHIN = 60.0  # seconds, for any iteration
+ALL_END_WITHIN = 200.0  # seconds
+
+T = TypeVar("T")
+
+
+@frozen
+class Export:
+    """An export on the disk that both servers serve, and what is in it."""
+
+    folder: Path
+    revisions: dict[int, list[Record]]
+    records: list[Record] = field(init=False)
+
+    @records.default
+    def _in_order(self) -> list[Record]:
+        return [record for _, records in sorted(self.revisions.items()) for record in records]
+
+    def records_before(self, number: int) -> int:
+        return sum(len(records) for before, records in self.revisions.items() if before < number)
+
+    def bytes_of(self, number: int) -> int:
+        return (self.folder / f"revisions/{number}.json").stat().st_size
+
+
+@frozen
+class Server:
+    """A server that serves the exports: where it is, and a Bucket of an export there as seen through a proxy."""
+
+    name: str
+    upstream: str
+    bucket: Callable[[str, Export], Bucket]
+    secret: str | None = None
+
+
+def on_s3(server: S3Server) -> Server:
+    config = {"read_timeout": SILENT_FOR, "connect_timeout": 2, "retries": {"max_attempts": 1}}
+
+    def bucket(endpoint: str, export: Export) -> Bucket:
+        options = {**server.options, "endpoint_url": endpoint, "config_kwargs": config}
+        return Bucket(f"s3://{export.folder.name}", **options)
+
+    return Server("s3", server.endpoint, bucket, server.secret)
+
+
+def on_http(url: str) -> Server:
+    from aiohttp import ClientTimeout
+
+    def bucket(endpoint: str, export: Export) -> Bucket:
+        settings = {"timeout": ClientTimeout(sock_read=SILENT_FOR)}
+        return Bucket(f"{endpoint}/{export.folder.name}", client_kwargs=settings)
+
+    return Server("http", url, bucket)
+
+
+@pytest.fixture(scope="module")
+def servers(rclone: S3Server, web: tuple[str, Path]) -> dict[str, Server]:
+    return {"s3": on_s3(rclone), "http": on_http(web[0])}
+
+
+@pytest.fixture(params=["s3", "http"])
+def server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Server:
+    return servers[request.param]
+
+
+@pytest.fixture(scope="module")
+def exports(rclone: S3Server, web: tuple[str, Path]) -> Iterator[dict[str, Export]]:
+    """A few exports, from tiny to one with a revision of 20 MB; the web server finds them by links."""
+    assert rclone.folder is not None
+    shapes: dict[str, tuple[dict[int, int], set[int]]] = {
+        "tiny": (dict.fromkeys(range(1, 6), 100), set()),
+        "small": ({1: 100_000, 2: 0, 3: 500, 9: 120_000, 10: 80, 11: 100_000}, set()),
+        "gzipped": ({3: 200_000, 4: 0, 5: 90, 6: 300_000, 12: 100_000}, {3, 4, 5, 6}),
+        "many": ({n: 100_000 if n % 8 == 0 else 300 for n in range(1, 17)}, {7, 16}),
+        "large": ({1: 100, 2: 9_000_000, 3: 100_000, 4: 200}, {3}),
+        "largest": ({98: 300, 99: 20_000_000, 100: 300}, set()),
+    }
+    made = {}
+    for name, (sizes, gzipped) in shapes.items():
+        rng = random.Random(name)
+        revisions = {number: some_records(rng, number, size) for number, size in sizes.items()}
+        folder = rclone.folder / f"faults-{name}"
+        write_export(folder, revisions, gzipped=gzipped)
+        (web[1] / folder.name).symlink_to(folder)
+        made[name] = Export(folder, revisions)
+    yield made
+    for export in made.values():
+        (web[1] / export.folder.name).unlink()
+        shutil.rmtree(export.folder)
+
+
+def some_records(rng: random.Random, number: int, size: int) -> list[Record]:
+    """Records of about `size` bytes together, each another one, with text that gzip can't make small."""
+    length = max(size // 500, 40)  # of a line, about
+    return [
+        Event(f"p{number}-{at}", number * 1_000_000 + at, "x", {"filler": rng.randbytes(length // 2).hex()})
+        for at in range(0, size, length + 50)
+    ]
+
+
+def in_time(work: Callable[[], T]) -> Future[T]:
+    """Do the work in a daemon thread: a hang then fails one test, and does not hold up the run."""
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # it is raised where the result is asked for
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return result
+
+
+def read(bucket: Bucket, **options: Any) -> tuple[list[Record], Exception | None]:
+    """What iteration gives before it ends, and the error it ends with, if any."""
+    records: list[Record] = []
+    try:
+        for record in bucket.iter_records(**options):
+            records.append(record)  # noqa: PERF402  # list.extend would lose them all at an error
+    except Exception as error:  # noqa: BLE001  # the tests say which may come
+        return records, error
+    return records, None
+
+
+def read_in_time(bucket: Bucket, **options: Any) -> tuple[list[Record], Exception | None]:
+    return in_time(partial(read, bucket, **options)).result(ENDS_WITHIN)
+
+
+def asked(proxy: Proxy, name: str) -> int:
+    """The most that one request of a path that ends in `name` was made."""
+    counts = Counter(request for request in proxy.requests if request[1].partition("?")[0].endswith(name))
+    return max(counts.values(), default=0)
+
+
+def check_end(export: Export, records: list[Record], error: Exception | None, secret: str | None = None) -> None:
+    """All records in order; or those before the place that could not be read, and an error that names it."""
+    in_order = records == export.records[: len(records)]
+    assert in_order, f"the {len(records)} records that came are others than those of the export"
+    if error is None:
+        assert len(records) == len(export.records), "fewer records, and no error"
+        return
+    shown = "".join(traceback.format_exception(error))
+    assert isinstance(error, BucketUnreachableError), shown
+    assert error.__cause__ is not None
+    assert secret is None or secret not in shown
+    named = re.search(r"revisions/([0-9]+)\.json", str(error))
+    if named is None:
+        assert re.search(r"reading index\.csv|listing revisions", str(error))
+        assert records == []
+    else:
+        number = int(named[1])
+        assert export.records_before(number) <= len(records) <= export.records_before(number + 1)
+
+
+class TestPlainFaults:
+    @pytest.mark.parametrize(("kind", "on_error"), [("short", "skip"), ("reset", "raise")])
+    def test_a_revision_that_always_breaks_off(self, server, exports, kind, on_error):
+        export = exports["small"]
+
+        def plan(_: str, path: str) -> Fault | None:
+            return Fault(kind, 0.5) if path.endswith("/revisions/9.json") else None
+
+        with proxied(server.upstream, plan=plan) as proxy:
+            records, error = read_in_time(server.bucket(proxy.endpoint, export), on_error=on_error)
+        check_end(export, records, error, server.secret)
+        assert "revisions/9.json" in str(error)
+        assert export.records_before(9) <= len(records) < export.records_before(10)
+        assert proxy.faults[kind] > 1
+
+    def test_one_reset_within_a_large_revision_does_not_begin_it_anew(self, servers, exports):
+        server, export = servers["s3"], exports["largest"]
+        faults = iter([Fault("reset", 0.5)])
+
+        def plan(method: str, path: str) -> Fault | None:
+            return next(faults, None) if method == "GET" and path.endswith("/99.json") else None
+
+        with proxied(server.upstream, plan=plan) as proxy:
+            records, error = read_in_time(server.bucket(proxy.endpoint, export))
+        assert error is None
+        assert records == export.records
+        assert proxy.faults == {"reset": 1}
+        assert export.bytes_of(99) <= proxy.bytes_down < 1.6 * export.bytes_of(99)
+
+    def test_a_revision_that_breaks_off_again_and_again_leaves_nothing_open(self, server, exports):
+        export = exports["small"]
+        faults = iter([Fault("short", 0.9), Fault("reset", 0.5), Fault("stall", 0.2), Fault("short", 0.7)])
+
+        def plan(_: str, path: str) -> Fault | None:
+            return next(faults, None) if path.endswith("/9.json") else None
+
+        with proxied(server.upstream, plan=plan, stall=STALL) as proxy:
+            records, error = read_in_time(server.bucket(proxy.endpoint, export), prefetch_bytes=0)
+            assert error is None
+            assert records == export.records
+            assert proxy.faults.total() == 4
+            # What was left open warns now, and a warning is an error.
+            del records
+            gc.collect()
+
+    def test_each_request_is_refused_three_times_and_then_answered(self, server, exports):
+        export = exports["small"]
+        times: Counter[str] = Counter()
+
+        def plan(_: str, path: str) -> Fault | None:
+            times[path] += 1
+            return Fault("503") if times[path] <= 3 else None
+
+        with proxied(server.upstream, plan=plan) as proxy:
+            records, error = read_in_time(server.bucket(proxy.endpoint, export))
+        assert error is None
+        assert records == export.records
+        # index.csv, the listing, and every revision that is not known to be empty.
+        assert proxy.faults["503"] >= 3 * (2 + len([number for number in export.revisions if export.bytes_of(number)]))
+
+    def test_denied_access_on_s3_is_not_tried_again(self, rclone, exports):
+        with proxied(rclone.endpoint) as proxy:
+            options = {**rclone.options, "endpoint_url": proxy.endpoint, "secret": "not-the-secret"}
+            records, error = read_in_time(Bucket(f"s3://{exports['tiny'].folder.name}", **options))
+        assert records == []
+        assert isinstance(error, PermissionError)
+        assert f"s3://{exports['tiny'].folder.name}" in str(error)
+        shown = "".join(traceback.format_exception(error))
+        assert "not-the-secret" not in shown
+        assert rclone.key not in shown
+        assert asked(proxy, "/index.csv") == 1
+
+    def test_denied_access_on_the_web_is_not_tried_again(self):
+        with serve_http_from({"/shop/index.csv": b""}, status=403) as url, proxied(url) as proxy:
+            address = proxy.endpoint.replace("http://", "http://bob:pass-word@")
+            records, error = read_in_time(Bucket(f"{address}/shop"))
+        assert records == []
+        assert isinstance(error, PermissionError)
+        assert f"{proxy.endpoint.removeprefix('http://')}/shop" in str(error)
+        assert "pass-word" not in "".join(traceback.format_exception(error))
+        assert asked(proxy, "/index.csv") == 1
+
+    def test_a_missing_export_is_not_asked_for_again(self, server, exports):
+        nowhere = Export(exports["tiny"].folder / "nowhere", {})
+        with proxied(server.upstream) as proxy:
+            records, error = read_in_time(server.bucket(proxy.endpoint, nowhere))
+        assert records == []
+        assert isinstance(error, BucketNotFoundError)
+        assert asked(proxy, "/index.csv") == 1
+
+    def test_a_missing_revision_is_not_asked_for_again(self, server, rclone, web):
+        assert rclone.folder is not None
+        folder = rclone.folder / f"faults-gone-{server.name}"
+        written = {n: some_records(random.Random(n), n, 500) for n in (1, 2, 3)}
+        write_export(folder, written)
+        (web[1] / folder.name).symlink_to(folder)
+
+        def plan(_: str, path: str) -> Fault | None:
+            if path.endswith("/2.json"):
+                (folder / "revisions/2.json").unlink(missing_ok=True)
+            return None
+
+        with proxied(server.upstream, plan=plan) as proxy:
+            records, error = read_in_time(server.bucket(proxy.endpoint, Export(folder, written)))
+        assert records == written[1]
+        assert isinstance(error, RevisionNotFoundError)
+        assert error.source == "revisions/2.json"
+        assert asked(proxy, "/2.json") == 1
+
+
+@define
+class Plan:
+    """The faults of one seed. The same request fails the same way at the same try, whatever runs beside it."""
+
+    seed: int
+    rate: float
+    kinds: list[Kind]
+    is_hit: Callable[[str], bool]
+    times: Counter[tuple[str, str]] = field(factory=Counter)
+
+    def __call__(self, method: str, path: str) -> Fault | None:
+        self.times[method, path] += 1
+        rng = random.Random(f"{self.seed} {method} {path} {self.times[method, path]}")
+        if not self.is_hit(path) or rng.random() >= self.rate:
+            return None
+        return Fault(rng.choice(self.kinds), rng.choice([0.0, 0.999, rng.random()]))
+
+
+@define
+class Outcome:
+    """How one seed ended: its server, "full" or the type of the error, its seconds, and what is wrong about that."""
+
+    server: str
+    ended: str
+    seconds: float
+    problem: AssertionError | None = None
+
+
+@define
+class Outcomes:
+    """How all seeds ended, and the faults that were injected."""
+
+    by_seed: dict[int, Outcome] = field(factory=dict)
+    faults: Counter[str] = field(factory=Counter)
+
+
+@pytest.fixture(scope="module")
+def outcomes(servers: dict[str, Server], exports: dict[str, Export]) -> Outcomes:
+    """All seeds, a few at a time."""
+    seeds = iter(SEEDS)  # of all workers: each takes the next one
+    running = [in_time(partial(run_seeds, seeds, servers, exports)) for _ in range(WORKERS)]
+    deadline = time.monotonic() + ALL_END_WITHIN
+    every = Outcomes()
+    for one in running:
+        some = one.result(deadline - time.monotonic())
+        every.by_seed.update(some.by_seed)
+        every.faults.update(some.faults)
+    return every
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_record_or_an_error(seed, outcomes):
+    outcome = outcomes.by_seed[seed]
+    if outcome.problem is not None:
+        raise outcome.problem
+    assert outcome.seconds < ENDS_WITHIN
+
+
+def test_the_seeds_met_every_fault_and_every_end(outcomes, capsys):
+    ended = Counter(outcome.ended for outcome in outcomes.by_seed.values())
+    with capsys.disabled():
+        faults = ", ".join(f"{kind} {count}" for kind, count in sorted(outcomes.faults.items()))
+        ends = ", ".join(f"{end} {count}" for end, count in ended.most_common())
+        print(f"\n{len(outcomes.by_seed)} seeds; faults: {faults}; ended: {ends}")
+    assert set(outcomes.by_seed) == set(SEEDS)
+    assert set(outcomes.faults) == set(KINDS)
+    for server in ("s3", "http"):
+        ends_here = Counter(outcome.ended for outcome in outcomes.by_seed.values() if outcome.server == server)
+        assert set(ends_here) == {"full", "BucketUnreachableError"}
+        assert ends_here["full"] > ends_here.total() / 2
+
+
+def run_seeds(seeds: Iterator[int], servers: dict[str, Server], exports: dict[str, Export]) -> Outcomes:
+    """Run some of the seeds in turn, with a proxy before each server, so that clients are kept from seed to seed."""
+    plan = Plan(-1, 0.0, [], lambda _: False)
+
+    def current(method: str, path: str) -> Fault | None:
+        return plan(method, path)
+
+    s3, http = servers["s3"], servers["http"]
+    outcomes = Outcomes()
+    with (
+        proxied(s3.upstream, plan=current, stall=STALL) as before_s3,
+        proxied(http.upstream, plan=current, stall=STALL) as before_http,
+    ):
+        for seed in seeds:
+            rng = random.Random(seed)
+            server, proxy = (s3, before_s3) if seed % 2 else (http, before_http)
+            name = rng.choices([*exports], weights=[5, 8, 8, 6, 2, 1])[0]
+            export = exports[name]
+            kinds = rng.sample(KINDS, rng.randint(1, len(KINDS)))
+            rate = rng.choice([0.02, 0.05, 0.1, 0.2, 0.3, 0.4])
+            one = f"revisions/{rng.choice([*export.revisions])}.json"
+            hits = rng.choice([lambda _: True, REVISION.search, lambda path, one=one: one in path])
+            if seed % 20 in (6, 7):  # some of each server fail for ever
+                rate = 1.0
+            plan = Plan(seed, rate, kinds, hits)
+            options = {
+                "on_error": rng.choice(["raise", "skip"]),
+                # With 0 a large revision would be hundreds of small requests, and the test too slow.
+                "prefetch_bytes": rng.choice([8 << 20 if name.startswith("large") else 0, 64 << 20]),
+                "requests": rng.choice([1, 4, 16]),
+            }
+            started = time.monotonic()
+            records, error = read(server.bucket(proxy.endpoint, export), **options)
+            seconds = time.monotonic() - started
+            outcome = Outcome(server.name, "full" if error is None else type(error).__name__, seconds)
+            try:
+                check_end(export, records, error, server.secret)
+            except AssertionError as problem:
+                outcome.problem = problem
+            outcomes.by_seed[seed] = outcome
+        outcomes.faults.update(before_s3.faults + before_http.faults)
+    return outcomes
