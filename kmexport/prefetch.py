@@ -10,13 +10,14 @@ import asyncio
 import atexit
 import io
 import sys
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from attrs import define
+from attrs import define, field
 
 from kmexport.faults import tries_on_a_loop
 
@@ -67,7 +68,7 @@ def fetch_ahead(
     atexit.register(ahead.stop)
     try:
         for number in range(len(files)):
-            ahead.top_up()
+            ahead.hand_over()
             file = FetchedFile(ahead, number)
             try:
                 yield file
@@ -80,7 +81,7 @@ def fetch_ahead(
 
 @define(eq=False)
 class _Job:
-    """A part of a file, or the beginning of one that is streamed: the bytes that it may hold, and its result."""
+    """A part of a file, or the beginning of one that is streamed: the bytes that it may hold, and what came of it."""
 
     file: int
     path: str
@@ -88,15 +89,11 @@ class _Job:
     end: int | None
     is_stream: bool
     cost: int
-    result: Future[_Fetched] | None = None
-
-
-@define
-class _Fetched:
-    """Bytes in blocks, and the stream that gives those behind them."""
-
-    blocks: deque[bytes]
-    rest: _Stream | None = None
+    blocks: Future[deque[bytes]] = field(factory=Future)
+    # The rest belongs to the loop; the stream, too, but for its `read`, once the blocks have come.
+    task: asyncio.Task[None] | None = None
+    stream: _Stream | None = None
+    is_wanted: bool = True
 
 
 class FetchedFile:
@@ -105,7 +102,7 @@ class FetchedFile:
     def __init__(self, ahead: _Ahead, number: int) -> None:
         self._ahead = ahead
         self._number = number
-        self._blocks = self._fetched()
+        self._blocks = ahead.blocks_of(number)
         self._block = io.BytesIO()
         self._is_closed = False
 
@@ -133,76 +130,91 @@ class FetchedFile:
         self._block = io.BytesIO()
         self._ahead.forget(self._number)
 
-    def _fetched(self) -> Generator[bytes, None, None]:
-        while (job := self._ahead.next_job(self._number)) is not None:
-            found = job.result.result()  # type: ignore[union-attr]  # it was started
-            while found.blocks:
-                yield found.blocks.popleft()
-            if found.rest is not None:
-                yield from self._ahead.rest_of(found.rest)
-            self._ahead.done(job)
-
 
 class _Ahead:
-    """Which parts are fetched when. All but the coroutines runs in the consumer's thread."""
+    """Which parts are fetched when.
+
+    The consumer's thread hands jobs over, waits for their blocks, and says which it has read; whatever else there is
+    belongs to the loop, which counts the bytes and runs the jobs.
+    """
 
     def __init__(
         self, fs: AbstractFileSystem, files: list[tuple[str, int | None]], budget: int, requests: int, *, streamed: bool
     ) -> None:
-        from fsspec.asyn import get_loop  # noqa: PLC0415
-
         self._fs = fs
-        self._loop: asyncio.AbstractEventLoop = get_loop() if streamed else fs.loop
+        self._loop = _own_loop() if streamed else fs.loop
         self._budget = budget
         self._requests = asyncio.Semaphore(requests)
-        self._most_jobs = JOBS_PER_REQUEST * requests
         self._executor = ThreadPoolExecutor(requests, "kmexport-fetch") if streamed else None
         self._part_bytes = max(LEAST_BYTES, min(PART_BYTES, budget // 8))
         self._block_bytes = min(BLOCK_BYTES, self._part_bytes)
         self._unknown_bytes = max(LEAST_BYTES, min(PART_BYTES, budget // requests))
+        # The consumer's:
+        self._most_jobs = JOBS_PER_REQUEST * requests
         self._planned = (job for number in range(len(files)) for job in self._jobs_of(number, *files[number]))
         self._next = next(self._planned, None)
         self._jobs: deque[_Job] = deque()
+        # The loop's:
+        self._waiting: deque[_Job] = deque()
+        self._live: set[_Job] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._held = 0
-        self._freed: deque[int] = deque()  # filled on the loop
-        self._tasks: set[asyncio.Task[_Fetched]] = set()
-        self._streams: set[_Stream] = set()
 
-    def top_up(self) -> None:
-        """Start what fits into the budget; one job in any case."""
-        while self._freed:
-            self._held -= self._freed.popleft()
+    def hand_over(self) -> None:
+        """The next jobs to the loop, which starts them when the budget allows it."""
+        more = []
         while self._next is not None and len(self._jobs) < self._most_jobs:
-            job = self._next
-            if self._jobs and self._held + job.cost > self._budget:
-                break
-            job.result = self._start(self._run(job))
-            self._held += job.cost
-            self._jobs.append(job)
+            more.append(self._next)
+            self._jobs.append(self._next)
             self._next = next(self._planned, None)
+        self._loop.call_soon_threadsafe(self._take, more)
 
-    def next_job(self, file: int) -> _Job | None:
-        """The next part of that file; None when there is no more."""
-        self.top_up()
-        return self._jobs[0] if self._jobs and self._jobs[0].file == file else None
-
-    def done(self, job: _Job) -> None:
-        """A part was read: its bytes are free."""
-        self._jobs.popleft()
-        self._held -= job.cost
+    def blocks_of(self, file: int) -> Generator[bytes, None, None]:
+        """What a file consists of. Its turn must have come."""
+        while self._jobs and self._jobs[0].file == file:
+            job = self._jobs[0]
+            blocks = job.blocks.result()
+            while blocks:
+                yield blocks.popleft()
+            if job.stream is not None:
+                yield from self._rest_of(job.stream)
+            self._loop.call_soon_threadsafe(self._drop, [self._jobs.popleft()])
+            self.hand_over()
 
     def forget(self, file: int) -> None:
-        """Drop the parts of a file that are not wanted any more."""
+        """Drop the parts of a file that are not wanted any more; nothing takes their place before `hand_over`."""
+        dropped = []
         while self._jobs and self._jobs[0].file == file:
-            job = self._jobs.popleft()
-            self._held -= job.cost
-            job.result.cancel()  # type: ignore[union-attr]  # it was started
+            dropped.append(self._jobs.popleft())
         while self._next is not None and self._next.file == file:
             self._next = next(self._planned, None)
-        for stream in [stream for stream in self._streams if stream.file_number == file]:
-            self._start(self._finish(stream))
+        self._loop.call_soon_threadsafe(self._drop, dropped)
 
-    def rest_of(self, stream: _Stream) -> Iterator[bytes]:
+    def stop(self) -> None:
+        """Cancel all that runs, close all that is open, and wait for it for a moment."""
+        self._jobs.clear()
+        self._next = None
+        if sys.is_finalizing() or self._loop.is_closed():
+            return
+        stopped = self._start(self._stop())
+        if self._executor is not None:
+            stopped.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+        with suppress(RuntimeError):
+            if asyncio.get_running_loop() is self._loop:  # collected by chance in the loop's thread
+                return
+        with suppress(TimeoutError):
+            stopped.result(STOPPED_WITHIN)
+
+    def _jobs_of(self, number: int, path: str, size: int | None) -> Iterator[_Job]:
+        if size is None or self._executor is not None:
+            most = self._unknown_bytes if size is None else min(size, self._part_bytes)
+            yield _Job(number, path, 0, size, is_stream=True, cost=most)
+            return
+        for start in range(0, size, self._part_bytes):
+            end = min(start + self._part_bytes, size)
+            yield _Job(number, path, start, end, is_stream=False, cost=end - start)
+
+    def _rest_of(self, stream: _Stream) -> Iterator[bytes]:
         """The blocks of a stream, one read ahead."""
         coming = self._start(stream.read(self._block_bytes))
         try:
@@ -212,90 +224,112 @@ class _Ahead:
                 del block
         finally:
             coming.cancel()
-        self._start(self._finish(stream)).result()
-
-    def stop(self) -> None:
-        """Cancel all that runs, close all that is open, and wait for it for a moment."""
-        for job in self._jobs:
-            job.result.cancel()  # type: ignore[union-attr]  # it was started
-        self._jobs.clear()
-        self._next = None
-        if sys.is_finalizing() or self._loop.is_closed():
-            return
-        stopped = self._start(self._stop())
-        with suppress(RuntimeError):
-            if asyncio.get_running_loop() is self._loop:  # collected by chance in the loop's thread
-                return
-        with suppress(TimeoutError):
-            stopped.result(STOPPED_WITHIN)
-
-    def _jobs_of(self, number: int, path: str, size: int | None) -> Iterator[_Job]:
-        if size is None or self._executor is not None:
-            held = self._unknown_bytes if size is None else min(size, self._part_bytes)
-            yield _Job(number, path, 0, size, is_stream=True, cost=max(held, LEAST_BYTES))
-            return
-        for start in range(0, size, self._part_bytes):
-            end = min(start + self._part_bytes, size)
-            yield _Job(number, path, start, end, is_stream=False, cost=max(end - start, LEAST_BYTES))
 
     def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     # From here on everything runs on the loop.
 
-    async def _run(self, job: _Job) -> _Fetched:
-        task: asyncio.Task[_Fetched] = asyncio.current_task()  # type: ignore[assignment]  # it is one
-        self._tasks.add(task)
+    def _take(self, jobs: list[_Job]) -> None:
+        self._waiting += jobs
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Start what fits into the budget; one job in any case."""
+        while self._waiting:
+            job = self._waiting[0]
+            if job.is_wanted and self._live and self._held + job.cost > self._budget:
+                break
+            self._waiting.popleft()
+            if job.is_wanted:
+                self._live.add(job)
+                self._held += job.cost
+                job.task = self._loop.create_task(self._run(job))
+
+    def _drop(self, jobs: Iterable[_Job]) -> None:
+        for job in jobs:
+            job.is_wanted = False
+            if job in self._live:
+                self._live.remove(job)
+                self._held -= job.cost
+                if job.stream is not None or not job.task.done():  # type: ignore[union-attr]  # a live one has a task
+                    ending = self._loop.create_task(self._end(job))
+                    self._ending.add(ending)
+                    ending.add_done_callback(self._ending.discard)
+
+    async def _end(self, job: _Job) -> None:
+        task: asyncio.Task[None] = job.task  # type: ignore[assignment]  # it is live
+        task.cancel()
+        await asyncio.wait([task])
+        if job.stream is not None:
+            await job.stream.close()
+
+    async def _stop(self) -> None:
+        self._waiting.clear()
+        self._drop(list(self._live))
+        if self._ending:
+            await asyncio.wait(self._ending)
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, job: _Job) -> None:
         try:
             async with self._requests:
-                return await (self._beginning(job) if job.is_stream else self._part(job))
-        finally:
-            self._tasks.discard(task)
+                blocks = await (self._beginning(job) if job.is_stream else self._part(job))
+        except Exception as error:  # noqa: BLE001  # it is the consumer's
+            job.blocks.set_exception(error)
+        except BaseException:
+            job.blocks.cancel()
+            raise
+        else:
+            job.blocks.set_result(blocks)
 
-    async def _part(self, job: _Job) -> _Fetched:
+    async def _part(self, job: _Job) -> deque[bytes]:
         async for attempt in tries_on_a_loop(self._fs):
             with attempt:
                 body = await self._fs._cat_file(job.path, start=job.start, end=job.end)
                 if job.start == 0:
                     body = body[: job.end]  # of a server that does not know ranges
                 check_body(len(body), (job.end or 0) - job.start)
-        return _Fetched(deque([body]))
+        return deque([body])
 
-    async def _beginning(self, job: _Job) -> _Fetched:
+    async def _beginning(self, job: _Job) -> deque[bytes]:
+        """As much of a stream as the job may hold. What it does not need of that is for others."""
         files: _Files = _CoroutineFiles(self._fs) if self._executor is None else _ThreadFiles(self._fs, self._executor)
-        stream = _Stream(self._fs, files, job.file, job.path, job.end)
-        self._streams.add(stream)
+        job.stream = stream = _Stream(self._fs, files, job.path, job.end)
         blocks: deque[bytes] = deque()
         room = job.cost
-        while room > 0 and (block := await stream.read(min(room, self._block_bytes))):
+        while not blocks or (room and not stream.is_at_end):
+            block = await stream.read(min(room, self._block_bytes))
             blocks.append(block)
             room -= len(block)
-        if room > 0 or stream.is_at_end:
-            await self._finish(stream)
-            # The consumer's thread takes it off the job's cost; only when the job is small enough is there any.
-            surplus = max(room - LEAST_BYTES, 0)
-            job.cost -= surplus
-            self._freed.append(surplus)
-            return _Fetched(blocks)
-        return _Fetched(blocks, stream)
+        if stream.is_at_end:
+            await stream.close()
+            job.stream = None
+            job.cost -= room
+            self._held -= room
+            self._go_on()
+        return blocks
 
-    async def _finish(self, stream: _Stream) -> None:
-        await stream.close()
-        self._streams.discard(stream)
 
-    async def _stop(self) -> None:
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for stream in list(self._streams):
-            await self._finish(stream)
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+def _own_loop() -> asyncio.AbstractEventLoop:
+    """A loop in a thread of its own, until it is stopped."""
+
+    def run() -> None:
+        try:
+            loop.run_forever()
+        finally:
+            loop.close()
+
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=run, name="kmexport-loop", daemon=True).start()
+    return loop
 
 
 class _Stream:
     """One file from its beginning to its end; where a connection breaks off, it goes on behind the last byte."""
 
-    def __init__(self, fs: AbstractFileSystem, files: _Files, file_number: int, path: str, size: int | None) -> None:
-        self.file_number = file_number
+    def __init__(self, fs: AbstractFileSystem, files: _Files, path: str, size: int | None) -> None:
         self._fs = fs
         self._files = files
         self._path = path
@@ -303,21 +337,19 @@ class _Stream:
         self._at = 0
         self._file: Any = None
         self._in_use = asyncio.Lock()
-
-    @property
-    def is_at_end(self) -> bool:
-        return self._at == self._size
+        self.is_at_end = False
 
     async def read(self, most: int) -> bytes:
         async with self._in_use:
+            if self.is_at_end:
+                return b""
             if self._size is not None:
                 most = min(most, self._size - self._at)
-            if most == 0 and self._at:
-                return b""
             async for attempt in tries_on_a_loop(self._fs):
                 with attempt:
                     block = await self._try(most)
             self._at += len(block)
+            self.is_at_end = not block or self._at == self._size
             return block
 
     async def close(self) -> None:
@@ -361,11 +393,15 @@ class _CoroutineFiles:
     async def open(self, path: str, at: int) -> Any:
         # Any size will do: without one the server is asked for it, and it is not needed for reading to the end.
         file = await self._fs.open_async(path, "rb", size=0, **self._fs.kwargs)
-        # From the beginning: not every server knows ranges, and one that does not shows it only in its answer.
-        while at:
-            at -= len(block := await self.read(file, min(at, BLOCK_BYTES)))
-            if not block:
-                check_body(0, at)
+        try:
+            # From the beginning: not every server knows ranges, and one that does not shows it only in its answer.
+            while at:
+                at -= len(block := await self.read(file, min(at, BLOCK_BYTES)))
+                if not block:
+                    check_body(0, at)
+        except BaseException:
+            await self.close(file)
+            raise
         return file
 
     async def read(self, file: Any, most: int) -> bytes:
@@ -386,8 +422,12 @@ class _ThreadFiles:
 
     async def open(self, path: str, at: int) -> Any:
         file = await self._call(self._fs.open, path, "rb", undo=self.close)
-        if at:
-            await self._call(file.seek, at)
+        try:
+            if at:
+                await self._call(file.seek, at)
+        except BaseException:
+            await self.close(file)
+            raise
         return file
 
     async def read(self, file: Any, most: int) -> bytes:

@@ -31,8 +31,9 @@ _FIRST_BYTES = 1 << 16
 # Files of this machine are opened when their turn comes: fetching them ahead would only hold memory.
 _AT_HAND = ("fsspec.implementations.local", "fsspec.implementations.memory")
 
-# s3fs has 10 connections unless told otherwise. Idle ones are closed soon, so that a loop that ended leaves none.
-_S3_CONFIG = {"max_pool_connections": REQUESTS, "connector_args": {"keepalive_timeout": 0.4}}
+# Connections that nobody uses are closed soon, so that a loop that ended leaves none. s3fs has 10 unless told otherwise.
+_IDLE_FOR = 0.4  # seconds
+_S3_CONFIG = {"max_pool_connections": 128, "connector_args": {"keepalive_timeout": _IDLE_FOR}}
 
 
 class Folder:
@@ -136,6 +137,8 @@ class Folder:
                 options = self._storage_options
                 if self._url.startswith(("s3://", "s3a://")):
                     options = {**options, "config_kwargs": {**_S3_CONFIG, **options.get("config_kwargs", {})}}
+                elif self._url.startswith(("http://", "https://")):
+                    options = {"get_client": _web_client, **options}
                 self._resolved = url_to_fs(self._url, **options)
         return self._resolved
 
@@ -163,6 +166,12 @@ class Folder:
             return False
         options = [self._storage_options, getattr(self._fs, "storage_options", {})]
         return not can_show_one(error, list(secrets_in(options)))
+
+
+async def _web_client(**options: Any) -> Any:
+    from aiohttp import ClientSession, TCPConnector  # noqa: PLC0415
+
+    return ClientSession(**{"connector": TCPConnector(keepalive_timeout=_IDLE_FOR), **options})
 
 
 class _RawFile(Protocol):

@@ -37,13 +37,15 @@ class S3Server:
 
 
 @contextmanager
-def serve_s3_by_rclone(folder: Path) -> Iterator[S3Server]:
-    """`rclone serve s3`: checks signatures, and its buckets are the folders of `folder`."""
+def serve_s3_by_rclone(folder: Path, *, remembers: str = "0s") -> Iterator[S3Server]:
+    """`rclone serve s3`: checks signatures, and its buckets are the folders of `folder`.
+
+    `remembers`: for how long it may answer from an old listing; for that time it hides new files, but is faster.
+    """
     server = S3Server(f"http://127.0.0.1:{free_port()}", "AKIAMADEUPFORTESTS00", "made-up/secret+for/tests", folder)
     rclone = Path(sys.executable).parent / "rclone"
     address = server.endpoint.removeprefix("http://")
-    # Without --dir-cache-time 0s it hides new files for minutes.
-    command = [rclone, "serve", "s3", folder, "--addr", address, "--dir-cache-time", "0s"]
+    command = [rclone, "serve", "s3", folder, "--addr", address, "--dir-cache-time", remembers]
     command += ["--config", "", "--auth-key", f"{server.key},{server.secret}"]
     with _running(command, server.endpoint):
         yield server
@@ -110,9 +112,13 @@ def free_port() -> int:
         return port
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # with the usual 5, many connections at once wait a second for the next try
+
+
 @contextmanager
 def _serving(handler: Any) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with _Server(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:

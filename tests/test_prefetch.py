@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -143,9 +144,10 @@ def whole(file: Any, size: int = 64 * KIB) -> bytes:
     return b"".join(iter(lambda: file.read(size), b""))
 
 
-def read_first(files: Iterator[Any]) -> None:
-    for file in files:
-        file.read(1)
+def read_first(files: Generator[Any, None, None]) -> None:
+    with closing(files):
+        for file in files:
+            file.read(1)
 
 
 def eventually(condition: Callable[[], object], seconds: float = 1.0) -> None:
@@ -158,6 +160,12 @@ def eventually(condition: Callable[[], object], seconds: float = 1.0) -> None:
 
 def fetchers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("kmexport")]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    yield
+    eventually(lambda: not fetchers())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -318,6 +326,7 @@ def test_an_error_comes_when_its_file_does(kind):
     with pytest.raises(FileNotFoundError):
         missing.read(1)
     assert whole(next(files)) == b"z"
+    files.close()
     assert watch.tries["/1", 0] <= 1  # it was not tried again
 
 
@@ -339,7 +348,7 @@ def test_the_last_of_five_tries_is_final(kind, error):
     fs = kind({"/0": b"x"}, watch)
     with pytest.raises(type(error)) as caught:
         read_first(fetched(fs))
-    assert caught.value is error
+    assert caught.value.args == error.args
     assert watch.tries == {("/0", 0): 5}
 
 
@@ -401,12 +410,13 @@ class TestBucket:
         return Bucket("s3://ahead", **rclone.options)
 
     def test_threads_and_sockets_after_an_early_end(self, bucket):
+        list(bucket.iter_records())  # makes the filesystem, and fsspec's thread with it
+        time.sleep(1)
         before = len(threading.enumerate()), sockets()
         for leave in WAYS_OUT[:2]:
             for _ in range(3):
                 leave(Firsts(bucket.iter_records()))
-            eventually(lambda: (len(threading.enumerate()), sockets()) <= before or sockets() <= before[1])
-            assert fetchers() == []
+            eventually(lambda: len(threading.enumerate()) <= before[0] and sockets() <= before[1])
 
     def test_all_its_records(self, bucket):
         assert [event.timestamp for event in bucket.iter_records()] == [n for n in range(1, 101) for _ in range(2)]

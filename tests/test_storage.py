@@ -148,7 +148,8 @@ def test_a_secret_in_the_text_of_the_cause_hides_the_cause():
 def test_a_harmless_cause_is_kept():
     error = RuntimeError('Could not connect to "http://s3.example.com/acme?list-type=2&prefix=x", profile analytics')
     fs = Failing(error, profile="analytics", endpoint_url="http://s3.example.com")
-    with pytest.raises(BucketUnreachableError, match=r"^/shop: reading index\.csv failed \(RuntimeError\)\. Check") as caught:
+    message = r"^/shop: reading index\.csv failed \(RuntimeError\)\. Check"
+    with pytest.raises(BucketUnreachableError, match=message) as caught:
         Bucket("/shop", fs=fs).index()
     assert caught.value.__cause__ is error
     again = pickle.loads(pickle.dumps(caught.value))

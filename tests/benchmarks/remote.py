@@ -199,7 +199,7 @@ def remote_export(folder: Path, count: int) -> Iterator[Remote]:
     """The export on an S3 server behind the proxy; all stops at the end of the block."""
     place = write(folder, count)
     with (
-        serve_s3_by_rclone(place.parent) as server,
+        serve_s3_by_rclone(place.parent, remembers="1h") as server,
         proxied_process(server.endpoint, MILLISECONDS / 1000) as proxy,
     ):
         yield Remote(place, proxy, evolve(server, endpoint=proxy.endpoint))
