@@ -34,6 +34,7 @@ _AT_HAND = ("fsspec.implementations.local", "fsspec.implementations.memory")
 # Connections that nobody uses are closed soon, so that a loop that ended leaves none. s3fs has 10 unless told otherwise.
 _IDLE_FOR = 0.4  # seconds
 _S3_CONFIG = {"max_pool_connections": 128, "connector_args": {"keepalive_timeout": _IDLE_FOR}}
+_S3_OPTIONS = {"max_concurrency": 1}  # else s3fs asks for a manifest's size before it reads it
 
 
 class Folder:
@@ -136,7 +137,8 @@ class Folder:
 
                 options = self._storage_options
                 if self._url.startswith(("s3://", "s3a://")):
-                    options = {**options, "config_kwargs": {**_S3_CONFIG, **options.get("config_kwargs", {})}}
+                    config = {**_S3_CONFIG, **options.get("config_kwargs", {})}
+                    options = {**_S3_OPTIONS, **options, "config_kwargs": config}
                 elif self._url.startswith(("http://", "https://")):
                     options = {"get_client": _web_client, **options}
                 self._resolved = url_to_fs(self._url, **options)

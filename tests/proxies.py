@@ -158,6 +158,9 @@ class _Passing:
                 pass
         except (OSError, asyncio.IncompleteReadError):
             pass  # One side went away; that its connection closes tells the other side.
+        except asyncio.CancelledError:
+            writer.transport.abort()  # what waits to be sent would keep it open
+            raise
         finally:
             upstream.close()
             writer.close()
