@@ -4,7 +4,7 @@ from kmexport.parsing.blocks import BinaryFile, Source, check_source, iter_block
 from kmexport.parsing.lines import Batch, Demand, Tally, WholeBatch, judge_again, parse_blocks
 from kmexport.parsing.objects import FIRST_TIMESTAMP, LAST_TIMESTAMP, RESERVED, UNSET, read_properties
 from kmexport.parsing.repair import has_doubled_octal, hide_doubled_octal
-from kmexport.parsing.sieve import Sieve, alias_sieve, name_sieve
+from kmexport.parsing.sieve import Sieve, alias_sieve, name_sieve, no_event_sieve
 
 __all__ = [
     "FIRST_TIMESTAMP",
@@ -25,6 +25,7 @@ __all__ = [
     "iter_blocks",
     "judge_again",
     "name_sieve",
+    "no_event_sieve",
     "parse_blocks",
     "read_properties",
 ]

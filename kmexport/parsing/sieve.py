@@ -1,32 +1,33 @@
-"""Which lines of a block are worth parsing, when only aliases or only events of some names are wanted."""
+"""Which lines of a block are worth parsing, when not all kinds of records or only events of some names are wanted."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from attrs import frozen
 
 from kmexport.parsing.objects import UNSET, Head
 
-__all__ = ["Sieve", "alias_sieve", "name_sieve"]
+__all__ = ["Sieve", "alias_sieve", "name_sieve", "no_event_sieve"]
 
 # What begins another spelling of a character: an escape, or a letter outside ASCII that folds to one inside.
 _SPECIAL = rb"\\\x80-\xff"
+_NAME_KEY, _BRACE = b'"_n":"', ord("{")
 _NAMES_KNOWN = 1 << 12
 _BEHIND_BACKSLASH = rb"u0-3/\"\\bfnrt"
 
 
 @frozen
 class Sieve:
-    """How lines are passed over: those where `wanted` finds nothing hold no record for which `is_wanted` is true.
+    """How lines are passed over: those that `find` leaves out hold no record for which `is_wanted` is true.
 
-    `escaped_key` finds the key that `wanted` looks for in another spelling.
+    `escaped_key` finds the key that `find` looks for in another spelling; without one that does not matter.
     """
 
-    wanted: re.Pattern[bytes]
-    escaped_key: re.Pattern[bytes]
+    find: Callable[[bytes], list[bytes]]
+    escaped_key: re.Pattern[bytes] | None
     is_wanted: Callable[[Head], bool]
 
     def lines(self, block: bytes) -> list[bytes] | None:
@@ -35,18 +36,9 @@ class Sieve:
         >>> name_sieve({"signed up"}, str.casefold).lines(b'{"_n":"Signed Up"}\n{"_n":"searched"}\n{"x":"signed up"}')
         [b'{"_n":"Signed Up"}']
         """
-        if b"\\" in block and self.escaped_key.search(block):
+        if self.escaped_key is not None and b"\\" in block and self.escaped_key.search(block):
             return None
-        found = []
-        search, begin_before, end_behind = self.wanted.search, block.rfind, block.find
-        end = 0
-        while match := search(block, end):
-            start = begin_before(b"\n", 0, match.start()) + 1
-            end = end_behind(b"\n", match.end())
-            if end < 0:
-                end = len(block)
-            found.append(block[start:end])
-        return found
+        return self.find(block)
 
 
 def alias_sieve() -> Sieve:
@@ -56,7 +48,17 @@ def alias_sieve() -> Sieve:
     [b'{"_p":"a","_p2":"b","_t":1}']
     """
     # Measured: 0.10 µs a line, where bytes.find() of the whole key takes 0.15.
-    return Sieve(re.compile(rb"_p2"), _escapes(rb"u00(?:5[fF]|70|32)|137|160|062"), lambda head: head._p2 is not UNSET)
+    find = partial(_lines_with, re.compile(rb"_p2"))
+    return Sieve(find, _escapes(rb"u00(?:5[fF]|70|32)|137|160|062"), lambda head: head._p2 is not UNSET)
+
+
+def no_event_sieve() -> Sieve:
+    r"""For lines that may be property sets or aliases: those without the key `_n`, as far as a look can tell.
+
+    >>> no_event_sieve().lines(b'{"_n":"x","_p":"a","_t":1}\n{"_p":"a","_t":1}\n{"_p":"a","_t":1,"x":{"_n":"x"}}')
+    [b'{"_p":"a","_t":1}', b'{"_p":"a","_t":1,"x":{"_n":"x"}}']
+    """
+    return Sieve(_lines_without_name, None, lambda head: head._n is UNSET)
 
 
 def name_sieve(names: frozenset[str] | set[str], fold: Callable[[str], str]) -> Sieve:
@@ -71,17 +73,42 @@ def name_sieve(names: frozenset[str] | set[str], fold: Callable[[str], str]) -> 
     spelt = b"|".join(b"".join(b"[%s]" % _spellings(name, at) for at in range(len(name))) + b'"' for name in names)
     special = rb'[^"%s]*[%s]' % (_SPECIAL, _SPECIAL)
     guard = rb"(?=[%s%s][%s%s%s])" % (begin, _SPECIAL, goes_on, _SPECIAL, _BEHIND_BACKSLASH)
+    if "" in names:
+        guard = b""  # anything may follow its second quote
 
     @lru_cache(_NAMES_KNOWN)
     def is_wanted(name: str) -> bool:
         return fold(name) in names
 
+    # [nN], for a letter would be taken into the search of the beginning.
+    pattern = re.compile(rb'_[nN]"[ \t\r\n:]+"' + guard + rb"(?:%s|%s)" % (spelt, special))
     return Sieve(
-        # [nN], for a letter would be taken into the search of the beginning.
-        re.compile(rb'_[nN]"[ \t\r\n:]+"' + guard + rb"(?:%s|%s)" % (spelt, special)),
+        partial(_lines_with, pattern),
         _escapes(rb"u00(?:5[fF]|6[eE])|137|156"),
         lambda head: head._n is not UNSET and is_wanted(head._n),
     )
+
+
+def _lines_with(pattern: re.Pattern[bytes], block: bytes) -> list[bytes]:
+    found = []
+    search, begin_before, end_behind = pattern.search, block.rfind, block.find
+    end = 0
+    while match := search(block, end):
+        start = begin_before(b"\n", 0, match.start()) + 1
+        end = end_behind(b"\n", match.end())
+        if end < 0:
+            end = len(block)
+        found.append(block[start:end])
+    return found
+
+
+def _lines_without_name(block: bytes) -> list[bytes]:
+    # Where a line begins as an object and has no other brace, the quote is escaped, or the key is that object's.
+    # Measured: 0.3 µs a line, or 0.5 where there are other braces. find() is faster than `in`.
+    lines = block.split(b"\n")
+    if len(block) - len(block.replace(b"{", b"")) == len(lines):
+        return [line for line in lines if line.find(_NAME_KEY) < 0 or line[0] != _BRACE]
+    return [line for line in lines if line.find(_NAME_KEY) < 0 or line.rfind(b"{") != 0]
 
 
 def _escapes(codes: bytes) -> re.Pattern[bytes]:

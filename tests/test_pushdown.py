@@ -1,0 +1,157 @@
+"""`kinds=` and `names=` give what filtering afterwards gives, however lines are spelt, broken or cut into blocks."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from unittest import mock
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from kmexport import Alias, Event, MalformedRecordError, PropertySet, Record, iter_records
+from kmexport.names import fold_name
+from kmexport.parsing import Tally, blocks
+from kmexport.reading import check_selection, read_stream
+from tests.strategies import BLANK, BROKEN, PROPERTIES, RECORDS, TEXT, legal_lines
+
+# Names that differ in case, in what folds alike within and outside ASCII (a long s, the Kelvin sign, a sharp s), in
+# commas and colons; that begin alike; with quotes, backslashes and what reads as a key; and the empty one.
+NAMES = st.sampled_from(
+    [
+        "signed up", "Signed Up", "SIGNED UP", "\u017figned up", "signed: up", "signed,up", "signed", "signed up again",
+        "click", "clic\u212a", "stra\xdfe", "STRASSE", "\xe9t\xe9", "\xc9T\xc9", "e\u0301te\u0301", "\U0001f600", "",
+        " ", ":", 's"up', "s\\up", '_n":"signed up', "s\\303\\241", "\u0130x", "i\u0307x", "\ud83d", "s\nup", "/x",
+    ]
+)  # fmt: skip
+ASKED = st.lists(NAMES | TEXT, max_size=3)
+KINDS = st.none() | st.lists(st.sampled_from([Event, PropertySet, Alias]), max_size=3)
+HIDDEN = st.sampled_from(
+    [
+        '"_n":"signed up"', '{"_n":"signed up"}', "_p2", '"_p2":"b"', "\\", '\\"_n":"signed up', "{", '_n":"click"',
+        'signed up"', "\n",
+    ]
+)  # fmt: skip
+VALUES = (
+    HIDDEN | st.dictionaries(st.sampled_from(["_n", "_p2", "x"]), HIDDEN, max_size=2) | st.lists(HIDDEN, max_size=2)
+)
+EVENTS = st.builds(
+    Event, st.just("ann"), st.integers(0, 9), NAMES, st.dictionaries(st.sampled_from("xyz"), VALUES) | PROPERTIES
+)
+OTHERS = st.builds(PropertySet, st.just("ann"), st.integers(0, 9), st.dictionaries(st.sampled_from("xyz"), VALUES))
+
+# Lines whose meaning hangs on what stands before or behind them, or on which of two keys counts.
+ODD = st.sampled_from(
+    [
+        b'{"_n":"click","_p":"a","_t":1,"_n":"signed up"}', b'{"_n":"signed up","_p":"a","_t":1,"_n":"click"}',
+        b'{"_p":"a","_t":1,"_n"\t:\r"signed up"}', b'{"_p":"a","_t":1,"_n" :\n"signed up"}', b'{"_p":"a","_t":1,"_n":',
+        b'"signed up"}', b' "_n":"signed up"}', b'{"_p":"a","_t":1,', b'  {"_n":"signed up","_p":"a","_t":1}',
+        b'[{"_n":"signed up","_p":"a","_t":1},', b'{"_n":"click","_p":"a","_t":1}]', b'{"_n":7,"_p":"a","_t":1}',
+        b'{"_n":"signed up","_p2":"b","_p":"a","_t":1}', b'{"_N":"signed up","_p":"a","_t":1}', b'"_n":"click"',
+        b'{"_n":"signed up","_p":"a","_t":1}{"_n":"click","_p":"a","_t":1}', b'\xef\xbb\xbf{"_p":"a","_t":1}',
+        b'{"_n":"signed up","_p":"a","_t":1}\r', b'{"_n":"click","_p":"a","_t":1,"x":"\n',
+        b'{"_p":"a","_t":1,"x":"_n"}',
+        b'{"_n":"signed \\u0055p","_p":"a","_t":"1"}', b'{"_n":"\\163igned up","_p":"a","_t":1}', b"}", b"]", b"{",
+    ]
+)  # fmt: skip
+
+
+@st.composite
+def spelt(draw: st.DrawFn, record: Record) -> bytes:
+    """A record's line, some of its characters escaped, whether they must be or not."""
+    line, _ = draw(legal_lines(record))
+    for plain, escaped in draw(st.lists(SPELLINGS, max_size=2)):
+        line = line.replace(plain, escaped)
+    return line
+
+
+# An octal escape stands in for a byte of text; \u for any character.
+SPELLINGS = st.sampled_from(
+    [
+        (b'"_n"', b'"\\u005fn"'), (b'"_n"', b'"_\\u006E"'), (b'"_n"', b'"_\\156"'), (b'"_n"', b'"\\137n"'),
+        (b'"_n":', b'"_n" : '), (b'"_p2"', b'"_p\\u0032"'), (b'"_p2"', b'"\\137p2"'), (b"sig", b"s\\u0069g"),
+        (b'"s', b'"\\u0053'), (b'"s', b'"\\163'), (b"click", b"clic\\u212a"), (b"/", b"\\/"), (b"up", b"u\\160"),
+        (b'"_n":"s', b'"_n":"S'), (b"\xc3\xa9", b"\\303\\251"), (b"k", b"\\\\153"),
+    ]
+)  # fmt: skip
+LINE = st.one_of(
+    EVENTS.flatmap(spelt), OTHERS.flatmap(spelt), RECORDS.flatmap(spelt), EVENTS.flatmap(spelt), ODD, BROKEN, BLANK
+)
+LINES = st.lists(LINE, max_size=10)
+
+
+def filtered(records: Iterable[Record], kinds: list[type[Record]] | None, names: list[str] | None) -> list[Record]:
+    """What the arguments mean, done afterwards."""
+    wanted = None if names is None else {fold_name(name) for name in names}
+    return [
+        record
+        for record in records
+        if (kinds is None or type(record) in kinds)
+        and (wanted is None or (isinstance(record, Event) and fold_name(record.name) in wanted))
+    ]
+
+
+@given(LINES, KINDS, st.none() | ASKED, st.sampled_from([1, 40, 150, 1 << 16]))
+@settings(max_examples=1500, deadline=None)
+@example([b'{"_p":"a","_t":1}', b'"_n":"x"', b'{"_p":"a","_t":1,"x":{"_n":"y"}}'], [PropertySet], None, 1 << 16)
+@example([b'{"foo_n":"x","_p":"a","_t":1}'], [PropertySet], None, 1 << 16)
+def test_the_same_records_as_filtering_afterwards(lines, kinds, names, block_bytes):
+    content = b"\n".join(lines)
+    in_full: list[MalformedRecordError] = []
+    errors: list[MalformedRecordError] = []
+    with mock.patch.object(blocks, "BLOCK_BYTES", block_bytes):
+        everything = list(iter_records(io.BytesIO(content), on_error=in_full.append))
+        found = list(iter_records(io.BytesIO(content), kinds=kinds, names=names, on_error=errors.append))
+    assert found == filtered(everything, kinds, names)
+    assert [record.properties for record in found] == [r.properties for r in filtered(everything, kinds, names)]
+    # Lines that can't be wanted are not judged; those that are say the same at the same place.
+    told = {(error.line_number, error.reason, error.raw) for error in in_full}
+    assert {(error.line_number, error.reason, error.raw) for error in errors} <= told
+    if kinds is None and names is None:
+        assert len(errors) == len(in_full)
+
+
+@given(LINES, KINDS, st.none() | ASKED)
+@settings(max_examples=300, deadline=None)
+def test_every_line_is_counted_once(lines, kinds, names):
+    content = b"\n".join(lines)
+    tally = Tally()
+    found = list(
+        read_stream(io.BytesIO(content), "x", lambda _: None, 1 << 20, tally, selection=check_selection(kinds, names))
+    )
+    assert tally.lines == len(content.removesuffix(b"\n").split(b"\n")) if content else tally.lines == 0
+    assert tally.lines == (tally.records + tally.rejected + tally.blank + tally.joined - tally.shared + tally.passed)
+    assert tally.records >= len(found)
+
+
+@pytest.mark.parametrize(
+    "selection", [{"names": "signed up"}, {"kinds": Alias}, {"kinds": PropertySet}, {"kinds": [PropertySet, Alias]}]
+)
+def test_other_lines_are_passed_over_before_they_are_parsed(selection):
+    lines = [json.dumps({"_n": "click", "_p": "a", "_t": n}, separators=(",", ":")).encode() for n in range(5000)]
+    content = b"\n".join(
+        [*lines, b'{"_n":"signed up","_p":"a","_t":1}', b'{"_p":"a","_t":1}', b'{"_p":"a","_p2":"b","_t":1}']
+    )
+    tally = Tally()
+    kinds, names = selection.get("kinds"), selection.get("names")
+    found = list(
+        read_stream(io.BytesIO(content), "x", "raise", 1 << 20, tally, selection=check_selection(kinds, names))
+    )
+    assert 1 <= len(found) <= 2
+    assert tally.passed >= 5000
+
+
+def test_a_broken_line_that_may_be_wanted_is_told_with_its_number():
+    lines = [b'{"_n":"click","_p":"a","_t":1}'] * 3 + [
+        b'{"_n":"signed up","_p":"a"',
+        b'{"_n":"signed up","_p":"a","_t":2}',
+    ]
+    with pytest.raises(MalformedRecordError, match="line 4"):
+        list(iter_records(io.BytesIO(b"\n".join(lines)), names="Signed Up"))
+
+
+def test_a_broken_line_that_can_not_be_wanted_is_passed_over():
+    lines = [b'{"_n":"click","_p":"a"', b'{"_n":"signed up","_p":"a","_t":2}', b'{"_n":"signed up","_p":"a","_t":3}']
+    assert [event.timestamp for event in iter_records(io.BytesIO(b"\n".join(lines)), names="signed up")] == [2, 3]
