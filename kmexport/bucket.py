@@ -18,6 +18,7 @@ from kmexport.errors import MalformedRecordError, RevisionNotFoundError
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.manifest import Revision, Status, parse_index, parse_status, revision_number
 from kmexport.parsing import Tally
+from kmexport.progress import Progress, check_progress, shown
 from kmexport.reading import (
     MAX_LINE_BYTES,
     OnError,
@@ -32,7 +33,6 @@ from kmexport.windows import Window, check_window, in_window
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
-    from fsspec.callbacks import Callback
 
     from kmexport.parsing import BinaryFile
 
@@ -47,9 +47,12 @@ logger = logging.getLogger("kmexport")
 class _Fetching:
     """How revisions are fetched, and who is told of it."""
 
-    callback: Callback | None = None
+    progress: Progress = None
     prefetch_bytes: int = field(default=PREFETCH_BYTES, validator=validators.ge(0))
     requests: int = field(default=REQUESTS, validator=validators.ge(1))
+
+    def __attrs_post_init__(self) -> None:
+        check_progress(self.progress)
 
 
 class Bucket:
@@ -136,7 +139,7 @@ class Bucket:
         kinds: type[Record] | Iterable[type[Record]] | None = None,
         names: str | Iterable[str] | None = None,
         on_error: OnError = "raise",
-        callback: Callback | None = None,
+        callback: Progress = None,
         max_line_bytes: int = MAX_LINE_BYTES,
         prefetch_bytes: int = PREFETCH_BYTES,
         requests: int = REQUESTS,
@@ -146,7 +149,7 @@ class Bucket:
         Reads the files that `revisions(window, after=after, neighbours=neighbours)` names and no other. `kinds`,
         `names`, `on_error` and `max_line_bytes` are those of `kmexport.iter_records`. `callback` is an
         fsspec Callback: its size is the bytes of the selected revisions where the filesystem tells them, and it moves
-        as they are read.
+        as they are read; `callback="tqdm"` shows a bar.
 
         From any storage but the local disk and memory, the next revisions are fetched while one is parsed: at most
         `prefetch_bytes` bytes are held (never less than 128 KiB) and `requests` requests run at a time. Starts nothing
@@ -178,7 +181,7 @@ class Bucket:
         into: IdentityMap | None = None,
         prefer: Prefer = "named_first",
         on_error: OnError = "raise",
-        callback: Callback | None = None,
+        callback: Progress = None,
         prefetch_bytes: int = PREFETCH_BYTES,
         requests: int = REQUESTS,
     ) -> IdentityMap:
@@ -255,28 +258,28 @@ class Bucket:
         self, selected: list[tuple[Revision, int | None]], on_error: OnError, fetching: _Fetching
     ) -> Iterator[tuple[BinaryFile, Revision]]:
         """The revisions with their sizes, each open while it is looked at; the callback moves with them."""
-        callback = fetching.callback
-        if callback is not None and all(size is not None for _, size in selected):
-            callback.set_size(sum(size or 0 for _, size in selected))
-        openings = self._folder.open_each(
-            [(revision.path, size) for revision, size in selected],
-            prefetch_bytes=fetching.prefetch_bytes,
-            requests=fetching.requests,
-            callback=callback,
-        )
-        with closing(openings):
-            for (revision, size), opening in zip(selected, openings, strict=True):
-                moved = callback.value if callback is not None else 0
-                try:
-                    with opening as file:
-                        yield file, revision
-                except RevisionNotFoundError:
-                    if on_error != "skip":
-                        raise
-                    logger.warning("%s: the file went after it was listed; it was left out", revision.path)
-                if callback is not None and size is not None:
-                    # What was left out is done with too.
-                    callback.relative_update(size - (callback.value - moved))
+        with shown(fetching.progress) as callback:
+            if callback is not None and all(size is not None for _, size in selected):
+                callback.set_size(sum(size or 0 for _, size in selected))
+            openings = self._folder.open_each(
+                [(revision.path, size) for revision, size in selected],
+                prefetch_bytes=fetching.prefetch_bytes,
+                requests=fetching.requests,
+                callback=callback,
+            )
+            with closing(openings):
+                for (revision, size), opening in zip(selected, openings, strict=True):
+                    moved = callback.value if callback is not None else 0
+                    try:
+                        with opening as file:
+                            yield file, revision
+                    except RevisionNotFoundError:
+                        if on_error != "skip":
+                            raise
+                        logger.warning("%s: the file went after it was listed; it was left out", revision.path)
+                    if callback is not None and size is not None:
+                        # What was left out is done with too.
+                        callback.relative_update(size - (callback.value - moved))
 
     def _selected(self, window: Window | None, after: int, neighbours: int) -> list[tuple[Revision, int | None]]:
         """The revisions to read, each with its size in bytes where the listing tells it."""

@@ -350,7 +350,6 @@ class TestS3:
         assert numbers(bucket) == list(every)
         assert [event.timestamp for event in bucket.iter_records(after=998)] == list(range(999, 1006))
 
-
     def test_an_unpickled_bucket_works_in_another_process(self, rclone):
         place = on_rclone(f"acme-{next(NUMBERS)}", rclone)
         bucket = place.write({1: [ANA], 2: [BOB]})

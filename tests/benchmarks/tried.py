@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from attrs import define
 
-from kmexport import iter_records
-from kmexport.parsing import blocks, iter_blocks
+from kmexport import Event, iter_records
+from kmexport.names import fold_name
+from kmexport.parsing import blocks, iter_blocks, name_sieve
 from kmexport.parsing.objects import Head
 from tests.benchmarks import material
 from tests.benchmarks.harness import Group, Table, compare, row_per_record
@@ -18,6 +23,10 @@ from tests.benchmarks.reading import read
 
 BLOCK_SIZES = [16, 32, 64, 128, 256]
 MAX_LINE_BYTES = 64 << 20
+FILES = 8
+WORKERS = 2
+
+T = TypeVar("T")
 
 decoder = msgspec.json.Decoder(Head)
 decode_object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -88,7 +97,101 @@ def slots_group(folder: Path, count: int, runs: int) -> Table:
     return Table("slots: how a record is made of a decoded line", rows, figure="a record (median)")
 
 
-GROUPS: dict[str, Group] = {"blocks": blocks_group, "sizes": sizes_group, "slots": slots_group}
+def sieves_group(folder: Path, count: int, runs: int) -> Table:
+    path = material.clean_file(folder, count)
+    wanted = "signed up"
+    sieve = name_sieve({fold_name(wanted)}, fold_name)
+    lower, found = f'"_n":"{fold_name(wanted)}"'.encode(), set()
+
+    def note(lines: list[bytes] | None) -> None:
+        assert lines is not None
+        sizes[-1] += len(lines)
+
+    def counted(find: Callable[[bytes], list[bytes] | None]) -> None:
+        sizes.append(0)
+        each_block(path, lambda block: note(find(block)))
+        found.add(sizes[-1])
+
+    def decode_and_compare(block: bytes) -> list[bytes]:
+        lines = block.split(b"\n")
+        return [
+            line
+            for line, head in zip(lines, map(decoder.decode, lines), strict=True)
+            if head._n is not msgspec.UNSET and fold_name(head._n) == fold_name(wanted)
+        ]
+
+    sizes: list[int] = []
+    cases: dict[str, Callable[[bytes], list[bytes] | None]] = {
+        "the sieve: a pattern for the key and the beginning of the names (the floor)": sieve.lines,
+        "split, and look into each line in lower case": lambda block: [
+            line for line in block.split(b"\n") if lower in line.lower()
+        ],
+        "look through the block in lower case, line by line found": lambda block: lines_with(
+            lower, block.lower(), block
+        ),
+        "split and decode all, and compare": decode_and_compare,
+    }
+    timings = compare({name: partial(counted, case) for name, case in cases.items()}, runs)
+    assert len(found) == 1, found
+    rows = [row_per_record(timing, name, count, timings[next(iter(cases))]) for name, timing in timings.items()]
+    return Table("sieves: how the lines of one event in ten are found", rows, figure="a line (median)")
+
+
+def workers_group(folder: Path, count: int, runs: int) -> Table:
+    per_file = count // FILES
+    lines = material.lines(per_file * FILES)
+    paths = [folder / f"workers-{per_file}-{n}.json" for n in range(FILES)]
+    for path in paths:
+        path.write_bytes(b"\n".join(islice(lines, per_file)))
+    alone, reduced, returned = (
+        "one process (the floor)",
+        "2 workers, each counts the events of its revisions",
+        "2 workers, each gives the records of its revisions back",
+    )
+    timings = compare(
+        {
+            alone: lambda: sum(map(events_of, paths)),
+            reduced: lambda: sum(in_workers(events_of, paths)),
+            returned: lambda: sum(map(len, in_workers(list_of, paths))),
+        },
+        runs,
+    )
+    rows = [row_per_record(timing, name, count, timings[alone]) for name, timing in timings.items()]
+    return Table("workers: revisions parsed in processes, their start counted", rows, figure="a record (median)")
+
+
+GROUPS: dict[str, Group] = {
+    "blocks": blocks_group,
+    "sizes": sizes_group,
+    "slots": slots_group,
+    "sieves": sieves_group,
+    "workers": workers_group,
+}
+
+
+def lines_with(text: bytes, block: bytes, original: bytes) -> list[bytes]:
+    """The lines of `original` at whose places `block` holds the text."""
+    lines = []
+    at = block.find(text)
+    while at >= 0:
+        end = block.find(b"\n", at)
+        end = end if end >= 0 else len(block)
+        lines.append(original[block.rfind(b"\n", 0, at) + 1 : end])
+        at = block.find(text, end)
+    return lines
+
+
+def events_of(path: Path) -> int:
+    return sum(type(record) is Event for record in records_of(path))
+
+
+def list_of(path: Path) -> list[object]:
+    return list(records_of(path))
+
+
+def in_workers(work: Callable[[Path], T], paths: list[Path]) -> Iterator[T]:
+    with ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
+        yield from pool.map(work, paths)
 
 
 def decode_and_check(block: bytes) -> tuple[list[Head], list[bytes]]:
