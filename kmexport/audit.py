@@ -40,7 +40,8 @@ class Coverage:
         if not self.is_exported:
             reasons.append(f"the export ends at {self.exported_until}, the window at {self.window.end} (unix seconds)")
         if self.pending_revisions:
-            reasons.append(f"{self.pending_revisions} revisions are not exported yet and may hold late records")
+            are = "revision is" if self.pending_revisions == 1 else "revisions are"
+            reasons.append(f"{self.pending_revisions} {are} not exported yet and may hold late records")
         reasons += [f"{revision.path} is in the index and its file is gone" for revision in self.missing]
         if self.skipped_numbers:
             numbers = ", ".join(map(str, self.skipped_numbers))

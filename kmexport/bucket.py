@@ -216,7 +216,7 @@ class Bucket:
         >>> bool(Bucket.sample().coverage(Window.day("2012-10-03")))
         True
         >>> Bucket.sample().coverage(Window.day("2012-10-05")).reasons[1]
-        '1 revisions are not exported yet and may hold late records'
+        '1 revision is not exported yet and may hold late records'
         """
         check_window(window)
         present = {revision.number for revision in self.revisions()}

@@ -31,7 +31,7 @@ _FIRST_BYTES = 1 << 16
 # Files of this machine are opened when their turn comes: fetching them ahead would only hold memory.
 _AT_HAND = ("fsspec.implementations.local", "fsspec.implementations.memory")
 
-# Connections that nobody uses are closed soon, so that a loop that ended leaves none. s3fs opens 10 at most unless it is
+# Idle connections are closed soon, so that a loop that ended leaves none. s3fs opens 10 at most unless it is
 # told otherwise.
 _IDLE_FOR = 0.4  # seconds
 _S3_CONFIG = {"max_pool_connections": 128, "connector_args": {"keepalive_timeout": _IDLE_FOR}}
