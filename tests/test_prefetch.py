@@ -292,11 +292,26 @@ def test_whatever_ends_the_loop_nothing_is_left_running(kind, leave):
     eventually(lambda: watch.running == 0 and watch.open_files == 0 and not fetchers(), 0.5)
     calls = len(watch.calls)
     assert calls < 60
-    if kind is Coroutines:
-        assert watch.cancelled > 0
     time.sleep(0.15)
     assert len(watch.calls) == calls
     assert first.is_set()
+
+
+def test_requests_that_run_are_cancelled():
+    class FirstAtOnce(Coroutines):
+        async def _cat_file(self, path: str, **options: Any) -> bytes:
+            self.watch.seconds = 0.0 if path == "/0" else 30.0
+            return await super()._cat_file(path, **options)
+
+    watch = Watch()
+    started = time.monotonic()
+    files = fetched(FirstAtOnce({f"/{n}": b"x" for n in range(40)}, watch), requests=4)
+    next(files).read(1)
+    eventually(lambda: watch.running == 4)
+    files.close()
+    eventually(lambda: watch.running == 0)
+    assert watch.cancelled == 4
+    assert time.monotonic() - started < 10
 
 
 def test_a_call_that_hangs_does_not_hold_up_the_end_of_the_loop():

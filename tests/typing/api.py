@@ -48,6 +48,8 @@ def collect(error: MalformedRecordError) -> None:
 
 
 assert_type(bucket.iter_records(kinds=Event, names=["signed up"], on_error=collect), Iterator[Record])
+assert_type(bucket.iter_records(callback="tqdm", prefetch_bytes=1 << 20, requests=4), Iterator[Record])
+assert_type(bucket.identities(callback="tqdm", prefetch_bytes=1 << 20, requests=4), IdentityMap)
 assert_type(iter_records(io.BytesIO(), kinds=[Event, Alias], on_error="skip"), Iterator[Record])
 assert_type(iter_records([b"{}"]), Iterator[Record])
 assert_type(iter_records(["{}"]), Iterator[Record])
