@@ -238,8 +238,12 @@ def _forget_listings(fs: AbstractFileSystem, path: str) -> None:
     """Drop what fsspec remembers of a path and of the folder it is in: names, and the sizes that reading goes by.
 
     What `invalidate_cache` does differs: s3fs drops the folders above too, ftp only the path as it is spelt, and
-    http nothing.
+    http nothing; the older filesystems that put a folder before every path do not hand it on.
     """
+    from fsspec.implementations.dirfs import DirFileSystem  # noqa: PLC0415
+
+    while type(fs) is DirFileSystem:
+        fs, path = fs.fs, fs._join(path)
     folder = path.rpartition("/")[0]
     for spelt in (path, f"{path}/", folder, f"{folder}/"):
         fs.invalidate_cache(spelt)
