@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
@@ -39,13 +40,14 @@ _S3_OPTIONS = {"max_concurrency": 1}  # else s3fs asks for a manifest's size bef
 
 
 class Folder:
-    """The folder of an export. The filesystem is made when it is first needed, and again after unpickling."""
+    """The folder of an export. The filesystem is made when it is first needed, and again in another process."""
 
     def __init__(self, url: str, fs: AbstractFileSystem | None, storage_options: dict[str, Any]) -> None:
         self._url = url
         self._fs = fs
         self._storage_options = storage_options
         self._resolved: tuple[AbstractFileSystem, str] | None = None
+        self._process = 0  # that has resolved it
         self.shown_url = redact(url)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -130,7 +132,8 @@ class Folder:
                 yield file
 
     def _storage(self) -> tuple[AbstractFileSystem, str]:
-        if self._resolved is None:
+        if self._resolved is None or self._process != os.getpid():
+            self._process = os.getpid()
             if self._fs is not None:
                 self._resolved = self._fs, self._fs._strip_protocol(self._url)
             else:

@@ -454,6 +454,19 @@ class TestBucket:
         assert (done.stdout, done.stderr, done.returncode) == ("p1\n", "", 0)
         assert time.monotonic() - started < 10
 
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+    def test_a_forked_process_reads_by_itself(self, rclone, bucket):
+        code = (
+            "import os, kmexport\n"
+            f"bucket = kmexport.Bucket('s3://ahead', **{rclone.options!r})\n"
+            "print(sum(1 for _ in bucket.iter_records()), flush=True)\n"
+            "child = os.fork()\n"
+            "if not child:\n    print(sum(1 for _ in bucket.iter_records()), flush=True)\n    os._exit(0)\n"
+            "os.waitpid(child, 0)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=30)
+        assert (done.stdout, done.returncode) == ("200\n200\n", 0), done.stderr
+
     def test_a_revision_that_goes_while_others_are_read(self, rclone):
         folder = rclone.folder / "going"
         bucket = write_export(folder, {n: [Event("a", n, "x")] for n in range(1, 4)})
