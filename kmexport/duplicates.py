@@ -6,9 +6,9 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
-from operator import itemgetter
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from attrs import define
@@ -24,6 +24,7 @@ _RESERVED: Final = frozenset({"_c", "_d", "_k", "_s", "_server_timestamp"})
 # pair. Its low bits are the second's, so that neighbours in time are neighbours in a dict, and in the cache.
 _SECONDS: Final = 1 << 39
 _SHAPES_HELD: Final = 100_000
+_MANY: Final = 32  # names at one moment of one person
 _encode: Final = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 
 
@@ -76,7 +77,8 @@ def _drop_classic(records: Iterable[Record], within: int | None) -> Iterator[Rec
     names = _Names()
     shapes = names.shapes
     slices = _Slices(within)
-    moments, people = slices.at(0)
+    if within is None:
+        moments, people = slices.at(0)
     for record in records:
         event = None
         if isinstance(record, Event):
@@ -100,14 +102,16 @@ def _drop_classic(records: Iterable[Record], within: int | None) -> Iterator[Rec
             moments[moment] = shape.numbers
             yield record
         elif event is not None and (seen is None or shape.event not in seen):
-            moments[moment] = names.shared(shape.numbers | (seen or _NOTHING))
+            moments[moment] = names.joined(seen, shape.numbers)
             yield record
         elif not shape.numbers <= (seen or _NOTHING):
             fresh = names.fresh(properties, seen or _NOTHING)
-            moments[moment] = names.shared(shape.numbers | (seen or _NOTHING))
+            moments[moment] = names.joined(seen, shape.numbers)
             is_whole = event is None and len(fresh) == len(properties)
             yield record if is_whole else PropertySet(record.person, timestamp, fresh)
 
+
+_Seen: TypeAlias = frozenset[int] | set[int]
 
 _NOTHING: Final[frozenset[int]] = frozenset()
 _SETS_NOTHING: Final = -2  # a property set without properties is still a record; this stands for its name
@@ -143,17 +147,28 @@ class _Names:
             return _Shape(number, self.shared(frozenset([number, *numbers])), repeats)
         return _Shape(-1, self.shared(frozenset(numbers or [_SETS_NOTHING])), repeats)
 
-    def fresh(self, properties: dict[str, Any], seen: frozenset[int]) -> dict[str, Any]:
+    def fresh(self, properties: dict[str, Any], seen: AbstractSet[int]) -> dict[str, Any]:
         """The properties that are new, and the vendor's reserved keys beside them."""
-        met = set(seen)
+        met = set()
         fresh = {}
         for name, value in properties.items():
             number = -1 if name in _RESERVED else self.property(name)
-            if number not in met:
+            if number not in seen and number not in met:
                 fresh[name] = value
                 met.add(number)
                 met.discard(-1)
         return fresh
+
+    def joined(self, seen: _Seen | None, numbers: frozenset[int]) -> _Seen:
+        """Both. A few are shared by all who have the same; many belong to one, and are added to where they are."""
+        if seen is None:
+            return numbers
+        if isinstance(seen, set):
+            seen |= numbers
+            return seen
+        if len(seen) + len(numbers) > _MANY:
+            return {*seen, *numbers}
+        return self.shared(seen | numbers)
 
     def property(self, name: str) -> int:
         return self._number(name, is_event=False)
@@ -172,10 +187,10 @@ class _Slices:
 
     def __init__(self, within: int | None) -> None:
         self.within = within
-        self.slices: dict[int, tuple[dict[int, frozenset[int]], dict[str, int]]] = {}
+        self.slices: dict[int, tuple[dict[int, _Seen], dict[str, int]]] = {}
         self.newest: int | None = None
 
-    def at(self, timestamp: int) -> tuple[dict[int, frozenset[int]], dict[str, int]]:
+    def at(self, timestamp: int) -> tuple[dict[int, _Seen], dict[str, int]]:
         number = timestamp // self.within if self.within is not None else 0
         found = self.slices.get(number)
         if found is not None:
@@ -209,8 +224,8 @@ def _drop_strict(records: Iterable[Record], within: int | None) -> Iterator[Reco
 def _canonical(record: Event | PropertySet) -> bytes:
     """One text for equal records, and different ones for records that differ in anything but the case of names."""
     name = fold_name(record.name) if isinstance(record, Event) else None
-    properties = sorted(((fold_name(name), value) for name, value in record.properties.items()), key=itemgetter(0))
-    parts = [record.person, record.timestamp, name, properties]
+    properties = sorted((fold_name(name), name, value) for name, value in record.properties.items())
+    parts = [record.person, record.timestamp, name, [(folded, value) for folded, _, value in properties]]
     try:
         text = _encode(parts)
     except UnicodeEncodeError:  # half of a surrogate pair

@@ -134,8 +134,12 @@ class IdentityMap:
                     self._join(members, root_a, root_b)
 
     def _join(self, members: dict[str, list[str]], root: str, other: str) -> None:
-        self._names.pop(root, None)
-        self._names.pop(other, None)
+        names = self._names
+        if root in names or other in names:
+            # A new identity is its own name.
+            known = [name for one in (root, other) if (name := names.pop(one, "" if one in members else one))]
+            if len(known) == 2:
+                names[root] = min(known, key=self._order)
         fewer, more = sorted((members.pop(root, [root]), members.pop(other, [other])), key=len)
         more.extend(fewer)
         members[root] = more
@@ -149,12 +153,15 @@ class IdentityMap:
         root = self._root(identity)
         name = self._names.get(root)
         if name is None:
-            policy = self.prefer if callable(self.prefer) else _POLICIES[self.prefer]
             members = self._gather().get(root)
             if members is None:
                 return identity
-            name = self._names[root] = min(members, key=lambda one: (policy(one), one))
+            name = self._names[root] = min(members, key=self._order)
         return name
+
+    def _order(self, identity: str) -> tuple[Any, str]:
+        policy = self.prefer if callable(self.prefer) else _POLICIES[self.prefer]
+        return policy(identity), identity
 
     def identities_of(self, identity: str) -> frozenset[str]:
         """All identities of the person that an identity belongs to, itself among them.
@@ -231,6 +238,8 @@ class IdentityMap:
             if policy is None:
                 reason = "the map was saved with a key function: give it again as prefer="
                 raise IdentityMapFormatError(source, 1, None, reason)
+            if prefer is None and (not isinstance(policy, str) or policy not in _POLICIES):
+                raise IdentityMapFormatError(source, 1, None, f"prefer is no policy that is known: {policy!r}")
             people = cls(policy)
             for number, line in lines:
                 identities = _parse(line, source, number)

@@ -7,11 +7,11 @@ from functools import lru_cache
 __all__ = ["fold_name"]
 
 _KNOWN = 1 << 14  # more names than any export has, unless somebody puts a number into each
+_LONGEST_KNOWN = 255  # characters, the vendor's limit
 
 _SPACES = str.maketrans(",:", "  ")
 
 
-@lru_cache(_KNOWN)
 def fold_name(name: str) -> str:
     """The form in which two spellings of a name are equal: without case, commas and colons as spaces.
 
@@ -20,4 +20,11 @@ def fold_name(name: str) -> str:
     >>> fold_name("Signed Up: Pro") == fold_name("signed up, pro")
     True
     """
+    return _fold_known(name) if len(name) <= _LONGEST_KNOWN else _fold(name)
+
+
+def _fold(name: str) -> str:
     return name.translate(_SPACES).casefold()
+
+
+_fold_known = lru_cache(_KNOWN)(_fold)

@@ -130,12 +130,15 @@ def under_person(record: Record, person: str) -> Record:
         copy.name = record.name  # type: ignore[union-attr]  # of the same class
     elif isinstance(record, Alias):
         copy.alias = record.alias  # type: ignore[union-attr]
-    text = getattr(record, "_text", b"")
-    if text:
-        copy._text = text
-    else:
-        copy.properties = dict(record.properties)
+    try:
+        # The slot itself: `record.properties` would parse them.
+        copy.properties = dict(_PROPERTIES[type(record)](record))
+    except AttributeError:
+        copy._text = record._text
     return copy
+
+
+_PROPERTIES = {kind: vars(kind)["properties"].__get__ for kind in (Event, PropertySet, Alias)}
 
 
 def dump_records(records: Iterable[Record], file: IO[bytes]) -> int:

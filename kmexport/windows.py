@@ -113,7 +113,8 @@ class Window:
 
     def __contains__(self, moment: object) -> bool:
         if isinstance(moment, datetime):
-            moment = _as_timestamp(moment)
+            _as_timestamp(moment)  # a naive one is an error
+            moment = moment.timestamp()
         return isinstance(moment, int | float) and self.start <= moment < self.end
 
     def touches(self, first: int, last: int) -> bool:
@@ -126,12 +127,19 @@ class Window:
 
     def _split_by_days(self, tz: Zone = "UTC") -> list[Window]:
         zone = _zone(tz)
-        day = datetime.fromtimestamp(self.start, zone).date()
+        try:
+            day = datetime.fromtimestamp(self.start, zone).date()
+        except (OverflowError, ValueError) as error:
+            msg = f"the window starts outside the years 1 to 9999 of {tz}"
+            raise ValueError(msg) from error
         parts = []
         start = self.start
         while start < self.end:
-            day += timedelta(days=1)
-            end = min(_first_moment(day, zone), self.end)
+            try:
+                day += timedelta(days=1)
+                end = min(_first_moment(day, zone), self.end)
+            except (OverflowError, ValueError):  # it was the last day that there is
+                end = self.end
             if end > start:
                 parts.append(Window(start, end))
                 start = end
@@ -146,7 +154,7 @@ def _window_of_days(first: Day, last: Day, tz: Zone = "UTC") -> Window:
         raise ValueError(msg)
     try:
         return Window(_first_moment(first, zone), _first_moment(last + timedelta(days=1), zone))
-    except OverflowError as error:
+    except (OverflowError, ValueError) as error:
         msg = f"the days {first} to {last} lie outside the years 1 to 9999"
         raise ValueError(msg) from error
 
@@ -178,7 +186,10 @@ def _day(day: Day) -> date:
 
 def _zone(tz: Zone) -> tzinfo:
     if isinstance(tz, tzinfo):
-        return tz
+        name = getattr(tz, "zone", None)
+        if name is None or not hasattr(tz, "localize"):
+            return tz
+        tz = str(name)  # of pytz, whose zones give local mean time here
     try:
         return ZoneInfo(tz)
     except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmexport import Alias, Event, PropertySet, drop_duplicates
-from kmexport.duplicates import _RESERVED
+from kmexport.duplicates import _RESERVED, _Names
 from kmexport.names import fold_name
 from tests.strategies import RECORDS
 
@@ -201,3 +201,30 @@ def test_within_holds_no_more_than_its_time():
 def test_arguments_are_checked_at_the_call(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         drop_duplicates([], **options)
+
+
+def test_many_names_at_one_moment_take_no_more_than_their_number():
+    def steps(count: int) -> int:
+        names = _Names()
+        seen: frozenset[int] | set[int] | None = None
+        for number in range(count):
+            seen = names.joined(seen, frozenset([number]))
+        assert seen is not None
+        assert len(seen) == count
+        return sum(map(len, names.sets))
+
+    assert steps(10_000) == steps(100)
+    events = [Event("bob", 1, f"name {n % 500}", {f"p{n % 300}": n}) for n in range(2000)]
+    found = list(drop_duplicates(events))
+    assert sum(isinstance(record, Event) for record in found) == 500
+    assert len({name for record in found for name in record.properties}) == 300
+
+
+def test_before_1970_too():
+    events = [Event("bob", -1000, "x")] * 3
+    assert list(drop_duplicates(events, within=60)) == events[:1]
+
+
+def test_strict_two_spellings_of_a_name_in_any_order():
+    sets = [PropertySet("bob", 1, {"A": 1, "a": 2}), PropertySet("bob", 1, {"a": 2, "A": 1})]
+    assert list(drop_duplicates(sets, rule="strict")) == sets[:1]

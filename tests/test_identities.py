@@ -183,3 +183,45 @@ def test_merging_leaves_the_input_as_it_was():
 def test_merging_needs_a_map():
     with pytest.raises(TypeError, match=r"people = bucket\.identities\(\)"):
         merge_identities([], {"a": "b"})
+
+
+def test_properties_that_were_replaced_stay_replaced():
+    (record,) = iter_records([b'{"_n":"x","_p":"a","_t":1,"email":"secret"}'])
+    record.properties = {"email": "***"}
+    (merged,) = merge_identities([record], IdentityMap().update([Alias("a", 1, "a@b.c")]))
+    assert merged == Event("a@b.c", 1, "x", {"email": "***"})
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("abcdefgh"), st.booleans()), max_size=30))
+def test_names_are_the_same_whether_they_are_asked_for_in_between(steps):
+    asked, silent = IdentityMap(), IdentityMap()
+    for a, b, ask in steps:
+        asked.link(a, b)
+        silent.link(a, b)
+        if ask:
+            asked.resolve(a)
+    assert asked.people() == silent.people()
+    assert [asked.resolve(one) for one in "abcdefgh"] == [silent.resolve(one) for one in "abcdefgh"]
+
+
+def test_linking_and_asking_in_turn_looks_at_few_identities():
+    looked_at = 0
+
+    def count(identity: str) -> int:
+        nonlocal looked_at
+        looked_at += 1
+        return 0
+
+    people = IdentityMap(prefer=count)
+    for number in range(2000):
+        people.link("a", f"b{number}")
+        assert people.resolve("a") == "a"
+    assert looked_at < 10 * 2000
+
+
+@pytest.mark.parametrize("prefer", ['"bogus"', "[]", "7"])
+def test_a_file_with_an_unknown_policy(tmp_path, prefer):
+    path = tmp_path / "people.jsonl"
+    path.write_text(f'{{"format": "kmexport identities 1", "prefer": {prefer}}}\n')
+    with pytest.raises(IdentityMapFormatError, match="no policy"):
+        IdentityMap.load(path)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import os
+import zlib
 from decimal import Decimal
 
 import pytest
@@ -281,3 +284,40 @@ def test_numbers_keep_their_value():
     line = f'{{"_p":"a","_t":1,"int":{digits},"float":-1e999,"small":1.5}}'.encode()
     (record,) = iter_records([line])
     assert record.properties == {"int": Decimal(digits), "float": Decimal("-1e999"), "small": 1.5}
+
+
+@pytest.mark.parametrize("damage", ["checksum", "no trailer", "text behind it", "cut off"])
+def test_a_broken_gzip_stream_gives_all_that_can_be_unpacked(damage):
+    lines = [b'{"_n":"x","_p":"p%d","_t":1,"y":"%s"}' % (n, os.urandom(30).hex().encode()) for n in range(3000)]
+    packed = gzip.compress(b"\n".join(lines) + b"\n")
+    broken = {
+        "checksum": packed[:-8] + b"\x00" * 8,
+        "no trailer": packed[:-8],
+        "text behind it": packed + b"text",
+        "cut off": packed[: len(packed) // 2],
+    }[damage]
+    unpacked = zlib.decompressobj(wbits=31)
+    whole = unpacked.decompress(packed[: len(packed) // 2]).count(b"\n") if damage == "cut off" else len(lines)
+    errors: list[MalformedRecordError] = []
+    with gzip.open(io.BytesIO(broken)) as file:
+        records = list(iter_records(file, on_error=errors.append))
+    assert len(records) == whole > 1000
+    assert "gzip" in errors[-1].reason
+    assert [error.line_number for error in errors] == [whole + 1, whole + 2][: len(errors)]
+
+
+def test_a_number_that_nothing_can_hold_is_kept_as_text():
+    (record,) = iter_records([b'{"_p":"a","_t":1,"x":1e9999999999999999999}'])
+    assert record.properties == {"x": "1e9999999999999999999"}
+    with pytest.raises(MalformedRecordError, match="_t is"):
+        list(iter_records([b'{"_p":"a","_t":1e9999999999999999999}']))
+
+
+def test_deeply_nested_properties_are_read_wherever_they_are_asked_for():
+    text = b'{"_n":"x","_p":"a","_t":1,"y":' + b"[" * 900 + b"]" * 900 + b"}"
+    (record,) = iter_records([text])
+
+    def ask(frames: int) -> dict[str, object]:
+        return ask(frames - 1) if frames else record.properties
+
+    assert list(ask(300)) == ["y"]

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kmexport import Alias, Event, MalformedRecordError, PropertySet, Record, iter_records
-from kmexport.names import fold_name
+from kmexport.names import _fold_known, fold_name
 from kmexport.parsing import Tally, blocks
 from kmexport.reading import check_selection, read_stream
 from tests.strategies import BLANK, BROKEN, PROPERTIES, RECORDS, TEXT, legal_lines
@@ -155,3 +155,23 @@ def test_a_broken_line_that_may_be_wanted_is_told_with_its_number():
 def test_a_broken_line_that_can_not_be_wanted_is_passed_over():
     lines = [b'{"_n":"click","_p":"a"', b'{"_n":"signed up","_p":"a","_t":2}', b'{"_n":"signed up","_p":"a","_t":3}']
     assert [event.timestamp for event in iter_records(io.BytesIO(b"\n".join(lines)), names="signed up")] == [2, 3]
+
+
+def test_a_key_that_ends_like_that_of_a_name():
+    line = rb'{"x\"_n":"v","_p":"a","_t":1}'
+    assert len(list(iter_records([line], kinds=PropertySet))) == 1
+
+
+def test_many_names():
+    events = [Event("ann", n, f"event {n}") for n in range(100)]
+    lines = [json.dumps(event.to_dict()).encode() for event in events]
+    assert list(iter_records(lines, names=[f"Event {n}" for n in range(0, 100, 2)])) == events[::2]
+
+
+def test_long_names_are_not_kept():
+    fold_name("x")
+    before = _fold_known.cache_info().currsize
+    names = [f"{n} {'x' * 300}" for n in range(50)]
+    lines = [json.dumps({"_n": name, "_p": "a", "_t": 1}).encode() for name in names]
+    assert len(list(iter_records(lines, names=names[0].upper()))) == 1
+    assert _fold_known.cache_info().currsize == before

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
@@ -158,3 +158,42 @@ def test_a_stream_comes_out_as_soon_as_it_can():
 def test_arguments_of_the_sort(arguments):
     with pytest.raises(ValueError, match=r"max_delay"):
         sort_by_time([], **arguments)
+
+
+@pytest.mark.parametrize(
+    ("second", "inside"), [(9.5, False), (10, True), (10.5, True), (19.5, True), (20, False), (20.5, False)]
+)
+def test_fractions_of_a_second(second, inside):
+    window = Window(10, 20)
+    assert (second in window) is inside
+    assert (datetime.fromtimestamp(second, UTC) in window) is inside
+
+
+def test_days_at_the_edges_of_the_calendar():
+    last = Window(253_402_300_799 - 10, 253_402_300_799)
+    assert last.days() == [last]
+    first = Window(-62_135_596_800, -62_135_596_000)
+    assert first.days() == [first]
+    with pytest.raises(ValueError, match="outside the years 1 to 9999"):
+        first.days("America/New_York")
+    with pytest.raises(ValueError, match="outside the years 1 to 9999"):
+        Window.day("0001-01-01", "Asia/Tokyo")
+
+
+class Pytz(tzinfo):
+    """As a zone of pytz: its own offsets are right only after localize()."""
+
+    zone = "America/New_York"
+
+    def localize(self, moment: datetime) -> datetime:
+        raise NotImplementedError
+
+    def utcoffset(self, moment: datetime | None) -> timedelta:
+        return timedelta(hours=-4, minutes=-56)
+
+    def dst(self, moment: datetime | None) -> timedelta:
+        return timedelta(0)
+
+
+def test_a_zone_of_pytz_is_taken_by_its_name():
+    assert Window.day("2012-10-03", Pytz()) == Window.day("2012-10-03", "America/New_York")

@@ -102,8 +102,10 @@ def _blocks_of_file(file: BinaryFile, max_line_bytes: int) -> Iterator[Block]:
 
 
 def _read(file: BinaryFile) -> Iterator[bytes | BrokenOff]:
+    # Of a broken stream, read() throws away what it has unpacked so far; read1() gives that first.
+    read = file.read1 if isinstance(file, gzip.GzipFile) else file.read
     try:
-        while block := file.read(BLOCK_BYTES):
+        while block := read(BLOCK_BYTES):
             yield _as_bytes(block)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield BrokenOff(f"the gzip stream is broken ({error}); what stands behind this place is lost")

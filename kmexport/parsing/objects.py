@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from decimal import Decimal
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
@@ -74,7 +75,12 @@ def load_object(text: bytes) -> dict[str, Any]:
 
 def read_properties(text: bytes) -> dict[str, Any]:
     """Every key of the hash but the four that make the record."""
-    properties = load_object(text)
+    try:
+        properties = load_object(text)
+    except NotAnObject:
+        # Of a deeply nested value: the stack may be higher here than it was where the line was judged.
+        with ThreadPoolExecutor(1) as with_own_stack:
+            properties = with_own_stack.submit(load_object, text).result()
     for key in RESERVED:
         properties.pop(key, None)
     return properties
@@ -112,9 +118,12 @@ def _integer(digits: str) -> int | Decimal:
     return int(digits) if len(digits) <= 4_300 else Decimal(digits)
 
 
-def _number(digits: str) -> float | Decimal:
+def _number(digits: str) -> float | Decimal | str:
     value = float(digits)
-    return value if math.isfinite(value) else Decimal(digits)
+    try:
+        return value if math.isfinite(value) else Decimal(digits)
+    except InvalidOperation:  # an exponent of more than 18 digits: no number of Python's can hold it
+        return digits
 
 
 def _no_number(constant: str) -> NoReturn:

@@ -15,6 +15,9 @@ __all__ = ["Sieve", "alias_sieve", "name_sieve", "no_event_sieve"]
 # What begins another spelling of a character: an escape, or a letter outside ASCII that folds to one inside.
 _SPECIAL = rb"\\\x80-\xff"
 _NAME_KEY, _BRACE = b'"_n":"', ord("{")
+_KEY_THAT_ENDS_LIKE_IT = b'\\"_n":"'
+_MOST_NAMES = 12  # measured: with more, trying them all costs more than parsing the lines
+_LONGEST_KEPT = 255  # characters, the vendor's limit
 _NAMES_KNOWN = 1 << 12
 _BEHIND_BACKSLASH = rb"u0-3/\"\\bfnrt"
 
@@ -61,13 +64,17 @@ def no_event_sieve() -> Sieve:
     return Sieve(_lines_without_name, None, lambda head: head._n is UNSET)
 
 
-def name_sieve(names: frozenset[str] | set[str], fold: Callable[[str], str]) -> Sieve:
+def name_sieve(names: frozenset[str] | set[str], fold: Callable[[str], str]) -> Sieve | None:
     """For lines that may be events of these names, which are folded; `fold` folds the name of a line.
+
+    None where they are so many that it does not pay.
 
     The pattern is made for speed. It begins with one certain character, which a search finds fastest; then most lines
     end at two classes that hold whatever a wanted name can begin with. Measured: 0.18 µs a line, 0.5 without
     the classes.
     """
+    if len(names) > _MOST_NAMES:
+        return None
     begin = b"".join(_spellings(name, 0) for name in names)
     goes_on = b"".join(_spellings(name, 1) for name in names)
     spelt = b"|".join(b"".join(b"[%s]" % _spellings(name, at) for at in range(len(name))) + b'"' for name in names)
@@ -77,15 +84,21 @@ def name_sieve(names: frozenset[str] | set[str], fold: Callable[[str], str]) -> 
         guard = b""  # anything may follow its second quote
 
     @lru_cache(_NAMES_KNOWN)
-    def is_wanted(name: str) -> bool:
+    def is_known(name: str) -> bool:
         return fold(name) in names
+
+    def is_wanted(head: Head) -> bool:
+        name = head._n
+        if name is UNSET:
+            return False
+        return is_known(name) if len(name) <= _LONGEST_KEPT else fold(name) in names
 
     # [nN], for a letter would be taken into the search of the beginning.
     pattern = re.compile(rb'_[nN]"[ \t\r\n:]+"' + guard + rb"(?:%s|%s)" % (spelt, special))
     return Sieve(
         partial(_lines_with, pattern),
         _escapes(rb"u00(?:5[fF]|6[eE])|137|156"),
-        lambda head: head._n is not UNSET and is_wanted(head._n),
+        is_wanted,
     )
 
 
@@ -106,6 +119,8 @@ def _lines_without_name(block: bytes) -> list[bytes]:
     # Where a line begins as an object and has no other brace, the quote is escaped, or the key is that object's.
     # Measured: 0.3 µs a line, or 0.5 where there are other braces. find() is faster than `in`.
     lines = block.split(b"\n")
+    if block.find(_KEY_THAT_ENDS_LIKE_IT) >= 0:
+        return lines
     if len(block) - len(block.replace(b"{", b"")) == len(lines):
         return [line for line in lines if line.find(_NAME_KEY) < 0 or line[0] != _BRACE]
     return [line for line in lines if line.find(_NAME_KEY) < 0 or line.rfind(b"{") != 0]
