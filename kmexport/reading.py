@@ -164,7 +164,7 @@ def read_stream(
             if isinstance(outcome, Batch) and records and not (records[0]._text or records[-1]._text):
                 # The properties were asked for: parsing lines whole at once costs half as much as parsing them
                 # in two steps. Now and then a block is read the other way again, to see whether they still are.
-                demand.whole_blocks = 15
+                demand.whole_blocks = 31
     finally:
         errors.log(source_name, tally)
 
@@ -214,32 +214,34 @@ def _unread_records(batch: Batch) -> list[Record] | None:
 def _whole_records(batch: WholeBatch) -> list[Record] | None:
     """Records with their properties; None if a line is no record, or needs the judge to make it one."""
     new = object.__new__
+    first, last = FIRST_TIMESTAMP, LAST_TIMESTAMP
     records: list[Record] = []
     add = records.append
     for found in batch.objects:
-        take = found.pop
-        person = take("_p", None)
-        timestamp = take("_t", None)
-        if type(person) is not str or type(timestamp) is not int:
+        try:
+            person, timestamp = found["_p"], found["_t"]
+        except KeyError:
             return None
-        if not FIRST_TIMESTAMP <= timestamp <= LAST_TIMESTAMP:
+        if type(person) is not str or type(timestamp) is not int or not first <= timestamp <= last:
             return None
-        if "_p2" in found:
-            alias = take("_p2")
-            if type(alias) is not str or "_n" in found:
+        record: Record
+        if "_n" in found:
+            name = found["_n"]
+            if type(name) is not str or "_p2" in found:
                 return None
-            link = new(Alias)
-            link.alias = alias
-            record: Record = link
-        elif "_n" in found:
-            name = take("_n")
-            if type(name) is not str:
+            del found["_n"]
+            record = new(Event)
+            record.name = name
+        elif "_p2" in found:
+            alias = found["_p2"]
+            if type(alias) is not str:
                 return None
-            event = new(Event)
-            event.name = name
-            record = event
+            del found["_p2"]
+            record = new(Alias)
+            record.alias = alias
         else:
             record = new(PropertySet)
+        del found["_p"], found["_t"]
         record.person = person
         record.timestamp = timestamp
         record.properties = found

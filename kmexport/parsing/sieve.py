@@ -93,8 +93,7 @@ def name_sieve(names: frozenset[str] | set[str], fold: Callable[[str], str]) -> 
             return False
         return is_known(name) if len(name) <= _LONGEST_KEPT else fold(name) in names
 
-    # [nN], for a letter would be taken into the search of the beginning.
-    pattern = re.compile(rb'_[nN]"[ \t\r\n:]+"' + guard + rb"(?:%s|%s)" % (spelt, special))
+    pattern = re.compile(rb'_n"[ \t\r\n:]+"' + guard + rb"(?:%s|%s)" % (spelt, special))
     return Sieve(
         partial(_lines_with, pattern),
         _escapes(rb"u00(?:5[fF]|6[eE])|137|156"),
