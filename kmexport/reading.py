@@ -97,7 +97,7 @@ class Selection:
 
     kinds: tuple[type[Record], ...]
     names: frozenset[str] | None  # folded
-    sieve: Sieve | None
+    sieve: Sieve | None  # for exactly these
 
     def chosen(self, records: Iterable[Record]) -> list[Record]:
         """Those that come out."""
@@ -119,12 +119,20 @@ def check_selection(
         if kind not in _KINDS:
             msg = f"kinds are Event, PropertySet and Alias, not {kind!r}"
             raise TypeError(msg)
-    if names is None:
-        # Most lines are events: where those are wanted, passing over the others would cost more than it saves.
-        sieve = None if Event in kinds else no_event_sieve() if PropertySet in kinds else alias_sieve()
-        return Selection(kinds, None, sieve)
-    wanted = frozenset(fold_name(name) for name in ([names] if isinstance(names, str) else names))
-    return Selection(tuple(kind for kind in kinds if kind is Event), wanted, name_sieve(wanted, fold_name))
+    wanted = None
+    if names is not None:
+        wanted = frozenset(fold_name(name) for name in ([names] if isinstance(names, str) else names))
+        kinds = tuple(kind for kind in kinds if kind is Event)
+    return Selection(kinds, wanted, _sieve_for(kinds, wanted))
+
+
+def _sieve_for(kinds: tuple[type[Record], ...], names: frozenset[str] | None) -> Sieve | None:
+    if Event in kinds:
+        # Most lines are events: where all of them are wanted, passing over the others would cost more than it saves.
+        return None if names is None else name_sieve(names, fold_name)
+    if PropertySet in kinds:
+        return no_event_sieve(with_aliases=Alias in kinds)
+    return alias_sieve() if Alias in kinds else None
 
 
 def read_stream(
@@ -159,7 +167,8 @@ def read_stream(
                         errors.handle(again)
                     else:
                         records += _unread_records(again) or ()
-            records = _chosen(records, selection)
+            if not (isinstance(outcome, Batch) and outcome.is_sifted):
+                records = _chosen(records, selection)
             yield from records
             if isinstance(outcome, Batch) and records and not (records[0]._text or records[-1]._text):
                 # The properties were asked for: parsing lines whole at once costs half as much as parsing them

@@ -83,17 +83,16 @@ def _blocks_of_file(file: BinaryFile, max_line_bytes: int) -> Iterator[Block]:
         if isinstance(block, BrokenOff):
             broken = block
             break
-        first = block.find(b"\n")
-        rest = block
+        start, first, last = 0, block.find(b"\n"), block.rfind(b"\n")
         if first >= 0 and begun.length + first > max_line_bytes:
             begun.add(block[:first])
             yield begun.take()
-            rest = block[first + 1 :]
-        last = rest.rfind(b"\n")
-        if last >= 0:
+            start = first + 1
+        if last >= start:
             # With the block, not alone: one block more for each would cost a tenth of the time.
-            yield from _within_limit(begun.take_with(rest[:last]), max_line_bytes)
-        begun.add(rest[last + 1 :])
+            yield from _within_limit(begun.take_with(memoryview(block)[start:last]), max_line_bytes)
+            start = last + 1
+        begun.add(block[start:])
     if begun.length:
         yield begun.take()
     if broken is not None:
@@ -124,10 +123,9 @@ class _BegunLine:
         if self.length > self.max_line_bytes:
             self.parts = [b"".join(self.parts)[:KEPT_OF_OVERSIZED]]
 
-    def take_with(self, block: bytes) -> bytes:
+    def take_with(self, block: memoryview) -> bytes:
         """The line and what follows it."""
-        self.parts.append(block)
-        together = b"".join(self.parts)
+        together = b"".join([*self.parts, block])
         self.parts, self.length = [], 0
         return together
 
