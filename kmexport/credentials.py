@@ -16,7 +16,8 @@ _QUERY = re.compile(r"[?#].*", re.DOTALL)
 
 _SENSITIVE = "key|secret|token|pass|pwd|user|login|auth|cred|sas|sig|conn|account|cookie|header"
 _SENSITIVE_NAME = re.compile(_SENSITIVE, re.IGNORECASE)
-_SENSITIVE_TEXT = re.compile(rf"://[^\s/]+@|[?&][^\s=&]*(?:{_SENSITIVE})[^\s=&]*=", re.IGNORECASE)
+_HEADERS = "'(?:Proxy-)?Authorization'|'Cookie'|'X-Amz-Security-Token'"  # of a request that an error holds
+_SENSITIVE_TEXT = re.compile(rf"://[^\s/]+@|[?&][^\s=&]*(?:{_SENSITIVE})[^\s=&]*=|{_HEADERS}", re.IGNORECASE)
 
 
 def redact(url: str) -> str:
@@ -44,5 +45,5 @@ def secrets_in(option: object, name: str = "") -> Iterator[str]:
 
 def can_show_one(error: BaseException, secrets: list[str]) -> bool:
     """Whether a text in the error's chain can show a credential, one of `secrets` or another."""
-    texts = [f"{one} {one!r}" for one in chain(error)]
+    texts = [f"{one} {one!r} {vars(one)}" for one in chain(error)]
     return any(_SENSITIVE_TEXT.search(text) or any(secret in text for secret in secrets) for text in texts)

@@ -10,7 +10,7 @@ from kmexport.errors import KmExportError
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, Retrying
 
-__all__ = ["chain", "is_denied", "is_missing", "is_transient", "tries", "tries_on_a_loop"]
+__all__ = ["chain", "is_denied", "is_missing", "is_transient", "tries", "tries_on_a_loop", "unwrapped"]
 
 _LONGEST_CHAIN = 20
 _TRIES = 5
@@ -21,7 +21,6 @@ _LONGEST_WAIT = 5.0
 # Another try can't mend these. RuntimeError and OSError are not among them: storage libraries raise both for anything.
 _FINAL = (
     KmExportError,
-    FileNotFoundError,
     NotADirectoryError,
     IsADirectoryError,
     PermissionError,
@@ -34,14 +33,17 @@ _FINAL = (
     MemoryError,
     Warning,
 )
+_GONE = (404, 410)
 _PASSING = (408, 425, 429)  # too slow, too early, too many: the statuses of 400 to 499 that are worth another try
 
 
 def is_missing(error: BaseException) -> bool:
     """Whether the file or its folder is not there."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        # fsspec says the same of a web server that does not answer, or answers 503.
+        return not any(map(_is_trouble, chain(error.__cause__ or error.__context__)))
     # The KeyError is zipfile's, which older versions of fsspec hand on.
-    in_zip = isinstance(error, KeyError) and "no item named" in str(error)
-    return in_zip or isinstance(error, FileNotFoundError | NotADirectoryError)
+    return isinstance(error, KeyError) and "no item named" in str(error)
 
 
 def is_denied(error: BaseException) -> bool:
@@ -60,7 +62,12 @@ def is_transient(error: BaseException) -> bool:
     >>> is_transient(ConnectionResetError()), is_transient(FileNotFoundError())
     (True, False)
     """
-    if not isinstance(error, Exception) or isinstance(error, _FINAL) or is_denied(error):
+    if not isinstance(error, Exception) or is_denied(error) or is_missing(error):
+        return False
+    # A server may answer 400 to a request that came too slowly; s3fs makes it a TimeoutError.
+    if isinstance(error, FileNotFoundError | TimeoutError | ConnectionError):
+        return True
+    if isinstance(error, _FINAL):
         return False
     status = _http_status(error)
     return status is None or status >= 500 or status in _PASSING
@@ -89,9 +96,19 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def unwrapped(fs: Any) -> Any:
+    """The filesystem within one that only puts a folder before every path."""
+    from fsspec.implementations.dirfs import DirFileSystem  # noqa: PLC0415
+
+    while isinstance(fs, DirFileSystem):
+        fs = fs.fs
+    return fs
+
+
 def _policy(fs: object) -> dict[str, Any]:
     import tenacity  # noqa: PLC0415
 
+    fs = unwrapped(fs)
     return {
         # s3fs and gcsfs say how often they try themselves.
         "stop": tenacity.stop_after_attempt(_TRIES_ON_TOP if getattr(fs, "retries", 0) else _TRIES),
@@ -99,6 +116,16 @@ def _policy(fs: object) -> dict[str, Any]:
         "retry": tenacity.retry_if_exception(is_transient),
         "reraise": True,
     }
+
+
+def _is_trouble(error: BaseException) -> bool:
+    """Whether it is about the connection or the server, and not about the file."""
+    status = _http_status(error)
+    if status is not None:
+        return status not in _GONE
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return False
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "aiohttp"
 
 
 def _http_status(error: BaseException) -> int | None:

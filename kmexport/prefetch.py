@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import io
+import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from attrs import define, field
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["FetchedFile", "ShortBodyError", "check_body", "fetch_ahead"]
 
 PART_BYTES = 8 << 20  # one request of a large file; what is fetched twice when it breaks off
-BLOCK_BYTES = 1 << 20  # one reading of a stream
+BLOCK_BYTES = 1 << 20  # one reading of what is passed over
 LEAST_BYTES = 1 << 16  # of a part or a block, however small the budget
 JOBS_PER_REQUEST = 8  # fetched or waiting, so that a small file need not wait for the consumer
 STOPPED_WITHIN = 1.0  # seconds: a thread that hangs in a read is left behind after that
@@ -54,17 +56,23 @@ def check_body(given: int, asked: int) -> None:
 
 
 def fetch_ahead(
-    fs: AbstractFileSystem, files: Iterable[tuple[str, int | None]], *, budget: int, requests: int, streamed: bool
+    fs: AbstractFileSystem,
+    files: Iterable[tuple[str, int | None]],
+    *,
+    budget: int,
+    requests: int,
+    opening: Callable[[str], Any] | None = None,
 ) -> Generator[FetchedFile, None, None]:
     """The files in their order, each while it is looked at; the next ones are fetched meanwhile.
 
     `files` are paths with the sizes in bytes that they had when they were listed, None where that is not known. At most
-    `budget` bytes are held (but always 128 KiB), and `requests` requests run at a time. `streamed`: nothing
-    but `fs.open` is used, in threads. Starts nothing before the first `next()`; closing the generator stops
-    all that runs. Errors are those of the filesystem, or ShortBodyError, at the reading of the file they belong to.
+    `budget` bytes are held (but always 128 KiB), and `requests` requests run at a time. With `opening`, which opens
+    a file for reading, nothing of the filesystem is used but that, in threads. Starts nothing before the first
+    `next()`; closing the generator stops all that runs. Errors are those of the filesystem, or ShortBodyError, at the
+    reading of the file they belong to.
     """
     files = list(files)
-    ahead = _Ahead(fs, files, budget, requests, streamed=streamed)
+    ahead = _Ahead(fs, files, budget, requests, opening)
     atexit.register(ahead.stop)
     try:
         for number in range(len(files)):
@@ -139,15 +147,21 @@ class _Ahead:
     """
 
     def __init__(
-        self, fs: AbstractFileSystem, files: list[tuple[str, int | None]], budget: int, requests: int, *, streamed: bool
+        self,
+        fs: AbstractFileSystem,
+        files: list[tuple[str, int | None]],
+        budget: int,
+        requests: int,
+        opening: Callable[[str], Any] | None,
     ) -> None:
         self._fs = fs
-        self._loop = _own_loop() if streamed else fs.loop
+        self._opening = opening
+        self._process = os.getpid()
+        self._loop = fs.loop if opening is None else _own_loop()
         self._budget = budget
         self._requests = asyncio.Semaphore(requests)
-        self._executor = ThreadPoolExecutor(requests, "kmexport-fetch") if streamed else None
+        self._workers = None if opening is None else _Workers(requests)
         self._part_bytes = max(LEAST_BYTES, min(PART_BYTES, budget // 8))
-        self._block_bytes = min(BLOCK_BYTES, self._part_bytes)
         self._unknown_bytes = max(LEAST_BYTES, min(PART_BYTES, budget // requests))
         # The consumer's:
         self._most_jobs = JOBS_PER_REQUEST * requests
@@ -162,6 +176,9 @@ class _Ahead:
 
     def hand_over(self) -> None:
         """The next jobs to the loop, which starts them when the budget allows it."""
+        if self._process != os.getpid():
+            msg = "the iterator was begun in another process: begin one in each"
+            raise RuntimeError(msg)
         more = []
         while self._next is not None and len(self._jobs) < self._most_jobs:
             more.append(self._next)
@@ -177,7 +194,8 @@ class _Ahead:
             while blocks:
                 yield blocks.popleft()
             if job.stream is not None:
-                yield from self._rest_of(job.stream)
+                # Two of them are held at a time.
+                yield from self._rest_of(job.stream, job.cost // 2)
             self._loop.call_soon_threadsafe(self._drop, [self._jobs.popleft()])
             self.hand_over()
 
@@ -194,10 +212,10 @@ class _Ahead:
         """Cancel all that runs, close all that is open, and wait for it for a moment."""
         self._jobs.clear()
         self._next = None
-        if sys.is_finalizing() or self._loop.is_closed():
+        if sys.is_finalizing() or self._loop.is_closed() or self._process != os.getpid():
             return
         stopped = self._start(self._stop())
-        if self._executor is not None:
+        if self._workers is not None:
             stopped.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
         with suppress(RuntimeError):
             if asyncio.get_running_loop() is self._loop:  # collected by chance in the loop's thread
@@ -206,7 +224,7 @@ class _Ahead:
             stopped.result(STOPPED_WITHIN)
 
     def _jobs_of(self, number: int, path: str, size: int | None) -> Iterator[_Job]:
-        if size is None or self._executor is not None:
+        if size is None or self._workers is not None:
             most = self._unknown_bytes if size is None else min(size, self._part_bytes)
             yield _Job(number, path, 0, size, is_stream=True, cost=most)
             return
@@ -214,12 +232,12 @@ class _Ahead:
             end = min(start + self._part_bytes, size)
             yield _Job(number, path, start, end, is_stream=False, cost=end - start)
 
-    def _rest_of(self, stream: _Stream) -> Iterator[bytes]:
+    def _rest_of(self, stream: _Stream, size: int) -> Iterator[bytes]:
         """The blocks of a stream, one read ahead."""
-        coming = self._start(stream.read(self._block_bytes))
+        coming = self._start(stream.read(size))
         try:
             while block := coming.result():
-                coming = self._start(stream.read(self._block_bytes))
+                coming = self._start(stream.read(size))
                 yield block
                 del block
         finally:
@@ -269,8 +287,8 @@ class _Ahead:
         self._drop(list(self._live))
         if self._ending:
             await asyncio.wait(self._ending)
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        if self._workers is not None:
+            self._workers.stop()
 
     async def _run(self, job: _Job) -> None:
         try:
@@ -295,20 +313,23 @@ class _Ahead:
 
     async def _beginning(self, job: _Job) -> deque[bytes]:
         """As much of a stream as the job may hold. What it does not need of that is for others."""
-        files: _Files = _CoroutineFiles(self._fs) if self._executor is None else _ThreadFiles(self._fs, self._executor)
+        files: _Files = _CoroutineFiles(self._fs)
+        if self._opening is not None and self._workers is not None:
+            files = _ThreadFiles(self._opening, self._workers)
         job.stream = stream = _Stream(self._fs, files, job.path, job.end)
         blocks: deque[bytes] = deque()
         room = job.cost
         while not blocks or (room and not stream.is_at_end):
-            block = await stream.read(min(room, self._block_bytes))
+            block = await stream.read(room)
             blocks.append(block)
             room -= len(block)
         if stream.is_at_end:
             await stream.close()
             job.stream = None
-            job.cost -= room
-            self._held -= room
-            self._go_on()
+            if job in self._live:
+                job.cost -= room
+                self._held -= room
+                self._go_on()
         return blocks
 
 
@@ -416,15 +437,15 @@ class _CoroutineFiles:
 class _ThreadFiles:
     """Files of any other filesystem, each call in a thread. A call can't be stopped: cancelling waits for its end."""
 
-    def __init__(self, fs: AbstractFileSystem, executor: ThreadPoolExecutor) -> None:
-        self._fs = fs
-        self._executor = executor
+    def __init__(self, opening: Callable[[str], Any], workers: _Workers) -> None:
+        self._opening = opening
+        self._workers = workers
 
     async def open(self, path: str, at: int) -> Any:
-        file = await self._call(self._fs.open, path, "rb", undo=self.close)
+        file = await self._call(self._opening, path, undo=self.close)
         try:
             if at:
-                await self._call(file.seek, at)
+                await self._go_to(file, at)
         except BaseException:
             await self.close(file)
             raise
@@ -437,8 +458,17 @@ class _ThreadFiles:
     async def close(self, file: Any) -> None:
         await self._call(file.close)
 
+    async def _go_to(self, file: Any, at: int) -> None:
+        try:
+            await self._call(file.seek, at)
+        except (OSError, ValueError):  # it can't
+            while at:
+                at -= len(block := await self.read(file, min(at, BLOCK_BYTES)))
+                if not block:
+                    check_body(0, at)
+
     async def _call(self, work: Any, *arguments: Any, undo: Callable[[Any], Awaitable[None]] | None = None) -> Any:
-        running = asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+        running = asyncio.wrap_future(self._workers.start(work, *arguments))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -446,3 +476,48 @@ class _ThreadFiles:
             if running.exception() is None and undo is not None:
                 await undo(running.result())
             raise
+
+
+class _Workers:
+    """Threads that do not hold up the end of the program, as those of a ThreadPoolExecutor do when a read hangs."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._threads = 0
+        self._calls: SimpleQueue[tuple[Future[Any], Any, tuple[Any, ...]] | None] = SimpleQueue()
+
+    def start(self, work: Any, *arguments: Any) -> Future[Any]:
+        """Call it in the next thread that is free."""
+        if self._threads < self._most:
+            self._threads += 1
+            threading.Thread(target=self._work, name=f"kmexport-fetch-{self._threads}", daemon=True).start()
+        result: Future[Any] = Future()
+        self._calls.put((result, work, arguments))
+        return result
+
+    def stop(self) -> None:
+        """End each thread when it is free."""
+        for _ in range(self._threads):
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            result, work, arguments = call
+            try:
+                done = work(*arguments)
+            except StopIteration as error:  # a future can't hold it
+                result.set_exception(_raised(error))
+            except Exception as error:  # noqa: BLE001  # it is the caller's
+                result.set_exception(error)
+            except BaseException as error:  # noqa: BLE001  # it would end the loop
+                result.set_exception(_raised(error))
+            else:
+                result.set_result(done)
+            del call, result, arguments, work
+            done = None
+
+
+def _raised(error: BaseException) -> RuntimeError:
+    unusual = RuntimeError(f"the filesystem raised {type(error).__name__}")
+    unusual.__cause__ = error
+    return unusual

@@ -6,13 +6,14 @@ import errno
 import gzip
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from kmexport.credentials import can_show_one, redact, secrets_in
 from kmexport.errors import BucketNotFoundError, BucketUnreachableError, KmExportError, RevisionNotFoundError
-from kmexport.faults import is_denied, is_missing, tries
+from kmexport.faults import is_denied, is_missing, tries, unwrapped
+from kmexport.opening import is_cache, is_for_many_threads, lock_of, opener, within
 from kmexport.prefetch import ShortBodyError, check_body, fetch_ahead
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Folder:
             fs = _without_cache(fs)
             path = _join(root, name)
             for attempt in tries(fs):
-                with attempt:
+                with attempt, _alone(fs):
                     _forget_listings(fs, path)
                     content = cast("bytes", fs.cat_file(path))
         return content
@@ -73,11 +74,13 @@ class Folder:
             path = _join(root, name)
             try:
                 for attempt in tries(fs):
-                    with attempt:
+                    with attempt, _alone(fs):
                         _forget_listings(fs, path)
                         # With the slash an HTTP server need not redirect; other filesystems pass over it.
                         entries = fs.ls(f"{path}/", detail=True)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if not is_missing(error):
+                    raise
                 return []
             return [
                 (entry["name"].rstrip("/").rpartition("/")[2], entry.get("size"))
@@ -102,14 +105,14 @@ class Folder:
         with self._access("opening the storage"):
             fs, root = self._storage()
         paths = [(_join(root, name), size) for name, size in files]
-        if _innermost(fs).__module__ in _AT_HAND:
+        if type(unwrapped(fs)).__module__ in _AT_HAND:
             for (name, size), (path, _) in zip(files, paths, strict=True):
                 yield self._opened(partial(fs.open, path, "rb"), name, size, callback)
             return
-        streamed = not _goes_by_coroutines(fs, paths)
-        if streamed and not _is_for_many_threads(fs):
+        opening = None if _goes_by_coroutines(fs, paths) else opener(fs)
+        if opening is not None and not is_for_many_threads(fs):
             requests = 1
-        fetched = fetch_ahead(fs, paths, budget=prefetch_bytes, requests=requests, streamed=streamed)
+        fetched = fetch_ahead(fs, paths, budget=prefetch_bytes, requests=requests, opening=opening)
         with closing(fetched):
             for (name, size), file in zip(files, fetched, strict=True):
                 yield self._opened(lambda file=file: file, name, size, callback)  # type: ignore[misc]
@@ -132,6 +135,9 @@ class Folder:
                 yield file
 
     def _storage(self) -> tuple[AbstractFileSystem, str]:
+        if getattr(self._fs, "asynchronous", False):
+            msg = "fs= is made with asynchronous=True: a bucket is read from plain loops and needs one without"
+            raise ValueError(msg)
         if self._resolved is None or self._process != os.getpid():
             self._process = os.getpid()
             if self._fs is not None:
@@ -157,27 +163,43 @@ class Folder:
             raise
         except Exception as error:
             cause = error if self._is_safe(error) else None
-            if missing is not None and is_missing(error):
-                raise missing() from cause
-            if is_denied(error):
-                raise PermissionError(errno.EACCES, "access to the export is denied", self.shown_url) from cause
-            if cause is not None and _speaks_for_itself(error):
+            translated = self._translated(error, cause, doing, missing)
+            if translated is error:
                 raise
-            why = str(error) if isinstance(error, ShortBodyError) else type(error).__name__
-            raise BucketUnreachableError(self.shown_url, f"{doing} failed ({why})") from cause
+            try:
+                raise translated from cause
+            finally:
+                if cause is None:
+                    translated.__context__ = None  # `from None` would only hide it
+
+    def _translated(
+        self, error: Exception, cause: Exception | None, doing: str, missing: Callable[[], Exception] | None
+    ) -> Exception:
+        if missing is not None and is_missing(error):
+            return missing()
+        if is_denied(error):
+            return PermissionError(errno.EACCES, "access to the export is denied", self.shown_url)
+        if cause is not None and _speaks_for_itself(error):
+            return error
+        why = str(error) if isinstance(error, ShortBodyError) else type(error).__name__
+        return BucketUnreachableError(self.shown_url, f"{doing} failed ({why})")
 
     def _is_safe(self, error: BaseException) -> bool:
         """Whether no text in the error's chain can show a credential. Only then it may be the cause of ours."""
         if self._url != self.shown_url:
             return False
-        options = [self._storage_options, getattr(self._fs, "storage_options", {})]
+        options = [self._storage_options]
+        fs = self._fs
+        while fs is not None:
+            options.append(getattr(fs, "storage_options", {}))
+            fs = getattr(fs, "fs", None)
         return not can_show_one(error, list(secrets_in(options)))
 
 
 async def _web_client(**options: Any) -> Any:
     from aiohttp import ClientSession, TCPConnector  # noqa: PLC0415
 
-    return ClientSession(**{"connector": TCPConnector(keepalive_timeout=_IDLE_FOR), **options})
+    return ClientSession(**{"connector": TCPConnector(keepalive_timeout=_IDLE_FOR, limit=0), **options})
 
 
 class _RawFile(Protocol):
@@ -199,42 +221,21 @@ def _speaks_for_itself(error: Exception) -> bool:
 
 def _without_cache(fs: AbstractFileSystem) -> AbstractFileSystem:
     """The filesystem under fsspec's caches (`simplecache::…`): they would give a manifest of long ago."""
-    while _is_cache(fs):
+    while is_cache(fs):
         fs = fs.fs
     return fs
 
 
-def _is_cache(fs: AbstractFileSystem) -> bool:
-    from fsspec.implementations.cached import CachingFileSystem  # noqa: PLC0415
-
-    return isinstance(fs, CachingFileSystem)
-
-
-def _innermost(fs: AbstractFileSystem) -> type[AbstractFileSystem]:
-    """The class of the filesystem; of one that only puts a folder before every path, that of the one within."""
-    from fsspec.implementations.dirfs import DirFileSystem  # noqa: PLC0415
-
-    while type(fs) is DirFileSystem:
-        fs = fs.fs
-    return type(fs)
+def _alone(fs: AbstractFileSystem) -> AbstractContextManager[object]:
+    return nullcontext() if is_for_many_threads(fs) else lock_of(unwrapped(fs))
 
 
 def _goes_by_coroutines(fs: AbstractFileSystem, files: Sequence[tuple[str, int | None]]) -> bool:
     """Whether its coroutines can fetch the files: their sizes are known, or it is a web server, which streams them."""
-    if _is_cache(fs) or not _innermost(fs).async_impl:
+    inner = unwrapped(fs)
+    if is_cache(inner) or not inner.async_impl:
         return False
     return type(fs).__module__ == "fsspec.implementations.http" or all(size is not None for _, size in files)
-
-
-def _is_for_many_threads(fs: AbstractFileSystem) -> bool:
-    """Not archives, which are one open file; nor caches that keep a list of their files; nor FTP's one connection."""
-    from fsspec.archive import AbstractArchiveFileSystem  # noqa: PLC0415
-    from fsspec.implementations.cached import SimpleCacheFileSystem  # noqa: PLC0415
-
-    kind = _innermost(fs)
-    if issubclass(kind, AbstractArchiveFileSystem) or kind.__module__ == "fsspec.implementations.ftp":
-        return False
-    return isinstance(fs, SimpleCacheFileSystem) or not _is_cache(fs)
 
 
 def _forget_listings(fs: AbstractFileSystem, path: str) -> None:
@@ -243,10 +244,7 @@ def _forget_listings(fs: AbstractFileSystem, path: str) -> None:
     What `invalidate_cache` does differs: s3fs drops the folders above too, ftp only the path as it is spelt, and
     http nothing; the older filesystems that put a folder before every path do not hand it on.
     """
-    from fsspec.implementations.dirfs import DirFileSystem  # noqa: PLC0415
-
-    while type(fs) is DirFileSystem:
-        fs, path = fs.fs, fs._join(path)
+    fs, path = within(fs, path)
     folder = path.rpartition("/")[0]
     for spelt in (path, f"{path}/", folder, f"{folder}/"):
         fs.invalidate_cache(spelt)

@@ -27,7 +27,8 @@ ALLOWED = {
     "duplicates": {"names", "records"},
     "identities": {"errors", "records"},
     "profiles": {"names", "records"},
-    "storage": {"credentials", "errors", "faults", "parsing", "prefetch"},
+    "opening": {"faults"},
+    "storage": {"credentials", "errors", "faults", "opening", "parsing", "prefetch"},
     "audit": {"manifest", "windows"},
     "progress": set(),
     "bucket": {

@@ -135,9 +135,8 @@ def fetched(
     fs: Any, sizes: dict[str, int | None] | None = None, budget: int = 64 * MIB, requests: int = 16
 ) -> Generator[Any, None, None]:
     sizes = sizes or {path: len(content) for path, content in fs.files.items()}
-    return fetch_ahead(
-        fs, list(sizes.items()), budget=budget, requests=requests, streamed=not isinstance(fs, Coroutines)
-    )
+    opening = None if isinstance(fs, Coroutines) else fs.open
+    return fetch_ahead(fs, list(sizes.items()), budget=budget, requests=requests, opening=opening)
 
 
 def whole(file: Any, size: int = 64 * KIB) -> bytes:

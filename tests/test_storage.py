@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import fsspec
 import pytest
 from fsspec import AbstractFileSystem
 from fsspec.implementations.dirfs import DirFileSystem
@@ -17,7 +18,7 @@ from kmexport import Bucket, BucketNotFoundError, BucketUnreachableError, Event
 from kmexport.credentials import redact
 from kmexport.storage import Folder
 from kmexport.testing import write_export
-from tests.servers import free_port
+from tests.servers import free_port, serve_http_from
 
 
 class Failing(MemoryFileSystem):
@@ -183,3 +184,22 @@ def test_an_error_without_a_place_gets_one():
         Bucket("/shop", fs=Failing(TimeoutError())).status()
     assert isinstance(caught.value, OSError)
     assert isinstance(caught.value.__cause__, TimeoutError)
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_nothing_that_an_error_holds_shows_a_header_with_a_credential(status):
+    def behind(error: BaseException | None) -> str:
+        return "" if error is None else f"{error!r} {vars(error)} {behind(error.__cause__)} {behind(error.__context__)}"
+
+    with serve_http_from({"/shop/index.csv": b""}, status=status) as url:
+        buckets = [
+            Bucket(f"{url}/shop", client_kwargs={"headers": {"Authorization": "Basic Ym9iOnBhc3Mtd29yZA=="}}),
+            Bucket(f"{url}/shop", headers={"Authorization": "Bearer pass-word"}),
+            Bucket(f"{url.replace('//', '//bob:pass-word@')}/shop"),
+            Bucket(f"{url}/shop", fs=DirFileSystem("", fsspec.filesystem("http", headers={"X-Api-Key": "pass-word"}))),
+        ]
+        for bucket in buckets:
+            with pytest.raises(OSError, match="shop") as caught:
+                bucket.index()
+            assert "pass-word" not in behind(caught.value)
+            assert "Ym9iOnBhc3Mtd29yZA" not in behind(caught.value)  # the two as base64

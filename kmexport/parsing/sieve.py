@@ -59,7 +59,8 @@ def alias_sieve() -> Sieve:
 def no_event_sieve(*, with_aliases: bool) -> Sieve:
     r"""For lines that may be property sets, or aliases: those without the key `_n`, as far as a look can tell.
 
-    >>> no_event_sieve(with_aliases=True).lines(b'{"_n":"x","_p":"a","_t":1}\n{"_p":"a","_t":1}\n{"_p":"a","_t":1,"x":{"_n":"x"}}')
+    >>> block = b'{"_n":"x","_p":"a","_t":1}\n{"_p":"a","_t":1}\n{"_p":"a","_t":1,"x":{"_n":"x"}}'
+    >>> no_event_sieve(with_aliases=True).lines(block)
     [b'{"_p":"a","_t":1}', b'{"_p":"a","_t":1,"x":{"_n":"x"}}']
     """
     if with_aliases:
