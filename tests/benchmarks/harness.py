@@ -79,6 +79,37 @@ def compare(cases: Mapping[str, Case], runs: int = 5) -> dict[str, Timing]:
     return timings
 
 
+def pairs(floor: Case, cases: Mapping[str, Case], runs: int) -> dict[str, Ratios]:
+    """Each case directly after the floor, again and again: the machine has little time to change in between."""
+    ratios = {}
+    for name, case in cases.items():
+        case()
+        ratios[name] = Ratios([_seconds(case, after=floor) for _ in range(runs)])
+    return ratios
+
+
+@dataclass
+class Ratios:
+    """The time of a case and that of the floor just before it, pair by pair."""
+
+    pairs: list[tuple[float, float]]
+
+    def row(self, what: str, at_most: float) -> Row:
+        ratios = [case / floor for floor, case in self.pairs]
+        median = statistics.median(ratios)
+        seconds = statistics.median(case for _, case in self.pairs)
+        return Row(what, f"{seconds:.3f}", _spread(ratios), median, f"ratio ≤ {at_most:g}", median <= at_most)
+
+
+def _seconds(case: Case, *, after: Case) -> tuple[float, float]:
+    gc.collect()
+    times = [time.perf_counter()]
+    for one in (after, case):
+        one()
+        times.append(time.perf_counter())
+    return times[1] - times[0], times[2] - times[1]
+
+
 def rows_of(timings: Mapping[str, Timing], floor: str, at_most: Mapping[str, float] | None = None) -> list[Row]:
     """A row for each case: its median, and the ratio to the floor's median, which `at_most` bounds."""
     rows = []

@@ -18,12 +18,14 @@ import kmexport
 from kmexport import Event
 from tests.benchmarks import material
 from tests.benchmarks.harness import (
+    Case,
     Group,
     Row,
     Table,
     compare,
     figure,
     in_new_process,
+    pairs,
     row_per_record,
     rows_of,
     times_as_fast,
@@ -33,6 +35,7 @@ FLOOR = "orjson.loads on each line (the floor)"
 OURS = "kmexport.iter_records"
 TOUCHED = f"{OURS}, `.properties` of every record"
 NAMED = f"{OURS}(names=…), one event in ten"
+PAIRED = "seconds (median); then the least and the largest ratio"
 JSON, JSONLINES, IJSON = "json.loads on each line", "jsonlines.Reader", "ijson (yajl2_c), multiple_values"
 
 COLUMNS = "{'_p': 'VARCHAR', '_t': 'BIGINT', '_n': 'VARCHAR', '_p2': 'VARCHAR'}"
@@ -60,13 +63,26 @@ def lines_group(folder: Path, count: int, runs: int) -> Table:
         },
         runs,
     )
-    rows = rows_of(timings, FLOOR, {OURS: 1.0, TOUCHED: 1.6, NAMED: 0.5})
+    rows = rows_of(timings, FLOOR)
     rows += [
         times_as_fast(timings, OURS, JSON, 3),
         times_as_fast(timings, OURS, JSONLINES, 1),
         times_as_fast(timings, OURS, IJSON, 1),
     ]
     return Table(f"lines: {count:,} clean lines, {path.stat().st_size / 1e6:.0f} MB", rows)
+
+
+def pairs_group(folder: Path, count: int, runs: int) -> Table:
+    path = material.clean_file(folder, count)
+    cases: dict[str, Case] = {
+        OURS: lambda: read(path),
+        TOUCHED: lambda: read_properties(path),
+        NAMED: lambda: read(path, names="signed up"),
+    }
+    targets = {OURS: 1.0, TOUCHED: 1.6, NAMED: 0.5}
+    found = pairs(lambda: each_line(path, orjson.loads), cases, 3 * runs)
+    rows = [ratios.row(name, targets[name]) for name, ratios in found.items()]
+    return Table(f"pairs: a case directly after the floor of the table above, {3 * runs} times", rows, PAIRED)
 
 
 def octal_group(folder: Path, count: int, runs: int) -> Table:
@@ -146,6 +162,7 @@ def array_group(folder: Path, count: int, runs: int) -> Table:
 
 GROUPS: dict[str, Group] = {
     "lines": lines_group,
+    "pairs": pairs_group,
     "octal": octal_group,
     "memory": memory_group,
     "import": import_group,
