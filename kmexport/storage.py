@@ -14,7 +14,8 @@ from kmexport.credentials import can_show_one, redact, secrets_in
 from kmexport.errors import BucketNotFoundError, BucketUnreachableError, KmExportError, RevisionNotFoundError
 from kmexport.faults import is_denied, is_missing, tries, unwrapped
 from kmexport.opening import is_cache, is_for_many_threads, lock_of, opener, within
-from kmexport.prefetch import ShortBodyError, check_body, fetch_ahead
+from kmexport.prefetch import fetch_ahead
+from kmexport.streams import ShortBodyError, check_body
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
