@@ -10,7 +10,17 @@ from kmexport.errors import KmExportError
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, Retrying
 
-__all__ = ["chain", "is_denied", "is_missing", "is_transient", "tries", "tries_on_a_loop", "unwrapped"]
+__all__ = [
+    "ShortBodyError",
+    "chain",
+    "check_body",
+    "is_denied",
+    "is_missing",
+    "is_transient",
+    "tries",
+    "tries_on_a_loop",
+    "unwrapped",
+]
 
 _LONGEST_CHAIN = 20
 _TRIES = 5
@@ -35,6 +45,23 @@ _FINAL = (
 )
 _GONE = (404, 410)
 _PASSING = (408, 425, 429)  # too slow, too early, too many: the statuses of 400 to 499 that are worth another try
+
+
+class ShortBodyError(OSError):
+    """A file gave fewer bytes than its size says, or others than were asked for."""
+
+
+def check_body(given: int, asked: int) -> None:
+    """Raise ShortBodyError where a body has not the length that was announced.
+
+    >>> check_body(10, 12)
+    Traceback (most recent call last):
+        ...
+    kmexport.faults.ShortBodyError: 10 bytes came where 12 were announced
+    """
+    if given != asked:
+        msg = f"{given:,} bytes came where {asked:,} were announced"
+        raise ShortBodyError(msg)
 
 
 def is_missing(error: BaseException) -> bool:

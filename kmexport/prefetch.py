@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field
 
-from kmexport.faults import tries_on_a_loop
-from kmexport.streams import CoroutineFiles, Files, Stream, ThreadFiles, Workers, check_body
+from kmexport.faults import check_body, tries_on_a_loop
+from kmexport.streams import CoroutineFiles, Files, Stream, ThreadFiles, Workers
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

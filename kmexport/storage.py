@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from kmexport.credentials import can_show_one, redact, secrets_in
 from kmexport.errors import BucketNotFoundError, BucketUnreachableError, KmExportError, RevisionNotFoundError
-from kmexport.faults import is_denied, is_missing, tries, unwrapped
+from kmexport.faults import ShortBodyError, check_body, is_denied, is_missing, tries, unwrapped
 from kmexport.opening import is_cache, is_for_many_threads, lock_of, opener, within
-from kmexport.prefetch import fetch_ahead
-from kmexport.streams import ShortBodyError, check_body
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -110,6 +108,8 @@ class Folder:
             for (name, size), (path, _) in zip(files, paths, strict=True):
                 yield self._opened(partial(fs.open, path, "rb"), name, size, callback)
             return
+        from kmexport.prefetch import fetch_ahead  # noqa: PLC0415  # asyncio takes longer to load than a local export
+
         opening = None if _goes_by_coroutines(fs, paths) else opener(fs)
         if opening is not None and not is_for_many_threads(fs):
             requests = 1

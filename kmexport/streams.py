@@ -10,32 +10,15 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kmexport.faults import tries_on_a_loop
+from kmexport.faults import check_body, tries_on_a_loop
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["CoroutineFiles", "Files", "ShortBodyError", "Stream", "ThreadFiles", "Workers", "check_body"]
+__all__ = ["CoroutineFiles", "Files", "Stream", "ThreadFiles", "Workers"]
 
 BLOCK_BYTES = 1 << 20  # one reading of what is passed over
 SILENT_FOR = 60.0  # seconds without a byte of a stream
-
-
-class ShortBodyError(OSError):
-    """A file gave fewer bytes than its size says, or others than were asked for."""
-
-
-def check_body(given: int, asked: int) -> None:
-    """Raise ShortBodyError where a body has not the length that was announced.
-
-    >>> check_body(10, 12)
-    Traceback (most recent call last):
-        ...
-    kmexport.streams.ShortBodyError: 10 bytes came where 12 were announced
-    """
-    if given != asked:
-        msg = f"{given:,} bytes came where {asked:,} were announced"
-        raise ShortBodyError(msg)
 
 
 class Stream:

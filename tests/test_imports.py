@@ -29,7 +29,7 @@ ALLOWED = {
     "identities": {"errors", "records"},
     "profiles": {"names", "records"},
     "opening": {"faults"},
-    "storage": {"credentials", "errors", "faults", "opening", "parsing", "prefetch", "streams"},
+    "storage": {"credentials", "errors", "faults", "opening", "parsing", "prefetch"},
     "audit": {"manifest", "windows"},
     "progress": set(),
     "bucket": {
@@ -86,6 +86,7 @@ def test_import_loads_no_engine():
         "duckdb",
         "polars",
         "tqdm",
+        "asyncio",
     ]
     code = f"import sys, kmexport; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmexport import Bucket, BucketUnreachableError, Event, RevisionNotFoundError
+from kmexport.faults import ShortBodyError
 from kmexport.prefetch import fetch_ahead
-from kmexport.streams import ShortBodyError
 from kmexport.testing import write_export
 
 KIB = 1 << 10

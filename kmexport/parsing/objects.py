@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, NoReturn
 
@@ -79,6 +78,8 @@ def read_properties(text: bytes) -> dict[str, Any]:
         properties = load_object(text)
     except NotAnObject:
         # Of a deeply nested value: the stack may be higher here than it was where the line was judged.
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
         with ThreadPoolExecutor(1) as with_own_stack:
             properties = with_own_stack.submit(load_object, text).result()
     for key in RESERVED:
