@@ -150,14 +150,15 @@ class _Ahead:
         self._planned = (job for number in range(len(files)) for job in self._jobs_of(number, *files[number]))
         self._next = next(self._planned, None)
         self._jobs: deque[_Job] = deque()
+        self._has_dropped = False
         # The loop's:
         self._waiting: deque[_Job] = deque()
         self._live: set[_Job] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._held = 0
 
-    def hand_over(self) -> None:
-        """The next jobs to the loop, which starts them when the budget allows it."""
+    def hand_over(self, read: _Job | None = None) -> None:
+        """The next jobs to the loop, which starts them when the budget allows it, and one whose blocks were read."""
         if self._process != os.getpid():
             msg = "the iterator was begun in another process: begin one in each"
             raise RuntimeError(msg)
@@ -166,7 +167,10 @@ class _Ahead:
             more.append(self._next)
             self._jobs.append(self._next)
             self._next = next(self._planned, None)
-        self._loop.call_soon_threadsafe(self._take, more)
+        # Each message costs a change between threads.
+        if more or read is not None or self._has_dropped:
+            self._has_dropped = False
+            self._loop.call_soon_threadsafe(self._take, more, read)
 
     def blocks_of(self, file: int) -> Generator[bytes, None, None]:
         """What a file consists of. Its turn must have come."""
@@ -178,8 +182,7 @@ class _Ahead:
             if job.stream is not None:
                 # Two of them are held at a time.
                 yield from self._rest_of(job.stream, job.cost // 2)
-            self._loop.call_soon_threadsafe(self._drop, [self._jobs.popleft()])
-            self.hand_over()
+            self.hand_over(self._jobs.popleft())
 
     def forget(self, file: int) -> None:
         """Drop the parts of a file that are not wanted any more; nothing takes their place before `hand_over`."""
@@ -188,7 +191,9 @@ class _Ahead:
             dropped.append(self._jobs.popleft())
         while self._next is not None and self._next.file == file:
             self._next = next(self._planned, None)
-        self._loop.call_soon_threadsafe(self._drop, dropped)
+        if dropped:
+            self._has_dropped = True
+            self._loop.call_soon_threadsafe(self._drop, dropped)
 
     def stop(self) -> None:
         """Cancel all that runs, close all that is open, and wait for it for a moment."""
@@ -230,7 +235,9 @@ class _Ahead:
 
     # From here on everything runs on the loop.
 
-    def _take(self, jobs: list[_Job]) -> None:
+    def _take(self, jobs: list[_Job], read: _Job | None) -> None:
+        if read is not None:
+            self._drop([read])
         self._waiting += jobs
         self._go_on()
 
