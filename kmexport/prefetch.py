@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["FetchedFile", "fetch_ahead"]
 
 PART_BYTES = 8 << 20  # one request of a large file; what is fetched twice when it breaks off
+BLOCK_BYTES = 1 << 20  # one reading of a stream: a filesystem may hold it twice while it is read
 LEAST_BYTES = 1 << 16  # of a part or a block, however small the budget
 JOBS_PER_REQUEST = 8  # fetched or waiting, so that a small file need not wait for the consumer
 STOPPED_WITHIN = 1.0  # seconds: a thread that hangs in a read is left behind after that
@@ -181,7 +182,7 @@ class _Ahead:
                 yield blocks.popleft()
             if job.stream is not None:
                 # Two of them are held at a time.
-                yield from self._rest_of(job.stream, job.cost // 2)
+                yield from self._rest_of(job.stream, min(BLOCK_BYTES, job.cost // 2))
             self.hand_over(self._jobs.popleft())
 
     def forget(self, file: int) -> None:
@@ -309,7 +310,7 @@ class _Ahead:
         blocks: deque[bytes] = deque()
         room = job.cost
         while not blocks or (room and not stream.is_at_end):
-            block = await stream.read(room)
+            block = await stream.read(min(room, BLOCK_BYTES))
             blocks.append(block)
             room -= len(block)
         if stream.is_at_end:
