@@ -33,7 +33,6 @@ _FINAL = (
     KmExportError,
     NotADirectoryError,
     IsADirectoryError,
-    PermissionError,
     NotImplementedError,
     LookupError,
     ValueError,

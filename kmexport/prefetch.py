@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import define, field
 
 from kmexport.faults import check_body, tries_on_a_loop
-from kmexport.streams import CoroutineFiles, Files, Stream, ThreadFiles, Workers
+from kmexport.streams import BLOCK_BYTES, CoroutineFiles, Files, Stream, ThreadFiles, Workers
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["FetchedFile", "fetch_ahead"]
 
 PART_BYTES = 8 << 20  # one request of a large file; what is fetched twice when it breaks off
-BLOCK_BYTES = 1 << 20  # one reading of a stream: a filesystem may hold it twice while it is read
 LEAST_BYTES = 1 << 16  # of a part or a block, however small the budget
 JOBS_PER_REQUEST = 8  # fetched or waiting, so that a small file need not wait for the consumer
 STOPPED_WITHIN = 1.0  # seconds: a thread that hangs in a read is left behind after that
@@ -138,12 +137,17 @@ class _Ahead:
         opening: Callable[[str], Any] | None,
     ) -> None:
         self._fs = fs
-        self._opening = opening
         self._process = os.getpid()
-        self._loop = fs.loop if opening is None else _own_loop()
+        self._workers: Workers | None = None
+        if opening is None:
+            self._loop: asyncio.AbstractEventLoop = fs.loop
+            self._files: Files = CoroutineFiles(fs)
+        else:
+            self._loop = _own_loop()
+            self._workers = Workers(requests)
+            self._files = ThreadFiles(opening, self._workers)
         self._budget = budget
         self._requests = asyncio.Semaphore(requests)
-        self._workers = None if opening is None else Workers(requests)
         self._part_bytes = max(LEAST_BYTES, min(PART_BYTES, budget // 8))
         self._unknown_bytes = max(LEAST_BYTES, min(PART_BYTES, budget // requests))
         # The consumer's:
@@ -303,10 +307,7 @@ class _Ahead:
 
     async def _beginning(self, job: _Job) -> deque[bytes]:
         """As much of a stream as the job may hold. What it does not need of that is for others."""
-        files: Files = CoroutineFiles(self._fs)
-        if self._opening is not None and self._workers is not None:
-            files = ThreadFiles(self._opening, self._workers)
-        job.stream = stream = Stream(self._fs, files, job.path, job.end)
+        job.stream = stream = Stream(self._fs, self._files, job.path, job.end)
         blocks: deque[bytes] = deque()
         room = job.cost
         while not blocks or (room and not stream.is_at_end):

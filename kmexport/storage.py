@@ -146,13 +146,7 @@ class Folder:
             else:
                 from fsspec.core import url_to_fs  # noqa: PLC0415
 
-                options = self._storage_options
-                if self._url.startswith(("s3://", "s3a://")):
-                    config = {**_S3_CONFIG, **options.get("config_kwargs", {})}
-                    options = {**_S3_OPTIONS, **options, "config_kwargs": config}
-                elif self._url.startswith(("http://", "https://")):
-                    options = {"get_client": _web_client, **options}
-                self._resolved = url_to_fs(self._url, **options)
+                self._resolved = url_to_fs(self._url, **_with_ours(self._url, self._storage_options))
         return self._resolved
 
     @contextmanager
@@ -195,6 +189,15 @@ class Folder:
             options.append(getattr(fs, "storage_options", {}))
             fs = getattr(fs, "fs", None)
         return not can_show_one(error, list(secrets_in(options)))
+
+
+def _with_ours(url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The storage options, and where they say nothing, what makes reading an export fast and leaves nothing open."""
+    if url.startswith(("s3://", "s3a://")):
+        return {**_S3_OPTIONS, **options, "config_kwargs": {**_S3_CONFIG, **options.get("config_kwargs", {})}}
+    if url.startswith(("http://", "https://")):
+        return {"get_client": _web_client, **options}
+    return options
 
 
 async def _web_client(**options: Any) -> Any:

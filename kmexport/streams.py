@@ -15,9 +15,9 @@ from kmexport.faults import check_body, tries_on_a_loop
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["CoroutineFiles", "Files", "Stream", "ThreadFiles", "Workers"]
+__all__ = ["BLOCK_BYTES", "CoroutineFiles", "Files", "Stream", "ThreadFiles", "Workers"]
 
-BLOCK_BYTES = 1 << 20  # one reading of what is passed over
+BLOCK_BYTES = 1 << 20  # one reading: a filesystem may hold it twice while it is read
 SILENT_FOR = 60.0  # seconds without a byte of a stream
 
 
@@ -54,7 +54,9 @@ class Stream:
     async def _try(self, most: int) -> bytes:
         try:
             if self._file is None:
-                self._file = await self._files.open(self._path, self._at)
+                self._file = await self._files.open(self._path)
+                if self._at:
+                    await self._files.go_to(self._file, self._at)
             block = await self._files.read(self._file, most)
             if not block and self._size is not None:
                 check_body(self._at, self._size)
@@ -74,7 +76,8 @@ class Stream:
 class Files(Protocol):
     """How files are opened and read: by coroutines, or in threads."""
 
-    async def open(self, path: str, at: int) -> Any: ...
+    async def open(self, path: str) -> Any: ...
+    async def go_to(self, file: Any, at: int) -> None: ...
     async def read(self, file: Any, most: int) -> bytes: ...
     async def close(self, file: Any) -> None: ...
 
@@ -85,19 +88,13 @@ class CoroutineFiles:
     def __init__(self, fs: AbstractFileSystem) -> None:
         self._fs = fs
 
-    async def open(self, path: str, at: int) -> Any:
+    async def open(self, path: str) -> Any:
         # Any size will do: without one the server is asked for it, and it is not needed for reading to the end.
-        file = await self._fs.open_async(path, "rb", size=0, **self._fs.kwargs)
-        try:
-            # From the beginning: not every server knows ranges, and one that does not shows it only in its answer.
-            while at:
-                at -= len(block := await self.read(file, min(at, BLOCK_BYTES)))
-                if not block:
-                    check_body(0, at)
-        except BaseException:
-            await self.close(file)
-            raise
-        return file
+        return await self._fs.open_async(path, "rb", size=0, **self._fs.kwargs)
+
+    async def go_to(self, file: Any, at: int) -> None:
+        # From the beginning: not every server knows ranges, and one that does not shows it only in its answer.
+        await _read_over(self, file, at)
 
     async def read(self, file: Any, most: int) -> bytes:
         async with asyncio.timeout(SILENT_FOR):
@@ -115,15 +112,14 @@ class ThreadFiles:
         self._opening = opening
         self._workers = workers
 
-    async def open(self, path: str, at: int) -> Any:
-        file = await self._call(self._opening, path, undo=self.close)
+    async def open(self, path: str) -> Any:
+        return await self._call(self._opening, path, undo=self.close)
+
+    async def go_to(self, file: Any, at: int) -> None:
         try:
-            if at:
-                await self._go_to(file, at)
-        except BaseException:
-            await self.close(file)
-            raise
-        return file
+            await self._call(file.seek, at)
+        except (OSError, ValueError):  # it can't
+            await _read_over(self, file, at)
 
     async def read(self, file: Any, most: int) -> bytes:
         block: bytes = await self._call(file.read, most)
@@ -131,15 +127,6 @@ class ThreadFiles:
 
     async def close(self, file: Any) -> None:
         await self._call(file.close)
-
-    async def _go_to(self, file: Any, at: int) -> None:
-        try:
-            await self._call(file.seek, at)
-        except (OSError, ValueError):  # it can't
-            while at:
-                at -= len(block := await self.read(file, min(at, BLOCK_BYTES)))
-                if not block:
-                    check_body(0, at)
 
     async def _call(self, work: Any, *arguments: Any, undo: Callable[[Any], Awaitable[None]] | None = None) -> Any:
         running = asyncio.wrap_future(self._workers.start(work, *arguments))
@@ -150,6 +137,14 @@ class ThreadFiles:
             if running.exception() is None and undo is not None:
                 await undo(running.result())
             raise
+
+
+async def _read_over(files: Files, file: Any, at: int) -> None:
+    """Read the beginning of a file for nothing."""
+    while at:
+        at -= len(block := await files.read(file, min(at, BLOCK_BYTES)))
+        if not block:
+            check_body(0, at)
 
 
 class Workers:
@@ -179,12 +174,10 @@ class Workers:
             result, work, arguments = call
             try:
                 done = work(*arguments)
-            except StopIteration as error:  # a future can't hold it
-                result.set_exception(_raised(error))
-            except Exception as error:  # noqa: BLE001  # it is the caller's
-                result.set_exception(error)
-            except BaseException as error:  # noqa: BLE001  # it would end the loop
-                result.set_exception(_raised(error))
+            except BaseException as error:  # noqa: BLE001  # it is the caller's
+                # A future can't hold a StopIteration, and what is no Exception would end the loop.
+                is_usual = isinstance(error, Exception) and not isinstance(error, StopIteration)
+                result.set_exception(error if is_usual else _raised(error))
             else:
                 result.set_result(done)
             del call, result, arguments, work

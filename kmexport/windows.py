@@ -27,13 +27,7 @@ Zone = str | tzinfo
 def _as_timestamp(moment: Moment) -> int:
     """Unix seconds. A fraction is rounded up: the whole seconds at or after it are the same."""
     if isinstance(moment, datetime):
-        if moment.tzinfo is None:
-            msg = (
-                f"{moment.isoformat()} has no time zone: write datetime(..., tzinfo=ZoneInfo('America/New_York')), "
-                f"or Window.day('{moment.date()}', tz='America/New_York') for a whole day"
-            )
-            raise ValueError(msg)
-        moment = moment.timestamp()
+        moment = _seconds(moment)
     if isinstance(moment, bool) or not isinstance(moment, int | float):
         msg = (
             f"a moment is an aware datetime or unix seconds, not {moment!r}: "
@@ -44,6 +38,16 @@ def _as_timestamp(moment: Moment) -> int:
         msg = f"a moment is a finite number of seconds, not {moment!r}"
         raise ValueError(msg)
     return math.ceil(moment)
+
+
+def _seconds(moment: datetime) -> float:
+    if moment.tzinfo is None:
+        msg = (
+            f"{moment.isoformat()} has no time zone: write datetime(..., tzinfo=ZoneInfo('America/New_York')), "
+            f"or Window.day('{moment.date()}', tz='America/New_York') for a whole day"
+        )
+        raise ValueError(msg)
+    return moment.timestamp()
 
 
 class _SplitByDays(Protocol):
@@ -113,8 +117,7 @@ class Window:
 
     def __contains__(self, moment: object) -> bool:
         if isinstance(moment, datetime):
-            _as_timestamp(moment)  # a naive one is an error
-            moment = moment.timestamp()
+            moment = _seconds(moment)
         return isinstance(moment, int | float) and self.start <= moment < self.end
 
     def touches(self, first: int, last: int) -> bool:

@@ -20,8 +20,8 @@ from typing import Literal
 
 from attrs import define, field, frozen
 
-STARTED_WITHIN = 20.0  # seconds
-STOPPED_WITHIN = 5.0
+from tests.servers import STARTED_WITHIN, STOPPED_WITHIN, ended
+
 READ_BYTES = 1 << 18  # what asyncio takes from a socket at a time
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>slow down</Message></Error>"
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
@@ -98,22 +98,18 @@ def proxied(
 def proxied_process(upstream: str, delay: float = 0.0) -> Iterator[ProxyProcess]:
     """The same in a process of its own, so that its work is not counted as the client's."""
     command = [sys.executable, "-m", "tests.proxies", "--upstream", upstream, "--delay", str(delay)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            endpoint = process.stdout.readline().strip()
-            if not endpoint:
-                msg = f"the proxy ended at once, with code {process.wait(STOPPED_WITHIN)}"
-                raise RuntimeError(msg)
-            yield ProxyProcess(endpoint)
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOPPED_WITHIN)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    with (
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent, text=True
+        ) as process,
+        ended(process),
+    ):
+        assert process.stdout is not None
+        endpoint = process.stdout.readline().strip()
+        if not endpoint:
+            msg = f"the proxy ended at once, with code {process.wait(STOPPED_WITHIN)}"
+            raise RuntimeError(msg)
+        yield ProxyProcess(endpoint)
 
 
 def _no_fault(method: str, path: str) -> Fault | None:

@@ -129,21 +129,28 @@ def _serving(handler: Any) -> Iterator[str]:
 
 
 @contextmanager
+def ended(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """The process is gone when the block ends."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOPPED_WITHIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@contextmanager
 def _running(command: list[Any], endpoint: str) -> Iterator[None]:
     # The log goes to a file: a pipe that nobody reads would fill up and stop the server.
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process,
+        ended(process),
     ):
-        try:
-            _wait_until_it_answers(process, endpoint, log)
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOPPED_WITHIN)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        _wait_until_it_answers(process, endpoint, log)
+        yield
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], endpoint: str, log: IO[bytes]) -> None:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,6 +22,7 @@ from kmexport import Bucket, BucketUnreachableError, Event, PropertySet
 from kmexport.faults import is_missing, is_transient
 from kmexport.prefetch import fetch_ahead
 from kmexport.testing import write_export
+from tests.leftovers import eventually, fetchers
 from tests.proxies import Fault, proxied
 
 CACHES = ["simplecache", "filecache"]
@@ -258,7 +258,4 @@ def test_an_answer_400_that_means_too_slow_is_tried_again():
 
 
 def test_no_thread_of_these_tests_is_left():
-    deadline = time.monotonic() + 2
-    while time.monotonic() < deadline and any(thread.name.startswith("kmexport") for thread in threading.enumerate()):
-        time.sleep(0.05)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("kmexport")]
+    eventually(lambda: not fetchers(), 2)

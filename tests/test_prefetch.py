@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from kmexport import Bucket, BucketUnreachableError, Event, RevisionNotFoundErro
 from kmexport.faults import ShortBodyError
 from kmexport.prefetch import fetch_ahead
 from kmexport.testing import write_export
+from tests.leftovers import TELLS_SOCKETS, eventually, fetchers, open_sockets
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -148,18 +148,6 @@ def read_first(files: Generator[Any, None, None]) -> None:
     with closing(files):
         for file in files:
             file.read(1)
-
-
-def eventually(condition: Callable[[], object], seconds: float = 1.0) -> None:
-    """Wait until it is so; fail if it is not within a second."""
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition()
-
-
-def fetchers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("kmexport")]
 
 
 @pytest.fixture(autouse=True)
@@ -424,14 +412,15 @@ class TestBucket:
             write_export(folder, {n: [Event(f"p{n}", n, "x", {"filler": "." * 50_000})] * 2 for n in range(1, 101)})
         return Bucket("s3://ahead", **rclone.options)
 
+    @pytest.mark.skipif(not TELLS_SOCKETS, reason="this system does not list a process's files")
     def test_threads_and_sockets_after_an_early_end(self, bucket):
         list(bucket.iter_records())  # makes the filesystem, and fsspec's thread with it
         time.sleep(1)
-        before = len(threading.enumerate()), sockets()
+        before = len(threading.enumerate()), open_sockets()
         for leave in WAYS_OUT[:2]:
             for _ in range(3):
                 leave(Firsts(bucket.iter_records()))
-            eventually(lambda: len(threading.enumerate()) <= before[0] and sockets() <= before[1])
+            eventually(lambda: len(threading.enumerate()) <= before[0] and open_sockets() <= before[1])
 
     def test_all_its_records(self, bucket):
         assert [event.timestamp for event in bucket.iter_records()] == [n for n in range(1, 101) for _ in range(2)]
@@ -509,17 +498,3 @@ class Firsts:
 
     def read(self, size: int) -> bytes:
         return b""
-
-
-def sockets() -> int:
-    """Open sockets of this process."""
-    folder = Path("/proc/self/fd")
-    if not folder.exists():
-        pytest.skip("this system does not list a process's files")
-    count = 0
-    for entry in folder.iterdir():
-        try:
-            count += "socket:" in str(entry.readlink())
-        except FileNotFoundError:
-            continue
-    return count

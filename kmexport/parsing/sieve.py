@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 
 from attrs import frozen
 
@@ -17,8 +17,6 @@ _SPECIAL = rb"\\\x80-\xff"
 _NAME_KEY, _BRACE = b'"_n":"', ord("{")
 _KEY_THAT_ENDS_LIKE_IT = b'\\"_n":"'
 _MOST_NAMES = 12  # measured: with more, trying them all costs more than parsing the lines
-_LONGEST_KEPT = 255  # characters, the vendor's limit
-_NAMES_KNOWN = 1 << 12
 _BEHIND_BACKSLASH = rb"u0-3/\"\\bfnrt"
 
 
@@ -73,9 +71,8 @@ def name_sieve(names: frozenset[str] | set[str], fold: Callable[[str], str]) -> 
 
     None where they are so many that it does not pay.
 
-    The pattern is made for speed. It begins with one certain character, which a search finds fastest; then most lines
-    end at two classes that hold whatever a wanted name can begin with. Measured: 0.18 µs a line, 0.5 without
-    the classes.
+    The pattern is made for speed. It begins with the end of the key, as fixed text; then most lines end at two classes
+    that hold whatever a wanted name can begin with. Measured: 0.21 µs a line, 0.44 without the classes.
     """
     if len(names) > _MOST_NAMES:
         return None
@@ -87,21 +84,11 @@ def name_sieve(names: frozenset[str] | set[str], fold: Callable[[str], str]) -> 
     if "" in names:
         guard = b""  # anything may follow its second quote
 
-    @lru_cache(_NAMES_KNOWN)
-    def is_known(name: str) -> bool:
-        return fold(name) in names
-
-    def is_wanted(head: Head) -> bool:
-        name = head._n
-        if name is UNSET:
-            return False
-        return is_known(name) if len(name) <= _LONGEST_KEPT else fold(name) in names
-
     pattern = re.compile(rb'_n"[ \t\r\n:]+"' + guard + rb"(?:%s|%s)[^\n]*" % (spelt, special))
     return Sieve(
         partial(_lines_with, pattern),
         _escapes(rb"u00(?:5[fF]|6[eE])|137|156"),
-        is_wanted,
+        lambda head: head._n is not UNSET and fold(head._n) in names,
     )
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -34,6 +34,7 @@ from tests.benchmarks.harness import (
     rows_of,
     times_as_fast,
 )
+from tests.leftovers import TELLS_SOCKETS, open_sockets
 from tests.proxies import proxied_process
 from tests.servers import S3Server, serve_http, serve_s3_by_rclone
 
@@ -308,13 +309,6 @@ def seconds_of_first_use(remote: Remote, window: Window) -> list[float]:
 def threads_and_sockets() -> dict[str, int]:
     """How many there are in this process; sockets only where the system tells them."""
     counts = {"threads": threading.active_count()}
-    opened = Path("/proc/self/fd")
-    if opened.exists():
-        counts["sockets"] = sum(map(is_socket, opened.iterdir()))
+    if TELLS_SOCKETS:
+        counts["sockets"] = open_sockets()
     return counts
-
-
-def is_socket(opened: Path) -> bool:
-    with suppress(OSError):  # the listing's own is gone again
-        return str(opened.readlink()).startswith("socket:")
-    return False

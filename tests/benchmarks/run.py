@@ -18,8 +18,10 @@ from tests.benchmarks.harness import Group, Row
 
 # A further group needs a function of (folder, lines, runs) that gives a Table, and a name in its module's GROUPS.
 GROUPS: dict[str, Group] = {**reading.GROUPS, **helpers.GROUPS, **tried.GROUPS, **remote.GROUPS, **large.GROUPS}
-PACKAGES = ["attrs", "fsspec", "msgspec", "orjson", "jsonlines", "ijson", "duckdb", "polars", "pyarrow", "networkx"]
-PACKAGES += ["tenacity", "s3fs", "aiobotocore", "aiohttp"]
+PACKAGES = [
+    "attrs", "fsspec", "msgspec", "orjson", "jsonlines", "ijson", "duckdb", "polars", "pyarrow", "networkx", "tenacity",
+    "s3fs", "aiobotocore", "aiohttp",
+]  # fmt: skip
 
 
 def main() -> None:
