@@ -7,6 +7,7 @@
 
 from kmexport.audit import Audit, Coverage
 from kmexport.bucket import Bucket
+from kmexport.dumping import dump_records
 from kmexport.duplicates import drop_duplicates
 from kmexport.errors import (
     BucketNotFoundError,
@@ -23,7 +24,7 @@ from kmexport.identities import IdentityMap, merge_identities
 from kmexport.manifest import Revision, Status
 from kmexport.profiles import Profile, profile
 from kmexport.reading import iter_records
-from kmexport.records import Alias, Event, PropertySet, Record, dump_records
+from kmexport.records import Alias, Event, PropertySet, Record
 from kmexport.windows import Window, in_window, sort_by_time
 
 __all__ = [

@@ -17,8 +17,6 @@ from kmexport.audit import Audit, Coverage, OutOfRange, compare, cover, select_r
 from kmexport.errors import MalformedRecordError, RevisionNotFoundError
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.manifest import Revision, Status, parse_index, parse_status, revision_number
-from kmexport.parsing import Tally
-from kmexport.progress import Progress, check_progress, shown
 from kmexport.reading import (
     MAX_LINE_BYTES,
     OnError,
@@ -27,14 +25,15 @@ from kmexport.reading import (
     check_selection,
     read_stream,
 )
+from kmexport.reading.lines import LineCounts
 from kmexport.records import Alias, Record
-from kmexport.storage import PREFETCH_BYTES, REQUESTS, Folder
+from kmexport.storage import PREFETCH_BYTES, REQUESTS, Folder, Progress, check_progress, progress_bar
 from kmexport.windows import Window, check_window, in_window
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-    from kmexport.parsing import BinaryFile
+    from kmexport.files import BinaryFile
 
 __all__ = ["Bucket"]
 
@@ -87,10 +86,10 @@ class Bucket:
         return cls(Path(__file__).parent / "sample")
 
     def __repr__(self) -> str:
-        return f"Bucket({self._folder.shown_url!r})"
+        return f"Bucket({self._folder.public_url!r})"
 
     def _repr_html_(self) -> str:
-        url = html.escape(self._folder.shown_url)
+        url = html.escape(self._folder.public_url)
         return (
             f"<p><b>KISSmetrics export</b> <code>{url}</code><br>"
             "<code>.status()</code> <code>.index()</code> <code>.revisions()</code> <code>.iter_records()</code></p>"
@@ -252,13 +251,13 @@ class Bucket:
     ) -> Iterator[Record]:
         selected = self._selected(window, after, neighbours)
         for file, revision in self._open_in_turn(selected, on_error, fetching):
-            yield from read_stream(file, revision.path, on_error, max_line_bytes, Tally(), selection=selection)
+            yield from read_stream(file, revision.path, on_error, max_line_bytes, LineCounts(), selection=selection)
 
     def _open_in_turn(
         self, selected: list[tuple[Revision, int | None]], on_error: OnError, fetching: _Fetching
     ) -> Iterator[tuple[BinaryFile, Revision]]:
         """The revisions with their sizes, each open while it is looked at; the callback moves with them."""
-        with shown(fetching.progress) as callback:
+        with progress_bar(fetching.progress) as callback:
             if callback is not None and all(size is not None for _, size in selected):
                 callback.set_size(sum(size or 0 for _, size in selected))
             openings = self._folder.open_each(
@@ -323,7 +322,7 @@ def _look_into(file: BinaryFile, revision: Revision, audit: Audit) -> None:
 
     first: int | None = None
     last: int | None = None
-    for record in read_stream(file, revision.path, count, MAX_LINE_BYTES, Tally()):
+    for record in read_stream(file, revision.path, count, MAX_LINE_BYTES, LineCounts()):
         first = record.timestamp if first is None else min(first, record.timestamp)
         last = record.timestamp if last is None else max(last, record.timestamp)
     if first is None or last is None or revision.min_timestamp is None or revision.max_timestamp is None:

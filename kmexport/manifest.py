@@ -179,7 +179,7 @@ def _columns(header: tuple[int, list[str]], wanted: dict[str, Callable[[str], bo
         found = [at for at, cell in enumerate(plain) if is_column(cell)]
         if len(found) != 1:
             reason = "more than one column has this name" if found else "the header has no such column"
-            raise fail(line_number, name, f"{reason} ({_shown(','.join(cells))})")
+            raise fail(line_number, name, f"{reason} ({_quoted(','.join(cells))})")
         columns.append(found[0])
     return columns
 
@@ -187,7 +187,7 @@ def _columns(header: tuple[int, list[str]], wanted: dict[str, Callable[[str], bo
 def _integer(row: list[str], at: int, line_number: int, column: str, fail: Fail) -> int:
     cell = row[at] if at < len(row) else ""
     if not _INTEGER.fullmatch(cell):
-        raise fail(line_number, column, f"a whole number belongs there, not {_shown(cell)}")
+        raise fail(line_number, column, f"a whole number belongs there, not {_quoted(cell)}")
     value = int(cell)
     if not 0 <= value <= _LAST_TIMESTAMP:
         raise fail(line_number, column, f"{value} is out of range")
@@ -198,9 +198,9 @@ def _path(row: list[str], at: int, line_number: int, fail: Fail) -> str:
     cell = row[at] if at < len(row) else ""
     match = _FILE_NAME.fullmatch(cell)
     if match is None:
-        raise fail(line_number, "filename", f"the name of a revision, such as revisions/1.json, is not {_shown(cell)}")
+        raise fail(line_number, "filename", f"the name of a revision, such as revisions/1.json, is not {_quoted(cell)}")
     return f"revisions/{match[1]}"
 
 
-def _shown(cell: str) -> str:
+def _quoted(cell: str) -> str:
     return repr(cell if len(cell) <= _CELL_LIMIT else f"{cell[:_CELL_LIMIT]}…")

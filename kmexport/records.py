@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import msgspec
 from attrs import define, field
 
-from kmexport.parsing import RESERVED, has_doubled_octal, hide_doubled_octal, read_properties
+from kmexport.format.hashes import read_properties
 
-__all__ = ["Alias", "Event", "PropertySet", "Record", "dump_records"]
-
-
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+__all__ = ["Alias", "Event", "PropertySet", "Record", "under_person"]
 
 
-class _Read:
+class _LazyProperties:
     """What the kinds share. A record that was read holds its text until its properties are asked for."""
 
     __slots__ = ("_text",)
@@ -50,7 +42,7 @@ class _Read:
 
 
 @define(weakref_slot=False)
-class Event(_Read):
+class Event(_LazyProperties):
     """A person did something.
 
     `person` is the identity as it stands in the line, `timestamp` unix seconds, `name` the event's name as
@@ -78,7 +70,7 @@ class Event(_Read):
 
 
 @define(weakref_slot=False)
-class PropertySet(_Read):
+class PropertySet(_LazyProperties):
     """Properties of a person, set at a moment: `person`, `timestamp` (unix seconds), `properties`.
 
     >>> PropertySet("bob@example.com", 1349222400, {"plan": "Pro"}).to_dict()
@@ -95,7 +87,7 @@ class PropertySet(_Read):
 
 
 @define(weakref_slot=False)
-class Alias(_Read):
+class Alias(_LazyProperties):
     """Two identities are one person, for all time: `person`, `timestamp` (unix seconds), `alias`.
 
     `properties` holds the vendor's reserved keys where the line has some, so that they survive a round trip.
@@ -139,69 +131,3 @@ def under_person(record: Record, person: str) -> Record:
 
 
 _PROPERTIES = {kind: vars(kind)["properties"].__get__ for kind in (Event, PropertySet, Alias)}
-
-
-def dump_records(records: Iterable[Record], file: IO[bytes]) -> int:
-    r"""Write records to a binary file as the export's own JSON Lines, and return how many.
-
-    What is read, dumped and read again is equal: integers of any size keep their digits. The vendor's JSON
-    import reads the result. Holds one record at a time.
-
-    Raises ValueError for what the format can't say (NaN, a value of another type than JSON's, a property
-    named `_p`, `_t`, `_n` or `_p2`); what was written before it stays written.
-
-    >>> import io
-    >>> file = io.BytesIO()
-    >>> dump_records([Event("bob", 1349222400, "signed up", {"city": "Paraná"})], file)
-    1
-    >>> file.getvalue().decode()
-    '{"_p":"bob","_t":1349222400,"_n":"signed up","city":"Paraná"}\n'
-    """
-    count = 0
-    for record in records:
-        file.write(_as_line(record))
-        count += 1
-    return count
-
-
-def _as_line(record: Record) -> bytes:
-    clash = [key for key in RESERVED if key in record.properties]
-    if clash:
-        msg = f"a property can't be named {clash[0]}: the export keeps that key for itself ({record!r})"
-        raise ValueError(msg)
-    found = record.to_dict()
-    try:
-        _check(found)
-    except TypeError as error:
-        msg = f"the export has no form for this record ({error}): {record!r}"
-        raise ValueError(msg) from error
-    try:
-        text = _encode(found)
-    except UnicodeEncodeError:  # a lone surrogate goes back as the escape that it came from
-        text = _spell(found).encode()
-    return (hide_doubled_octal(text) if has_doubled_octal(text) else text) + b"\n"
-
-
-def _check(value: object) -> None:
-    if isinstance(value, str | int | None):
-        return
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                msg = f"the key {key!r} is no string"
-                raise TypeError(msg)
-            _check(item)
-    elif isinstance(value, list):
-        for item in value:
-            _check(item)
-    elif not (value.is_finite() if isinstance(value, Decimal) else isinstance(value, float) and math.isfinite(value)):
-        msg = f"{value!r} is no JSON value"
-        raise TypeError(msg)
-
-
-def _spell(value: object) -> str:
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(key)}:{_spell(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_spell, value)) + "]"
-    return str(value) if isinstance(value, Decimal) else json.dumps(value)

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from kmexport.bucket import Bucket
-from kmexport.records import Alias, Event, PropertySet, Record, dump_records
+from kmexport.dumping import dump_records
+from kmexport.records import Alias, Event, PropertySet, Record
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

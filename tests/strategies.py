@@ -8,7 +8,7 @@ import json
 from hypothesis import strategies as st
 
 from kmexport import Alias, Event, PropertySet, dump_records
-from kmexport.parsing import has_doubled_octal
+from kmexport.format.octal import has_doubled_octal
 
 RESERVED = {"_p", "_t", "_n", "_p2"}
 

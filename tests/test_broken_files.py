@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from kmexport import Event, MalformedRecordError, iter_records
-from kmexport.parsing import Tally
 from kmexport.reading import read_stream
+from kmexport.reading.lines import LineCounts
 
 CORPUS = Path(__file__).parent / "data" / "broken"
 
@@ -71,31 +71,31 @@ REJECTED = {
 }
 
 
-def read(name: str) -> tuple[list, list[MalformedRecordError], Tally]:
+def read(name: str) -> tuple[list, list[MalformedRecordError], LineCounts]:
     errors: list[MalformedRecordError] = []
-    tally = Tally()
+    counts = LineCounts()
     opened = gzip.open if name.endswith(".gz") else io.open
     with opened(CORPUS / name, "rb") as file:
-        records = list(read_stream(file, name, errors.append, 1 << 20, tally))
-    assert tally.lines == tally.records + tally.rejected + tally.blank + tally.joined - tally.shared
-    assert (len(records), len(errors)) == (tally.records, tally.rejected)
-    return records, errors, tally
+        records = list(read_stream(file, name, errors.append, 1 << 20, counts))
+    assert counts.lines == counts.records + counts.rejected + counts.blank + counts.joined - counts.shared
+    assert (len(records), len(errors)) == (counts.records, counts.rejected)
+    return records, errors, counts
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_is_read_as_it_is(name):
-    records, errors, tally = read(name)
+    records, errors, counts = read(name)
     assert errors == []
-    assert tally.repaired == 0
+    assert counts.repaired == 0
     assert [(record.person, record.timestamp) for record in records] == [("ana", 1), ("bob", 2)]
     assert records[0].properties == ACCEPTED[name]
 
 
 @pytest.mark.parametrize("name", REPAIRED)
 def test_is_repaired(name):
-    records, errors, tally = read(name)
+    records, errors, counts = read(name)
     assert errors == []
-    assert tally.repaired == 1
+    assert counts.repaired == 1
     assert [(record.person, record.timestamp) for record in records] == [("ana", 1), ("bob", 2)]
     assert records[0].properties == REPAIRED[name]
 
@@ -110,8 +110,8 @@ def test_is_rejected_and_its_neighbours_are_read(name):
 
 
 def test_octal_item_of_an_array():
-    records, errors, tally = read("array_with_an_octal_item.json")
-    assert ([record.person for record in records], errors, tally.repaired) == (["ana", "Paraná"], [], 1)
+    records, errors, counts = read("array_with_an_octal_item.json")
+    assert ([record.person for record in records], errors, counts.repaired) == (["ana", "Paraná"], [], 1)
 
 
 def test_halves_that_a_comma_would_join():
@@ -133,7 +133,7 @@ def test_html_page():
 
 
 def test_empty_file():
-    assert read("empty.json") == ([], [], Tally())
+    assert read("empty.json") == ([], [], LineCounts())
 
 
 def test_every_file_is_named():

@@ -19,8 +19,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from kmexport import Bucket, BucketUnreachableError, Event, PropertySet
-from kmexport.faults import is_missing, is_transient
-from kmexport.prefetch import fetch_ahead
+from kmexport.storage.ahead import fetch_ahead
+from kmexport.storage.faults import is_missing, is_transient
 from kmexport.testing import write_export
 from tests.leftovers import eventually, fetchers
 from tests.proxies import Fault, proxied
@@ -125,7 +125,7 @@ def test_an_error_that_no_future_can_hold(error):
     fs = Odd()
     fs.error = error
     tried = 0
-    for file in fetch_ahead(fs, [("/1", 1), ("/2", 1)], budget=1, requests=1, opening=fs.open):
+    for file in fetch_ahead(fs, [("/1", 1), ("/2", 1)], budget=1, requests=1, open_file=fs.open):
         with pytest.raises(RuntimeError, match="the filesystem raised"):
             file.read(1)
         tried += 1
@@ -149,7 +149,7 @@ def test_a_file_that_can_not_seek_goes_on_where_it_broke(tmp_path):
 
     found = b""
     files = [("/1", len(body))]
-    for file in fetch_ahead(MemoryFileSystem(), files, budget=8 << 20, requests=1, opening=lambda path: NoSeek(body)):
+    for file in fetch_ahead(MemoryFileSystem(), files, budget=8 << 20, requests=1, open_file=lambda path: NoSeek(body)):
         while block := file.read(1 << 16):
             found += block
     assert found == body
@@ -186,9 +186,9 @@ def test_the_loop_of_a_forked_process_is_its_own():
         "import os, sys\n"
         "from fsspec.implementations.memory import MemoryFileSystem\n"
         "import io\n"
-        "from kmexport.prefetch import fetch_ahead\n"
+        "from kmexport.storage.ahead import fetch_ahead\n"
         "files = fetch_ahead(MemoryFileSystem(), [('/1', 1), ('/2', 1)], budget=1, requests=1,"
-        " opening=lambda path: io.BytesIO(b'x'))\n"
+        " open_file=lambda path: io.BytesIO(b'x'))\n"
         "next(files).read(1)\n"
         "child = os.fork()\n"
         "if not child:\n"
@@ -206,11 +206,11 @@ def test_a_read_that_hangs_does_not_hold_up_the_end_of_the_program():
     code = (
         "import io, time\n"
         "from fsspec.implementations.memory import MemoryFileSystem\n"
-        "from kmexport.prefetch import fetch_ahead\n"
+        "from kmexport.storage.ahead import fetch_ahead\n"
         "def opening(path):\n"
         "    if path == '/2':\n        time.sleep(60)\n"
         "    return io.BytesIO(b'x')\n"
-        "files = fetch_ahead(MemoryFileSystem(), [('/1', 1), ('/2', 1)], budget=9, requests=2, opening=opening)\n"
+        "files = fetch_ahead(MemoryFileSystem(), [('/1', 1), ('/2', 1)], budget=9, requests=2, open_file=opening)\n"
         "next(files).read(1)\n"
     )
     started = time.monotonic()

@@ -14,10 +14,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kmexport import MalformedRecordError, iter_records
-from kmexport.parsing import Tally, has_doubled_octal
-from kmexport.parsing.objects import DECODE_ERRORS, decode_head, judge_object
-from kmexport.parsing.repair import repair_doubled_octal, repair_octal
+from kmexport.format.hashes import DECODE_ERRORS, decode_head, judge_object
+from kmexport.format.octal import has_doubled_octal, repair_doubled_octal, repair_octal
 from kmexport.reading import read_stream
+from kmexport.reading.lines import LineCounts
 from tests.strategies import BLANK, BROKEN, RECORDS, legal_lines
 
 GOOD = b'{"_p":"ana","_t":1}'
@@ -38,15 +38,15 @@ class ShortReads(io.RawIOBase):
 def read(source, max_line_bytes=1 << 20, *, touch=False):
     """With `touch`, the properties are asked for record by record, so that later blocks are parsed whole."""
     errors: list[MalformedRecordError] = []
-    tally = Tally()
+    counts = LineCounts()
     records = []
-    for record in read_stream(source, "revisions/1.json", errors.append, max_line_bytes, tally):
+    for record in read_stream(source, "revisions/1.json", errors.append, max_line_bytes, counts):
         if touch:
             assert record.properties is record.properties
         records.append(record)
-    assert tally.lines == tally.records + tally.rejected + tally.blank + tally.joined - tally.shared
-    assert (len(records), len(errors)) == (tally.records, tally.rejected)
-    return records, errors, tally
+    assert counts.lines == counts.records + counts.rejected + counts.blank + counts.joined - counts.shared
+    assert (len(records), len(errors)) == (counts.records, counts.rejected)
+    return records, errors, counts
 
 
 @given(st.data())
@@ -77,11 +77,11 @@ def test_records_in_any_legal_form_between_broken_and_blank_lines(data):
     if has_end:
         content += end
     source = ShortReads(content, data.draw(st.integers(1, 200)))
-    records, errors, tally = read(source, touch=data.draw(st.booleans()))
+    records, errors, counts = read(source, touch=data.draw(st.booleans()))
     assert records == expected_records
     assert [(error.line_number, error.raw.rstrip(b"\r")) for error in errors] == expected_errors
     # A last line without a newline is one only where something stands in it.
-    assert tally.blank == blank - (bool(lines) and lines[-1] == b"" and not has_end)
+    assert counts.blank == blank - (bool(lines) and lines[-1] == b"" and not has_end)
 
 
 @given(st.lists(RECORDS, max_size=6), st.sampled_from([None, 1, 3]), st.booleans())
@@ -137,10 +137,10 @@ def test_parsing_whole_lines_gives_what_parsing_in_two_steps_gives(lines, size):
 @given(st.binary(max_size=300), st.integers(1, 40))
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_are_accounted_for(content, size):
-    records, errors, tally = read(ShortReads(content, size))
-    assert tally.lines == content.count(b"\n") + (0 if content.endswith(b"\n") or not content else 1)
+    records, errors, counts = read(ShortReads(content, size))
+    assert counts.lines == content.count(b"\n") + (0 if content.endswith(b"\n") or not content else 1)
     whole_records, whole_errors, whole_tally = read(io.BytesIO(content))
-    assert (records, [str(e) for e in errors], tally) == (whole_records, [str(e) for e in whole_errors], whole_tally)
+    assert (records, [str(e) for e in errors], counts) == (whole_records, [str(e) for e in whole_errors], whole_tally)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmexport import Bucket, BucketUnreachableError, Event, RevisionNotFoundError
-from kmexport.faults import ShortBodyError
-from kmexport.prefetch import fetch_ahead
+from kmexport.storage.ahead import fetch_ahead
+from kmexport.storage.faults import ShortBodyError
 from kmexport.testing import write_export
 from tests.leftovers import TELLS_SOCKETS, eventually, fetchers, open_sockets
 
@@ -137,7 +137,7 @@ def fetched(
 ) -> Generator[Any, None, None]:
     sizes = sizes or {path: len(content) for path, content in fs.files.items()}
     opening = None if isinstance(fs, Coroutines) else fs.open
-    return fetch_ahead(fs, list(sizes.items()), budget=budget, requests=requests, opening=opening)
+    return fetch_ahead(fs, list(sizes.items()), budget=budget, requests=requests, open_file=opening)
 
 
 def whole(file: Any, size: int = 64 * KIB) -> bytes:

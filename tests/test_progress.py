@@ -67,8 +67,8 @@ def test_another_word_is_an_error_at_the_call(bucket):
 
 def test_without_tqdm_the_call_says_what_to_install():
     code = (
-        "import kmexport.progress\n"
-        "kmexport.progress.find_spec = lambda name: None\n"
+        "import kmexport.storage.progress\n"
+        "kmexport.storage.progress.find_spec = lambda name: None\n"
         "try:\n    kmexport.Bucket.sample().iter_records(callback='tqdm')\n"
         "except ImportError as error:\n    print(error)\n"
     )

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from kmexport import Alias, Event, MalformedRecordError, PropertySet, Record, iter_records
 from kmexport.names import _fold_known, fold_name
-from kmexport.parsing import Tally, blocks
-from kmexport.reading import check_selection, read_stream
+from kmexport.reading import blocks, check_selection, read_stream
+from kmexport.reading.lines import LineCounts
 from tests.strategies import BLANK, BROKEN, PROPERTIES, RECORDS, TEXT, legal_lines
 
 # Names that differ in case, in what folds alike within and outside ASCII (a long s, the Kelvin sign, a sharp s), in
@@ -117,13 +117,15 @@ def test_the_same_records_as_filtering_afterwards(lines, kinds, names, block_byt
 @settings(max_examples=300, deadline=None)
 def test_every_line_is_counted_once(lines, kinds, names):
     content = b"\n".join(lines)
-    tally = Tally()
+    counts = LineCounts()
     found = list(
-        read_stream(io.BytesIO(content), "x", lambda _: None, 1 << 20, tally, selection=check_selection(kinds, names))
+        read_stream(io.BytesIO(content), "x", lambda _: None, 1 << 20, counts, selection=check_selection(kinds, names))
     )
-    assert tally.lines == len(content.removesuffix(b"\n").split(b"\n")) if content else tally.lines == 0
-    assert tally.lines == (tally.records + tally.rejected + tally.blank + tally.joined - tally.shared + tally.passed)
-    assert tally.records >= len(found)
+    assert counts.lines == len(content.removesuffix(b"\n").split(b"\n")) if content else counts.lines == 0
+    assert counts.lines == (
+        counts.records + counts.rejected + counts.blank + counts.joined - counts.shared + counts.passed
+    )
+    assert counts.records >= len(found)
 
 
 @pytest.mark.parametrize(
@@ -134,13 +136,13 @@ def test_other_lines_are_passed_over_before_they_are_parsed(selection):
     content = b"\n".join(
         [*lines, b'{"_n":"signed up","_p":"a","_t":1}', b'{"_p":"a","_t":1}', b'{"_p":"a","_p2":"b","_t":1}']
     )
-    tally = Tally()
+    counts = LineCounts()
     kinds, names = selection.get("kinds"), selection.get("names")
     found = list(
-        read_stream(io.BytesIO(content), "x", "raise", 1 << 20, tally, selection=check_selection(kinds, names))
+        read_stream(io.BytesIO(content), "x", "raise", 1 << 20, counts, selection=check_selection(kinds, names))
     )
     assert 1 <= len(found) <= 2
-    assert tally.passed >= 5000
+    assert counts.passed >= 5000
 
 
 def test_a_broken_line_that_may_be_wanted_is_told_with_its_number():

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmexport import Bucket, BucketNotFoundError, BucketUnreachableError, Event
-from kmexport.credentials import redact
-from kmexport.storage import Folder
+from kmexport.storage.credentials import redact
+from kmexport.storage.folder import Folder
 from kmexport.testing import write_export
 from tests.servers import free_port, serve_http_from
 

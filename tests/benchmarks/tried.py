@@ -14,9 +14,11 @@ import msgspec
 from attrs import define
 
 from kmexport import Event, iter_records
+from kmexport.format.hashes import Head
 from kmexport.names import fold_name
-from kmexport.parsing import blocks, iter_blocks, name_sieve
-from kmexport.parsing.objects import Head
+from kmexport.reading import blocks
+from kmexport.reading.blocks import iter_blocks
+from kmexport.reading.pushdown import name_filter
 from tests.benchmarks import material
 from tests.benchmarks.harness import Group, Table, compare, row_per_record
 from tests.benchmarks.reading import read
@@ -100,7 +102,7 @@ def slots_group(folder: Path, count: int, runs: int) -> Table:
 def sieves_group(folder: Path, count: int, runs: int) -> Table:
     path = material.clean_file(folder, count)
     wanted = "signed up"
-    sieve = name_sieve({fold_name(wanted)}, fold_name)
+    line_filter = name_filter({fold_name(wanted)}, fold_name)
     lower, found = f'"_n":"{fold_name(wanted)}"'.encode(), set()
 
     def note(lines: list[bytes] | None) -> None:
@@ -117,12 +119,12 @@ def sieves_group(folder: Path, count: int, runs: int) -> Table:
         return [
             line
             for line, head in zip(lines, map(decoder.decode, lines), strict=True)
-            if head._n is not msgspec.UNSET and fold_name(head._n) == fold_name(wanted)
+            if head.name is not msgspec.UNSET and fold_name(head.name) == fold_name(wanted)
         ]
 
     sizes: list[int] = []
     cases: dict[str, Callable[[bytes], list[bytes] | None]] = {
-        "the sieve: a pattern for the key and the beginning of the names (the floor)": sieve.lines,
+        "the line_filter: a pattern for the key and the beginning of the names (the floor)": line_filter.lines,
         "split, and look into each line in lower case": lambda block: [
             line for line in block.split(b"\n") if lower in line.lower()
         ],
@@ -219,9 +221,9 @@ def fill_slots(path: Path) -> Iterator[Whole]:
     for heads, lines in heads_and_lines(path):
         for head, line in zip(heads, lines, strict=True):
             record = new(Whole)
-            record.person = head._p
-            record.timestamp = head._t
-            record.name = head._n
+            record.person = head.person
+            record.timestamp = head.timestamp
+            record.name = head.name
             record.text = line
             yield record
 
@@ -229,7 +231,7 @@ def fill_slots(path: Path) -> Iterator[Whole]:
 def call_init(path: Path) -> Iterator[Whole]:
     for heads, lines in heads_and_lines(path):
         for head, line in zip(heads, lines, strict=True):
-            yield Whole(head._p, head._t, head._n, line)
+            yield Whole(head.person, head.timestamp, head.name, line)
 
 
 def parse_at_once(path: Path) -> Iterator[Whole]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kmexport.faults import check_body, tries_on_a_loop
+from kmexport.storage.faults import check_body, retrying_async
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -40,7 +40,7 @@ class Stream:
                 return b""
             if self._size is not None:
                 most = min(most, self._size - self._at)
-            async for attempt in tries_on_a_loop(self._fs):
+            async for attempt in retrying_async(self._fs):
                 with attempt:
                     block = await self._try(most)
             self._at += len(block)
@@ -108,12 +108,12 @@ class CoroutineFiles:
 class ThreadFiles:
     """Files of any other filesystem, each call in a thread. A call can't be stopped: cancelling waits for its end."""
 
-    def __init__(self, opening: Callable[[str], Any], workers: Workers) -> None:
-        self._opening = opening
+    def __init__(self, open_file: Callable[[str], Any], workers: Workers) -> None:
+        self._open_file = open_file
         self._workers = workers
 
     async def open(self, path: str) -> Any:
-        return await self._call(self._opening, path, undo=self.close)
+        return await self._call(self._open_file, path, undo=self.close)
 
     async def go_to(self, file: Any, at: int) -> None:
         try:

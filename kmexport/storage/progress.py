@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from fsspec.callbacks import Callback
 
-__all__ = ["Progress", "check_progress", "shown"]
+__all__ = ["Progress", "check_progress", "progress_bar"]
 
 Progress: TypeAlias = "Callback | Literal['tqdm'] | None"
 
@@ -28,7 +28,7 @@ def check_progress(progress: Progress) -> None:
 
 
 @contextmanager
-def shown(progress: Progress) -> Iterator[Callback | None]:
+def progress_bar(progress: Progress) -> Iterator[Callback | None]:
     """The callback; of "tqdm" a bar of bytes, which is closed at the end: a text, or a widget in a notebook."""
     if not isinstance(progress, str):
         yield progress

@@ -12,6 +12,8 @@ import msgspec
 
 __all__ = [
     "DECODE_ERRORS",
+    "FIRST_TIMESTAMP",
+    "LAST_TIMESTAMP",
     "RESERVED",
     "UNSET",
     "Head",
@@ -40,10 +42,10 @@ DECODE_ERRORS: Final = (msgspec.DecodeError, ValueError, RecursionError)  # a Un
 class Head(msgspec.Struct, gc=False):
     """What says who, when and which kind. gc=False: it holds strings and an integer, so no cycles."""
 
-    _p: str
-    _t: Annotated[int, msgspec.Meta(ge=FIRST_TIMESTAMP, le=LAST_TIMESTAMP)]
-    _n: str | msgspec.UnsetType = UNSET
-    _p2: str | msgspec.UnsetType = UNSET
+    person: str = msgspec.field(name="_p")
+    timestamp: Annotated[int, msgspec.Meta(ge=FIRST_TIMESTAMP, le=LAST_TIMESTAMP)] = msgspec.field(name="_t")
+    name: str | msgspec.UnsetType = msgspec.field(default=UNSET, name="_n")
+    alias: str | msgspec.UnsetType = msgspec.field(default=UNSET, name="_p2")
 
 
 class NotARecord(ValueError):  # noqa: N818  # it never leaves the package
@@ -162,7 +164,7 @@ def _person(found: dict[str, Any]) -> str:
     person = found.get("_p", UNSET)
     if isinstance(person, str):
         return person
-    msg = "there is no _p" if person is UNSET else f"_p is {_shown(person)}, not a string"
+    msg = "there is no _p" if person is UNSET else f"_p is {_quoted(person)}, not a string"
     raise NotARecord(msg)
 
 
@@ -177,10 +179,10 @@ def _timestamp(found: dict[str, Any]) -> int:
     if is_integer or is_whole or (isinstance(value, str) and _DIGITS.fullmatch(value)):
         timestamp = int(value)
     if timestamp is None:
-        msg = f"_t is {_shown(value)}, not a whole number of seconds"
+        msg = f"_t is {_quoted(value)}, not a whole number of seconds"
         raise NotARecord(msg)
     if not FIRST_TIMESTAMP <= timestamp <= LAST_TIMESTAMP:
-        msg = f"_t is {_shown(value)}, outside the years 1 to 9999 (unix time in seconds)"
+        msg = f"_t is {_quoted(value)}, outside the years 1 to 9999 (unix time in seconds)"
         raise NotARecord(msg)
     return timestamp
 
@@ -190,7 +192,7 @@ def _name_and_alias(found: dict[str, Any]) -> tuple[str | msgspec.UnsetType, str
     alias = found.get("_p2", UNSET)
     for key, value in (("_n", name), ("_p2", alias)):
         if value is not UNSET and not isinstance(value, str):
-            msg = f"{key} is {_shown(value)}, not a string"
+            msg = f"{key} is {_quoted(value)}, not a string"
             raise NotARecord(msg)
     if name is not UNSET and alias is not UNSET:
         msg = "both _n and _p2: an event or an alias, it can't be both"
@@ -198,6 +200,6 @@ def _name_and_alias(found: dict[str, Any]) -> tuple[str | msgspec.UnsetType, str
     return name, alias
 
 
-def _shown(value: object) -> str:
+def _quoted(value: object) -> str:
     shown = json.dumps(value, default=str)
     return shown if len(shown) <= 60 else f"{shown[:60]}…"

@@ -10,16 +10,16 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from kmexport.credentials import can_show_one, redact, secrets_in
 from kmexport.errors import BucketNotFoundError, BucketUnreachableError, KmExportError, RevisionNotFoundError
-from kmexport.faults import ShortBodyError, check_body, is_denied, is_missing, tries, unwrapped
-from kmexport.opening import is_cache, is_for_many_threads, lock_of, opener, within
+from kmexport.storage.credentials import can_show_one, redact, secrets_in
+from kmexport.storage.faults import ShortBodyError, check_body, is_denied, is_missing, retrying, unwrapped
+from kmexport.storage.opening import is_cache, is_thread_safe, lock_of, opener, unwrap_path
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
     from fsspec.callbacks import Callback
 
-    from kmexport.parsing.blocks import BinaryFile
+    from kmexport.files import BinaryFile
 
 __all__ = ["PREFETCH_BYTES", "REQUESTS", "Folder"]
 
@@ -48,18 +48,18 @@ class Folder:
         self._storage_options = storage_options
         self._resolved: tuple[AbstractFileSystem, str] | None = None
         self._process = 0  # that has resolved it
-        self.shown_url = redact(url)
+        self.public_url = redact(url)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_resolved": None}
 
     def read(self, name: str) -> bytes:
         """The whole of a small file, as it is now."""
-        with self._access(f"reading {name}", lambda: BucketNotFoundError(self.shown_url, f"there is no {name}")):
+        with self._access(f"reading {name}", lambda: BucketNotFoundError(self.public_url, f"there is no {name}")):
             fs, root = self._storage()
             fs = _without_cache(fs)
             path = _join(root, name)
-            for attempt in tries(fs):
+            for attempt in retrying(fs):
                 with attempt, _alone(fs):
                     _forget_listings(fs, path)
                     content = cast("bytes", fs.cat_file(path))
@@ -72,7 +72,7 @@ class Folder:
             fs = _without_cache(fs)
             path = _join(root, name)
             try:
-                for attempt in tries(fs):
+                for attempt in retrying(fs):
                     with attempt, _alone(fs):
                         _forget_listings(fs, path)
                         # With the slash an HTTP server need not redirect; other filesystems pass over it.
@@ -108,12 +108,12 @@ class Folder:
             for (name, size), (path, _) in zip(files, paths, strict=True):
                 yield self._opened(partial(fs.open, path, "rb"), name, size, callback)
             return
-        from kmexport.prefetch import fetch_ahead  # noqa: PLC0415  # asyncio takes longer to load than a local export
+        from kmexport.storage.ahead import fetch_ahead  # noqa: PLC0415  # asyncio takes longer to load than a local export
 
-        opening = None if _goes_by_coroutines(fs, paths) else opener(fs)
-        if opening is not None and not is_for_many_threads(fs):
+        open_file = None if _goes_by_coroutines(fs, paths) else opener(fs)
+        if open_file is not None and not is_thread_safe(fs):
             requests = 1
-        fetched = fetch_ahead(fs, paths, budget=prefetch_bytes, requests=requests, opening=opening)
+        fetched = fetch_ahead(fs, paths, budget=prefetch_bytes, requests=requests, open_file=open_file)
         with closing(fetched):
             for (name, size), file in zip(files, fetched, strict=True):
                 yield self._opened(lambda file=file: file, name, size, callback)  # type: ignore[misc]
@@ -126,7 +126,7 @@ class Folder:
         with guard():
             raw = opening()
         with closing(raw):
-            file = _Guarded(raw, size, guard, callback)
+            file = _CheckedFile(raw, size, guard, callback)
             if file.first.startswith(_GZIP_MAGIC):
                 with gzip.GzipFile(fileobj=file) as unpacked:  # type: ignore[call-overload]
                     yield unpacked
@@ -173,15 +173,15 @@ class Folder:
         if missing is not None and is_missing(error):
             return missing()
         if is_denied(error):
-            return PermissionError(errno.EACCES, "access to the export is denied", self.shown_url)
+            return PermissionError(errno.EACCES, "access to the export is denied", self.public_url)
         if cause is not None and _speaks_for_itself(error):
             return error
         why = str(error) if isinstance(error, ShortBodyError) else type(error).__name__
-        return BucketUnreachableError(self.shown_url, f"{doing} failed ({why})")
+        return BucketUnreachableError(self.public_url, f"{doing} failed ({why})")
 
     def _is_safe(self, error: BaseException) -> bool:
         """Whether no text in the error's chain can show a credential. Only then it may be the cause of ours."""
-        if self._url != self.shown_url:
+        if self._url != self.public_url:
             return False
         options = [self._storage_options]
         fs = self._fs
@@ -231,7 +231,7 @@ def _without_cache(fs: AbstractFileSystem) -> AbstractFileSystem:
 
 
 def _alone(fs: AbstractFileSystem) -> AbstractContextManager[object]:
-    return nullcontext() if is_for_many_threads(fs) else lock_of(unwrapped(fs))
+    return nullcontext() if is_thread_safe(fs) else lock_of(unwrapped(fs))
 
 
 def _goes_by_coroutines(fs: AbstractFileSystem, files: Sequence[tuple[str, int | None]]) -> bool:
@@ -248,7 +248,7 @@ def _forget_listings(fs: AbstractFileSystem, path: str) -> None:
     What `invalidate_cache` does differs: s3fs drops the folders above too, ftp only the path as it is spelt, and
     http nothing; the older filesystems that put a folder before every path do not hand it on.
     """
-    fs, path = within(fs, path)
+    fs, path = unwrap_path(fs, path)
     folder = path.rpartition("/")[0]
     for spelt in (path, f"{path}/", folder, f"{folder}/"):
         fs.invalidate_cache(spelt)
@@ -263,7 +263,7 @@ class _NoGzip:
         raise EOFError(msg)
 
 
-class _Guarded:
+class _CheckedFile:
     """A file whose `read` raises the folder's errors, ends at the size that was listed, and moves the callback."""
 
     def __init__(

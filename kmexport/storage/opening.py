@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from kmexport.faults import unwrapped
+from kmexport.storage.faults import unwrapped
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["is_cache", "is_for_many_threads", "lock_of", "opener", "within"]
+__all__ = ["is_cache", "is_thread_safe", "lock_of", "opener", "unwrap_path"]
 
 # Each key has one of these, so that they need not be kept for each file. None is asked for while another is held.
 _LOCKS = [threading.Lock() for _ in range(64)]
@@ -26,7 +26,7 @@ def opener(fs: AbstractFileSystem) -> Callable[[str], Any]:
     """A function that opens a file of it for reading."""
     if is_cache(unwrapped(fs)):
         return partial(_open_cached, fs)
-    if is_for_many_threads(fs):
+    if is_thread_safe(fs):
         return partial(_open, fs)
     return partial(_open_alone, fs)
 
@@ -38,7 +38,7 @@ def is_cache(fs: AbstractFileSystem) -> bool:
     return isinstance(fs, CachingFileSystem)
 
 
-def is_for_many_threads(fs: AbstractFileSystem) -> bool:
+def is_thread_safe(fs: AbstractFileSystem) -> bool:
     """Not archives, which are one open file; nor caches that keep a list of their files; nor FTP's one connection."""
     from fsspec.archive import AbstractArchiveFileSystem  # noqa: PLC0415
     from fsspec.implementations.cached import SimpleCacheFileSystem  # noqa: PLC0415
@@ -49,7 +49,7 @@ def is_for_many_threads(fs: AbstractFileSystem) -> bool:
     return isinstance(fs, SimpleCacheFileSystem) or not is_cache(fs)
 
 
-def within(fs: AbstractFileSystem, path: str) -> tuple[AbstractFileSystem, str]:
+def unwrap_path(fs: AbstractFileSystem, path: str) -> tuple[AbstractFileSystem, str]:
     """The filesystem within those that only put a folder before every path, and the path there."""
     inner = unwrapped(fs)
     while fs is not inner:
@@ -76,11 +76,11 @@ def _open(fs: AbstractFileSystem, path: str) -> Any:
 def _open_alone(fs: AbstractFileSystem, path: str) -> Any:
     lock = lock_of(unwrapped(fs))
     with lock:
-        return _Alone(fs.open(path, "rb"), lock)
+        return _LockedFile(fs.open(path, "rb"), lock)
 
 
 @frozen
-class _Alone:
+class _LockedFile:
     """A file of which no two are read at a time."""
 
     file: Any
@@ -102,8 +102,8 @@ class _Alone:
 
 def _open_cached(fs: AbstractFileSystem, path: str) -> Any:
     """fsspec's caches write under a file's last name, and take for whole what they find there, also half of it."""
-    cache, path = within(fs, path)
-    is_simple = is_for_many_threads(cache)
+    cache, path = unwrap_path(fs, path)
+    is_simple = is_thread_safe(cache)
     with lock_of(cache.storage[-1], path if is_simple else None):
         try:
             if is_simple and not cache.compression and not cache._check_file(path):

@@ -17,14 +17,14 @@ __all__ = [
     "is_denied",
     "is_missing",
     "is_transient",
-    "tries",
-    "tries_on_a_loop",
+    "retrying",
+    "retrying_async",
     "unwrapped",
 ]
 
 _LONGEST_CHAIN = 20
 _TRIES = 5
-_TRIES_ON_TOP = 2  # of a library that tries again itself, and takes its time for it
+_TRIES_ON_TOP = 2  # of a library that retrying again itself, and takes its time for it
 _FIRST_WAIT = 0.2  # seconds at most; each further wait is at most twice as long
 _LONGEST_WAIT = 5.0
 
@@ -56,7 +56,7 @@ def check_body(given: int, asked: int) -> None:
     >>> check_body(10, 12)
     Traceback (most recent call last):
         ...
-    kmexport.faults.ShortBodyError: 10 bytes came where 12 were announced
+    kmexport.storage.faults.ShortBodyError: 10 bytes came where 12 were announced
     """
     if given != asked:
         msg = f"{given:,} bytes came where {asked:,} were announced"
@@ -99,14 +99,14 @@ def is_transient(error: BaseException) -> bool:
     return status is None or status >= 500 or status in _PASSING
 
 
-def tries(fs: object) -> Retrying:
+def retrying(fs: object) -> Retrying:
     """Goes round again after a transient error, later each time and at random, so that many readers spread out."""
     from tenacity import Retrying  # noqa: PLC0415  # it takes longer to load than a local export needs
 
     return Retrying(**_policy(fs))
 
 
-def tries_on_a_loop(fs: object) -> AsyncRetrying:
+def retrying_async(fs: object) -> AsyncRetrying:
     """The same for coroutines."""
     from tenacity import AsyncRetrying  # noqa: PLC0415
 

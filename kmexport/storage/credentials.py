@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kmexport.faults import chain
+from kmexport.storage.faults import chain
 
 __all__ = ["can_show_one", "redact", "secrets_in"]
 

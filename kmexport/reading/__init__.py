@@ -9,25 +9,11 @@ from typing import Literal, TypeAlias
 from attrs import frozen
 
 from kmexport.errors import MalformedRecordError
+from kmexport.format.hashes import FIRST_TIMESTAMP, LAST_TIMESTAMP, UNSET
 from kmexport.names import fold_name
-from kmexport.parsing import (
-    FIRST_TIMESTAMP,
-    LAST_TIMESTAMP,
-    UNSET,
-    Batch,
-    Demand,
-    Sieve,
-    Source,
-    Tally,
-    WholeBatch,
-    alias_sieve,
-    check_source,
-    iter_blocks,
-    judge_again,
-    name_sieve,
-    no_event_sieve,
-    parse_blocks,
-)
+from kmexport.reading.blocks import Source, check_source, iter_blocks
+from kmexport.reading.lines import Batch, Demand, LineCounts, WholeBatch, judge_again, parse_blocks
+from kmexport.reading.pushdown import LineFilter, alias_filter, name_filter, no_event_filter
 from kmexport.records import Alias, Event, PropertySet, Record
 
 __all__ = ["MAX_LINE_BYTES", "OnError", "iter_records", "read_stream"]
@@ -78,7 +64,7 @@ def iter_records(
     check_source(source)
     check_policy(on_error, max_line_bytes)
     selection = check_selection(kinds, names)
-    return read_stream(source, _source_name(source), on_error, max_line_bytes, Tally(), selection=selection)
+    return read_stream(source, _source_name(source), on_error, max_line_bytes, LineCounts(), selection=selection)
 
 
 def check_policy(on_error: OnError, max_line_bytes: int) -> None:
@@ -97,7 +83,7 @@ class Selection:
 
     kinds: tuple[type[Record], ...]
     names: frozenset[str] | None  # folded
-    sieve: Sieve | None  # for exactly these
+    line_filter: LineFilter | None  # for exactly these
 
     def chosen(self, records: Iterable[Record]) -> list[Record]:
         """Those that come out."""
@@ -123,16 +109,16 @@ def check_selection(
     if names is not None:
         wanted = frozenset(fold_name(name) for name in ([names] if isinstance(names, str) else names))
         kinds = tuple(kind for kind in kinds if kind is Event)
-    return Selection(kinds, wanted, _sieve_for(kinds, wanted))
+    return Selection(kinds, wanted, _filter_for(kinds, wanted))
 
 
-def _sieve_for(kinds: tuple[type[Record], ...], names: frozenset[str] | None) -> Sieve | None:
+def _filter_for(kinds: tuple[type[Record], ...], names: frozenset[str] | None) -> LineFilter | None:
     if Event in kinds:
         # Most lines are events: where all of them are wanted, passing over the others would cost more than it saves.
-        return None if names is None else name_sieve(names, fold_name)
+        return None if names is None else name_filter(names, fold_name)
     if PropertySet in kinds:
-        return no_event_sieve(with_aliases=Alias in kinds)
-    return alias_sieve() if Alias in kinds else None
+        return no_event_filter(with_aliases=Alias in kinds)
+    return alias_filter() if Alias in kinds else None
 
 
 def read_stream(
@@ -140,7 +126,7 @@ def read_stream(
     source_name: str,
     on_error: OnError,
     max_line_bytes: int,
-    tally: Tally,
+    counts: LineCounts,
     *,
     selection: Selection | None = None,
 ) -> Iterator[Record]:
@@ -151,16 +137,16 @@ def read_stream(
     errors = _Errors(on_error)
     demand = Demand()
     blocks = iter_blocks(source, max_line_bytes)
-    sieve = selection.sieve if selection is not None else None
+    line_filter = selection.line_filter if selection is not None else None
     try:
-        for outcome in parse_blocks(blocks, source_name, tally, max_line_bytes, demand, sieve=sieve):
+        for outcome in parse_blocks(blocks, source_name, counts, max_line_bytes, demand, line_filter=line_filter):
             if isinstance(outcome, MalformedRecordError):
                 errors.handle(outcome)
                 continue
             records = _unread_records(outcome) if isinstance(outcome, Batch) else _whole_records(outcome)
             if records is None:
                 records = []
-                for again in judge_again(outcome, source_name, tally):
+                for again in judge_again(outcome, source_name, counts):
                     if isinstance(again, MalformedRecordError):
                         yield from _chosen(records, selection)
                         records = []
@@ -175,7 +161,7 @@ def read_stream(
                 # in two steps. Now and then a block is read the other way again, to see whether they still are.
                 demand.whole_blocks = 31
     finally:
-        errors.log(source_name, tally)
+        errors.log(source_name, counts)
 
 
 def _chosen(records: list[Record], selection: Selection | None) -> list[Record]:
@@ -193,28 +179,28 @@ def _unread_records(batch: Batch) -> list[Record] | None:
     records: list[Record] = []
     add = records.append
     for head, text in zip(batch.heads, batch.texts, strict=True):
-        name = head._n
-        alias = head._p2
+        name = head.name
+        alias = head.alias
         if name is not unset:
             if alias is not unset:
                 return None
             event = new(Event)
-            event.person = head._p
-            event.timestamp = head._t
+            event.person = head.person
+            event.timestamp = head.timestamp
             event.name = name
             event._text = text  # type: ignore[misc]  # a slot of the base
             add(event)
         elif alias is not unset:
             link = new(Alias)
-            link.person = head._p
-            link.timestamp = head._t
+            link.person = head.person
+            link.timestamp = head.timestamp
             link.alias = alias
             link._text = text  # type: ignore[misc]  # a slot of the base
             add(link)
         else:
             properties = new(PropertySet)
-            properties.person = head._p
-            properties.timestamp = head._t
+            properties.person = head.person
+            properties.timestamp = head.timestamp
             properties._text = text  # type: ignore[misc]  # a slot of the base
             add(properties)
     return records
@@ -274,15 +260,15 @@ class _Errors:
         if callable(self.on_error):
             self.on_error(error)
 
-    def log(self, source_name: str, tally: Tally) -> None:
-        if tally.repaired:
-            logger.info("%s: %d of %d lines were repaired", source_name, tally.repaired, tally.lines)
+    def log(self, source_name: str, counts: LineCounts) -> None:
+        if counts.repaired:
+            logger.info("%s: %d of %d lines were repaired", source_name, counts.repaired, counts.lines)
         if self.first is not None and self.on_error == "skip":
             logger.warning(
                 "%s: %d of %d lines were skipped, the first is line %d: %s",
                 source_name,
                 self.count,
-                tally.lines,
+                counts.lines,
                 self.first.line_number,
                 self.first.reason,
             )

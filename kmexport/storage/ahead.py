@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field
 
-from kmexport.faults import check_body, tries_on_a_loop
-from kmexport.streams import BLOCK_BYTES, CoroutineFiles, Files, Stream, ThreadFiles, Workers
+from kmexport.storage.faults import check_body, retrying_async
+from kmexport.storage.streams import BLOCK_BYTES, CoroutineFiles, Files, Stream, ThreadFiles, Workers
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -43,18 +43,18 @@ def fetch_ahead(
     *,
     budget: int,
     requests: int,
-    opening: Callable[[str], Any] | None = None,
+    open_file: Callable[[str], Any] | None = None,
 ) -> Generator[FetchedFile, None, None]:
     """The files in their order, each while it is looked at; the next ones are fetched meanwhile.
 
     `files` are paths with the sizes in bytes that they had when they were listed, None where that is not known. At most
-    `budget` bytes are held (but always 128 KiB), and `requests` requests run at a time. With `opening`, which opens
+    `budget` bytes are held (but always 128 KiB), and `requests` requests run at a time. With `open_file`, which opens
     a file for reading, nothing of the filesystem is used but that, in threads. Starts nothing before the first
     `next()`; closing the generator stops all that runs. Errors are those of the filesystem, or ShortBodyError, at the
     reading of the file they belong to.
     """
     files = list(files)
-    ahead = _Ahead(fs, files, budget, requests, opening)
+    ahead = _Ahead(fs, files, budget, requests, open_file)
     atexit.register(ahead.stop)
     try:
         for number in range(len(files)):
@@ -134,18 +134,18 @@ class _Ahead:
         files: list[tuple[str, int | None]],
         budget: int,
         requests: int,
-        opening: Callable[[str], Any] | None,
+        open_file: Callable[[str], Any] | None,
     ) -> None:
         self._fs = fs
         self._process = os.getpid()
         self._workers: Workers | None = None
-        if opening is None:
+        if open_file is None:
             self._loop: asyncio.AbstractEventLoop = fs.loop
             self._files: Files = CoroutineFiles(fs)
         else:
             self._loop = _own_loop()
             self._workers = Workers(requests)
-            self._files = ThreadFiles(opening, self._workers)
+            self._files = ThreadFiles(open_file, self._workers)
         self._budget = budget
         self._requests = asyncio.Semaphore(requests)
         self._part_bytes = max(LEAST_BYTES, min(PART_BYTES, budget // 8))
@@ -297,7 +297,7 @@ class _Ahead:
             job.blocks.set_result(blocks)
 
     async def _part(self, job: _Job) -> deque[bytes]:
-        async for attempt in tries_on_a_loop(self._fs):
+        async for attempt in retrying_async(self._fs):
             with attempt:
                 body = await self._fs._cat_file(job.path, start=job.start, end=job.end)
                 if job.start == 0:

@@ -17,8 +17,7 @@ from typing import Any
 from attrs import define
 
 from kmexport.errors import MalformedRecordError
-from kmexport.parsing.blocks import Block, BrokenOff, Oversized
-from kmexport.parsing.objects import (
+from kmexport.format.hashes import (
     DECODE_ERRORS,
     UNSET,
     Head,
@@ -29,10 +28,11 @@ from kmexport.parsing.objects import (
     decode_object,
     judge_object,
 )
-from kmexport.parsing.repair import has_doubled_octal, repair_doubled_octal, repair_octal
-from kmexport.parsing.sieve import Sieve
+from kmexport.format.octal import has_doubled_octal, repair_doubled_octal, repair_octal
+from kmexport.reading.blocks import Block, BrokenOff, Oversized
+from kmexport.reading.pushdown import LineFilter
 
-__all__ = ["Batch", "Demand", "Tally", "WholeBatch", "judge_again", "parse_blocks"]
+__all__ = ["Batch", "Demand", "LineCounts", "WholeBatch", "judge_again", "parse_blocks"]
 
 _SPACE = b" \t\r"
 _CLOSERS = re.compile(rb"[\]}]+,?[ \t\r]*")
@@ -71,7 +71,7 @@ class Demand:
 
 
 @define
-class Tally:
+class LineCounts:
     """How the lines of one file were counted. `records`, `rejected` and `blank` lines are all of its lines.
 
     A hash over several lines is one record; `joined` counts its further lines. The lone brackets and commas
@@ -96,29 +96,29 @@ Outcome = Batch | WholeBatch | MalformedRecordError
 def parse_blocks(
     blocks: Iterable[Block],
     source: str,
-    tally: Tally,
+    counts: LineCounts,
     max_line_bytes: int,
     demand: Demand,
     *,
-    sieve: Sieve | None = None,
+    line_filter: LineFilter | None = None,
 ) -> Iterator[Outcome]:
-    """Batches and errors in the order of the lines. `tally` is kept up to date as they come out.
+    """Batches and errors in the order of the lines. `counts` is kept up to date as they come out.
 
-    With a sieve, lines that can't be wanted are passed over; not all that comes out need be wanted.
+    With a line_filter, lines that can't be wanted are passed over; not all that comes out need be wanted.
     """
-    judge = _Judge(source, tally, max_line_bytes)
+    judge = _SlowWay(source, counts, max_line_bytes)
     for block in blocks:
-        number = tally.lines + 1
+        number = counts.lines + 1
         if not isinstance(block, bytes):
-            tally.lines += 1
+            counts.lines += 1
             yield from judge.unreadable(number, block)
             continue
-        if sieve is not None and (sifted := judge.sift(block, sieve)) is not None:
+        if line_filter is not None and (sifted := judge.sift(block, line_filter)) is not None:
             if sifted.texts:
                 yield sifted
             continue
         lines = (block.removeprefix(codecs.BOM_UTF8) if number == 1 else block).split(b"\n")
-        tally.lines += len(lines)
+        counts.lines += len(lines)
         is_whole = False
         decode: Callable[[bytes], Any] = _decode_carefully
         if _is_plain(block):
@@ -135,7 +135,7 @@ def parse_blocks(
                     found.extend(map(decode, todo))
                 if found:
                     start, at = at, at + len(found)
-                    tally.records += len(found)
+                    counts.records += len(found)
                     judge.is_first = False
                     yield (WholeBatch if is_whole else Batch)(number + start, found, lines[start:at])
                     if at == len(lines):
@@ -148,17 +148,17 @@ def parse_blocks(
     yield from judge.give_up()
 
 
-def judge_again(batch: Batch | WholeBatch, source: str, tally: Tally) -> Iterator[Batch | MalformedRecordError]:
+def judge_again(batch: Batch | WholeBatch, source: str, counts: LineCounts) -> Iterator[Batch | MalformedRecordError]:
     """Line by line, a batch in which something is JSON and no record."""
-    tally.records -= len(batch.texts)
+    counts.records -= len(batch.texts)
     for number, text in enumerate(batch.texts, batch.line_number):
         try:
             head = judge_object(text)
         except NotARecord as why:
-            tally.rejected += 1
+            counts.rejected += 1
             yield MalformedRecordError(source, number, str(why), text)
         else:
-            tally.records += 1
+            counts.records += 1
             yield Batch(number, [head], [text])
 
 
@@ -187,16 +187,16 @@ def _decode_carefully(line: bytes) -> Head:
     return decode_head(line)
 
 
-class _Judge:
+class _SlowWay:
     """The slow way, line after line: repair, hashes over several lines, and a file that is one array.
 
     Time is linear: a line belongs to one attempt to join lines, and when that fails each of its lines
     is judged once more, alone.
     """
 
-    def __init__(self, source: str, tally: Tally, max_line_bytes: int) -> None:
+    def __init__(self, source: str, counts: LineCounts, max_line_bytes: int) -> None:
         self.source = source
-        self.tally = tally
+        self.counts = counts
         self.max_line_bytes = max_line_bytes
         self.is_first = True  # nothing but blank lines so far
         self.in_array = False
@@ -218,7 +218,7 @@ class _Judge:
             yield from self.give_up()
         text = line.strip(_SPACE)
         if not text:
-            self.tally.blank += 1
+            self.counts.blank += 1
             return
         if self.is_first:
             self.is_first = False
@@ -228,7 +228,7 @@ class _Judge:
         else:
             yield from self._alone(number, line, may_begin=True)
 
-    def sift(self, block: bytes, sieve: Sieve) -> Batch | None:
+    def sift(self, block: bytes, line_filter: LineFilter) -> Batch | None:
         """The wanted records of a block; None where the lines that were passed over could change what they are.
 
         That is so when a hash over several lines, or an array, goes on in the block or into the next one. A line that
@@ -238,22 +238,22 @@ class _Judge:
         last = block[block.rfind(b"\n") + 1 :]
         if self.is_busy or not last.startswith(b"{") or (self.is_first and not block.startswith(b"{")):
             return None
-        lines = sieve.lines(block)
+        lines = line_filter.lines(block)
         if lines is None:
             return None
-        records, repaired = self.tally.records, self.tally.repaired
+        records, repaired = self.counts.records, self.counts.repaired
         try:
             decode_head(last)
             heads, texts = self._heads_of_whole(lines)
         except DECODE_ERRORS:  # NotARecord is one of them
-            self.tally.records, self.tally.repaired = records, repaired
+            self.counts.records, self.counts.repaired = records, repaired
             return None
-        number = self.tally.lines + 1
+        number = self.counts.lines + 1
         here = _newlines(block) + 1
-        self.tally.lines += here
-        self.tally.passed += here - len(lines)
+        self.counts.lines += here
+        self.counts.passed += here - len(lines)
         self.is_first = False
-        wanted = list(map(sieve.is_wanted, heads))
+        wanted = list(map(line_filter.is_wanted, heads))
         return Batch(number, list(compress(heads, wanted)), list(compress(texts, wanted)), is_sifted=True)
 
     def _heads_of_whole(self, lines: list[bytes]) -> tuple[list[Head], list[bytes]]:
@@ -269,13 +269,13 @@ class _Judge:
             before = len(heads)
             with suppress(*DECODE_ERRORS):
                 heads.extend(map(decode, todo))
-            self.tally.records += len(heads) - before
+            self.counts.records += len(heads) - before
             if len(heads) < len(lines):
                 at = len(heads)
                 repaired = self._record(0, lines[at])
                 heads += repaired.heads
                 texts[at : at + 1] = repaired.texts
-        if [None for head in heads if head._p2 is not UNSET and head._n is not UNSET]:
+        if [None for head in heads if head.alias is not UNSET and head.name is not UNSET]:
             raise NotARecord
         return heads, texts
 
@@ -331,15 +331,15 @@ class _Judge:
             head = _decode_carefully(text)
         except DECODE_ERRORS:
             head = judge_object(text)
-        self.tally.repaired += 1
+        self.counts.repaired += 1
         return self._counted(number, head, text)
 
     def _counted(self, number: int, head: Head, text: bytes) -> Batch:
-        self.tally.records += 1
+        self.counts.records += 1
         return Batch(number, [head], [text])
 
     def _error(self, number: int, reason: str, raw: bytes) -> MalformedRecordError:
-        self.tally.rejected += 1
+        self.counts.rejected += 1
         return MalformedRecordError(self.source, number, reason, raw)
 
     # A hash over several lines.
@@ -388,7 +388,7 @@ class _Judge:
             yield from self._items(number, line, start=end, is_counted=True)
 
     def _end(self, outcome: Outcome) -> Iterator[Outcome]:
-        self.tally.joined += len(self.begun) - 1
+        self.counts.joined += len(self.begun) - 1
         self.begun = []
         yield outcome
 
@@ -403,7 +403,7 @@ class _Judge:
             if start == len(line):
                 break
             if is_counted:
-                self.tally.shared += 1
+                self.counts.shared += 1
             is_counted = True
             end, depth = _close(line, 0, start) if line.startswith(b"{", start) else (len(line), 0)
             if end < 0 < depth and may_begin:
@@ -413,7 +413,7 @@ class _Judge:
             yield from self._alone(number, line[start:end], may_begin=False)
             start = end
         if not is_counted:
-            self.tally.blank += 1
+            self.counts.blank += 1
 
 
 def _close(text: bytes, depth: int, start: int = 0) -> tuple[int, int]:

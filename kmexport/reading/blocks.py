@@ -7,21 +7,17 @@ import io
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Protocol, cast
+from typing import cast
 
 from attrs import define
+
+from kmexport.files import BinaryFile
 
 __all__ = ["Block", "BrokenOff", "Oversized", "Source", "check_source", "iter_blocks"]
 
 # Measured: 16, 32, 64, 128 and 256 KiB differ by less than the machine's noise; larger only holds more memory.
 BLOCK_BYTES = 1 << 16
 KEPT_OF_OVERSIZED = 1_000
-
-
-class BinaryFile(Protocol):
-    """What is needed of a binary file: `read(n)`."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 Source = BinaryFile | Iterable[bytes] | Iterable[str]
