@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from attrs import field, frozen, validators
 
 from kmexport.audit import Audit, Coverage, OutOfRange, compare, cover, select_revisions
-from kmexport.errors import MalformedRecordError, RevisionNotFoundError
+from kmexport.errors import BucketNotFoundError, MalformedRecordError, RevisionNotFoundError
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.manifest import Revision, Status, parse_index, parse_status, revision_number
 from kmexport.reading import (
@@ -299,7 +299,7 @@ class Bucket:
         indexed = {revision.number: revision for revision in self.index()}
         found: dict[int, tuple[Revision, int | None]] = {}
         doubled, unknown = [], []
-        for name, size in sorted(self._folder.list("revisions")):
+        for name, size in sorted(self._files(has_rows=bool(indexed))):
             path = f"revisions/{name}"
             if not _REVISION_FILE.fullmatch(name):
                 unknown.append(path)
@@ -312,6 +312,14 @@ class Bucket:
             revision = Revision(number, path, row.min_timestamp, row.max_timestamp) if row else Revision(number, path)
             found[number] = (revision, size)
         return [found[number] for number in sorted(found)], doubled, unknown
+
+    def _files(self, *, has_rows: bool) -> list[tuple[str, int | None]]:
+        try:
+            return self._folder.list("revisions")
+        except BucketNotFoundError:
+            if has_rows:
+                raise
+            return []  # nothing is exported yet
 
 
 def _look_into(file: BinaryFile, revision: Revision, audit: Audit) -> None:

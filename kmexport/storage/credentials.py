@@ -1,49 +1,105 @@
-"""What may be a credential in an address, in storage options and in an error's text."""
+"""What may be a credential: in an address, in storage options, in the environment, and in an error's text."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain as joined
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, unquote_plus
 
 from kmexport.storage.faults import chain
 
-__all__ = ["can_show_one", "redact", "secrets_in"]
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
-# More is hidden than must be: a secret may hold any character, those that end it in a URL too.
-_QUERY_OR_SECRET = re.compile(r"(?<=://)[^?#]*[?#].*@.*", re.DOTALL)
-_CREDENTIALS = re.compile(r"(?<=://)[^?#]*@")
-_QUERY = re.compile(r"[?#].*", re.DOTALL)
+__all__ = ["can_show_one", "redact", "secrets_in", "secrets_of"]
 
-_SENSITIVE = "key|secret|token|pass|pwd|user|login|auth|cred|sas|sig|conn|account|cookie|header"
+_SENSITIVE = "key|secret|token|pass|pwd|user|login|auth|cred|sas|sig|conn|account|cookie|header|param"
 _SENSITIVE_NAME = re.compile(_SENSITIVE, re.IGNORECASE)
-_HEADERS = "'(?:Proxy-)?Authorization'|'Cookie'|'X-Amz-Security-Token'"  # of a request that an error holds
-_SENSITIVE_TEXT = re.compile(rf"://[^\s/]+@|[?&][^\s=&]*(?:{_SENSITIVE})[^\s=&]*=|{_HEADERS}", re.IGNORECASE)
+_SECRET_VARIABLE = re.compile("secret|token|passw|pwd|credential|api_?key|access_?key|sas|conn", re.IGNORECASE)
+_SHORTEST_VARIABLE = 8  # characters; a shorter value stands in too many texts by chance
+
+# What a server of Amazon, or one that speaks like it, repeats of a request, and the headers that an error holds.
+_ECHOES = (
+    "'(?:Proxy-)?Authorization'|'Cookie'|'X-Amz-Security-Token'|AWSAccessKeyId|Token-0|StringToSign|CanonicalRequest"
+)
+_SENSITIVE_TEXT = re.compile(rf"://[^\s/]+@|[?&][^\s=&]*(?:{_SENSITIVE})[^\s=&]*=|{_ECHOES}", re.IGNORECASE)
+
+# A scheme has two letters at least (C: is a drive). Chains may come before it: "simplecache::".
+_SCHEME = re.compile(r"(?:[\w.+-]+::)*[A-Za-z][\w.+-]+:/*")
+_AT = "(?:@|%(?:25)*40)"  # also percent-encoded, however often
+_QUERY_OR_SECRET = re.compile(rf"[^?#]*[?#].*{_AT}.*", re.DOTALL)
+_CREDENTIALS = re.compile(rf"[^?#]*{_AT}")
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
+_AUTHORITY = re.compile(r"(?:^|(?<=://))[^/?#]*")
+# A host with its port, where the archive of a chain may follow; the names that Amazon gives to access points.
+_PLAIN_AUTHORITY = re.compile(r"(?:\[[\w:.%]*\]|[^:]*)(?::[0-9]*)?(?:::(?:[\w.+-]+:)?)?|arn:.*", re.DOTALL)
+_LOCAL_PATH = re.compile(r"[/.~\\]|[A-Za-z]:[\\/]")
+_FORGOTTEN_SCHEME = re.compile(rf"^[^@]*:.*{_AT}", re.DOTALL)
+_SIGNED_QUERY = re.compile(rf"[?#].*(?:{_SENSITIVE})[^=&]*=.*", re.DOTALL | re.IGNORECASE)
 
 
 def redact(url: str) -> str:
     """The URL without what may be a credential: the part before an @, and the query.
 
+    More is hidden than must be, for a secret may hold any character, those that end it in a URL too; and the URL
+    may be misspelt.
+
     >>> redact("https://bob:secret@example.com/export/?signature=abc")
     'https://***@example.com/export/?***'
+    >>> redact("https:/bob:secret%40example.com/export")
+    'https:/***@example.com/export'
     """
-    if "://" not in url:
-        return url
-    return _QUERY.sub("?***", _CREDENTIALS.sub("***@", _QUERY_OR_SECRET.sub("***", url)))
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        return url if _LOCAL_PATH.match(url) else _SIGNED_QUERY.sub("?***", _FORGOTTEN_SCHEME.sub("***@", url))
+    rest = url[scheme.end() :]
+    if _QUERY_OR_SECRET.fullmatch(rest):
+        return f"{scheme[0]}***"
+    rest = _QUERY.sub("?***", _CREDENTIALS.sub("***@", rest, count=1))
+    return scheme[0] + _AUTHORITY.sub(lambda part: part[0] if _PLAIN_AUTHORITY.fullmatch(part[0]) else "***", rest)
+
+
+def secrets_of(fs: AbstractFileSystem | None, options: Mapping[str, Any]) -> Iterator[str]:
+    """Whatever secrets the filesystem was given or found: in options, in the environment, in its session."""
+    yield from secrets_in(options)
+    for name, value in os.environ.items():
+        if _SECRET_VARIABLE.search(name) and len(value) >= _SHORTEST_VARIABLE:
+            yield value
+    while fs is not None:
+        yield from secrets_in(getattr(fs, "storage_options", {}))
+        # botocore's, with what it read from a profile or was given by a role.
+        found = getattr(getattr(fs, "session", None), "_credentials", None)
+        yield from secrets_in(vars(found) if hasattr(found, "__dict__") else {}, "credentials")
+        fs = getattr(fs, "fs", None)
 
 
 def secrets_in(option: object, name: str = "") -> Iterator[str]:
     """The storage options that are secrets, by their names; those of a nested option inherit its name."""
-    if isinstance(option, dict):
+    if isinstance(option, Mapping):
         for key, value in option.items():
             yield from secrets_in(value, f"{name} {key}")
-    elif isinstance(option, list | tuple):
+    elif isinstance(option, list | tuple | set):
         for value in option:
             yield from secrets_in(value, name)
+    elif isinstance(option, bytes):
+        yield from secrets_in(option.decode("latin-1"), name)
+    elif isinstance(option, int | float) and not isinstance(option, bool):
+        yield from secrets_in(str(option), name)
     elif isinstance(option, str) and option and (_SENSITIVE_NAME.search(name) or redact(option) != option):
         yield option
 
 
 def can_show_one(error: BaseException, secrets: list[str]) -> bool:
     """Whether a text in the error's chain can show a credential, one of `secrets` or another."""
-    texts = [f"{one} {one!r} {vars(one)}" for one in chain(error)]
-    return any(_SENSITIVE_TEXT.search(text) or any(secret in text for secret in secrets) for text in texts)
+    spelt = {form for secret in secrets for form in (secret, repr(secret)[1:-1], unquote(secret))}
+    for text in joined.from_iterable((str(one), repr(one), repr(vars(one))) for one in chain(error)):
+        if _SENSITIVE_TEXT.search(text):
+            return True
+        # In a URL a secret may be percent-encoded, in more ways than one.
+        forms = (text, unquote(text), unquote_plus(text))
+        if any(secret in form for secret in spelt for form in forms):
+            return True
+    return False

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ShortBodyError",
+    "WrongAnswerError",
     "chain",
     "check_body",
     "is_denied",
     "is_missing",
     "is_transient",
+    "is_without_credentials",
     "retrying",
     "retrying_async",
     "unwrapped",
@@ -43,10 +45,22 @@ _FINAL = (
     Warning,
 )
 _GONE = (404, 410)
+_NO_CREDENTIALS = ("NoCredentialsError", "DefaultCredentialsError")
 _PASSING = (408, 425, 429)  # too slow, too early, too many: the statuses of 400 to 499 that are worth another try
 
 
-class ShortBodyError(OSError):
+class WrongAnswerError(OSError):
+    """The storage answered something else than it was asked for. Its text is ours, so that it may be shown.
+
+    `may_pass`: whether another try is worth it.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = True) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
+
+
+class ShortBodyError(WrongAnswerError):
     """A file gave fewer bytes than its size says, or others than were asked for."""
 
 
@@ -73,13 +87,13 @@ def is_missing(error: BaseException) -> bool:
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether the credentials are wrong, expired or not there."""
-    # botocore's NoCredentialsError is no OSError.
-    return (
-        isinstance(error, PermissionError)
-        or _http_status(error) in (401, 403)
-        or type(error).__name__ == "NoCredentialsError"
-    )
+    """Whether the credentials are wrong or expired."""
+    return isinstance(error, PermissionError) or _http_status(error) in (401, 403)
+
+
+def is_without_credentials(error: BaseException) -> bool:
+    """Whether a library of Amazon or Google looked for credentials and found none."""
+    return any(type(one).__name__ in _NO_CREDENTIALS for one in chain(error))
 
 
 def is_transient(error: BaseException) -> bool:
@@ -88,8 +102,10 @@ def is_transient(error: BaseException) -> bool:
     >>> is_transient(ConnectionResetError()), is_transient(FileNotFoundError())
     (True, False)
     """
-    if not isinstance(error, Exception) or is_denied(error) or is_missing(error):
+    if not isinstance(error, Exception) or is_denied(error) or is_missing(error) or is_without_credentials(error):
         return False
+    if isinstance(error, WrongAnswerError):
+        return error.may_pass
     # A server may answer 400 to a request that came too slowly; s3fs makes it a TimeoutError.
     if isinstance(error, FileNotFoundError | TimeoutError | ConnectionError):
         return True

@@ -1,0 +1,97 @@
+"""The files of a folder as they are now, or an error: what is no listing is never taken for an empty folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from kmexport.storage.faults import WrongAnswerError
+from kmexport.storage.webpage import list_on_the_web
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["list_files", "lists_reliably"]
+
+Files: TypeAlias = "list[tuple[str, int | None]]"
+
+logger = logging.getLogger("kmexport")
+
+
+def list_files(fs: AbstractFileSystem, path: str) -> Files:
+    """Name and size in bytes (None where that is not told) of each file in a folder, in no order.
+
+    Raises FileNotFoundError where there is no such folder, and WrongAnswerError for an answer that is no listing.
+    On S3 a folder without files and none at all are the same: no files.
+    """
+    return _WAYS.get(type(fs).__module__, _list_anywhere)(fs, path)
+
+
+def lists_reliably(fs: AbstractFileSystem) -> bool:
+    """Whether a listing is the whole truth. The page of a web server may leave out anything."""
+    from fsspec.implementations.http import HTTPFileSystem  # noqa: PLC0415
+
+    return not isinstance(fs, HTTPFileSystem)
+
+
+def _list_anywhere(fs: AbstractFileSystem, path: str) -> Files:
+    # With the slash a server need not redirect; other filesystems pass over it.
+    entries = fs.ls(f"{path}/", detail=True)
+    files: Files = []
+    for entry in entries:
+        if entry["name"].strip("/") == path.strip("/") and entry["type"] == "file":
+            msg = "it is a file and no folder"
+            raise WrongAnswerError(msg, may_pass=False)
+        name = entry["name"].rstrip("/").rpartition("/")[2]
+        # A local link has the type "other", whatever it leads to.
+        if entry["type"] == "file" or (entry.get("islink") and fs.isfile(entry["name"])):
+            files.append((name, entry.get("size")))
+        elif name.endswith((".json", ".json.gz")):
+            is_broken = entry.get("islink") and not fs.exists(entry["name"])
+            logger.warning("%s: not read, it is a %s", name, "link to nothing" if is_broken else "folder")
+    return files
+
+
+def _list_on_s3(fs: AbstractFileSystem, path: str) -> Files:
+    """s3fs takes an answer without keys for an empty page, and once took a 404 for the last one."""
+    bucket, prefix, _ = fs.split_path(path)
+    asked: dict[str, Any] = {**fs.req_kw, "Bucket": bucket, "Prefix": f"{prefix}/", "Delimiter": "/"}
+    files: Files = []
+    tokens = set()
+    while True:
+        page = _page_on_s3(fs, asked)
+        for entry in page.get("Contents", []):
+            if name := entry["Key"].removeprefix(asked["Prefix"]):  # none: the marker of the folder itself
+                files.append((name, entry["Size"]))
+        for entry in page.get("CommonPrefixes", []):
+            name = entry["Prefix"].rstrip("/").rpartition("/")[2]
+            if name.endswith((".json", ".json.gz")):
+                logger.warning("%s: not read, it is a folder", name)
+        if not page["IsTruncated"]:
+            return files
+        token = page.get("NextContinuationToken")
+        if not token or token in tokens:
+            msg = "the listing does not say how it goes on"
+            raise WrongAnswerError(msg)
+        tokens.add(token)
+        asked["ContinuationToken"] = token
+
+
+def _page_on_s3(fs: AbstractFileSystem, asked: dict[str, Any]) -> dict[str, Any]:
+    try:
+        page: dict[str, Any] = fs.call_s3("list_objects_v2", **asked)
+    except FileNotFoundError as error:
+        msg = "the answer was 404 where a listing was asked for"
+        raise WrongAnswerError(msg) from error
+    # Of an empty body, and of HTML that happens to be XML, nothing is left here.
+    if not isinstance(page.get("IsTruncated"), bool) or page.get("Prefix", asked["Prefix"]) != asked["Prefix"]:
+        msg = "the answer is no listing of S3"
+        raise WrongAnswerError(msg)
+    return page
+
+
+_WAYS: dict[str, Callable[[AbstractFileSystem, str], Files]] = {
+    "s3fs.core": _list_on_s3,
+    "fsspec.implementations.http": list_on_the_web,
+}

@@ -1,0 +1,73 @@
+"""The options that make a filesystem, and what is said of one that it does not know."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+__all__ = ["complete", "name_wrong_option"]
+
+# Idle connections are closed soon, so that a loop that ended leaves none. s3fs opens 10 at most unless it is
+# told otherwise.
+_IDLE_FOR = 0.4  # seconds
+_S3_CONFIG = {"max_pool_connections": 128, "connector_args": {"keepalive_timeout": _IDLE_FOR}}
+_S3_OPTIONS = {"max_concurrency": 1}  # else s3fs asks for a manifest's size before it reads it
+
+_UNEXPECTED = re.compile(r"unexpected (?:keyword argument|key)\W+(\w+)")
+
+
+def complete(url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The storage options, and where they say nothing, what makes reading an export fast and leaves nothing open.
+
+    Only for s3fs and for fsspec's own web filesystem: another class that is registered for such addresses has other
+    options.
+    """
+    if not url.startswith(("s3://", "s3a://", "http://", "https://")):
+        return options
+    home = _class_of(url).__module__
+    if home == "s3fs.core":
+        return {**_S3_OPTIONS, **options, "config_kwargs": {**_S3_CONFIG, **(options.get("config_kwargs") or {})}}
+    if home == "fsspec.implementations.http":
+        return {"get_client": _web_client, **options}
+    return options
+
+
+def name_wrong_option(error: BaseException, url: str, options: dict[str, Any]) -> str | None:
+    """What to say of a storage option that no function wants, if the error is about one.
+
+    >>> error = TypeError("AioSession.__init__() got an unexpected keyword argument 'profle'")
+    >>> name_wrong_option(error, "s3://acme", {"profle": "analytics"})
+    "'profle' is no storage option of s3://. Did you mean 'profile'?"
+    """
+    found = _UNEXPECTED.search(str(error)) if isinstance(error, TypeError) else None
+    if found is None or found[1] not in set(_names(options)):
+        return None
+    name = found[1]
+    scheme = url.partition("://")[0].rpartition("::")[2]
+    known = inspect.signature(_class_of(url)).parameters
+    close = get_close_matches(name, [*known, "config_kwargs", "client_kwargs"], n=1)
+    advice = f" Did you mean {close[0]!r}?" if close and name in options and close[0] != name else ""
+    return f"{name!r} is no storage option of {scheme}://.{advice}"
+
+
+def _class_of(url: str) -> type:
+    from fsspec import get_filesystem_class  # noqa: PLC0415
+
+    found: type = get_filesystem_class(url.partition("://")[0].rpartition("::")[2])
+    return found
+
+
+def _names(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        yield name
+        if isinstance(value, Mapping):
+            yield from _names(value)
+
+
+async def _web_client(**options: Any) -> Any:
+    from aiohttp import ClientSession, TCPConnector  # noqa: PLC0415
+
+    return ClientSession(**{"connector": TCPConnector(keepalive_timeout=_IDLE_FOR, limit=0), **options})
