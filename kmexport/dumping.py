@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable
-from decimal import Decimal
 from typing import IO
-
-import msgspec
 
 from kmexport.format.hashes import RESERVED
 from kmexport.format.octal import has_doubled_octal, hide_doubled_octal
+from kmexport.format.spelling import spell_object
 from kmexport.records import Record
 
 __all__ = ["dump_records"]
-
-_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def dump_records(records: Iterable[Record], file: IO[bytes]) -> int:
@@ -48,39 +42,9 @@ def _as_line(record: Record) -> bytes:
     if clash:
         msg = f"a property can't be named {clash[0]}: the export keeps that key for itself ({record!r})"
         raise ValueError(msg)
-    found = record.to_dict()
     try:
-        _check(found)
+        text = spell_object(record.to_dict())
     except TypeError as error:
         msg = f"the export has no form for this record ({error}): {record!r}"
         raise ValueError(msg) from error
-    try:
-        text = _encode(found)
-    except UnicodeEncodeError:  # a lone surrogate goes back as the escape that it came from
-        text = _spell(found).encode()
     return (hide_doubled_octal(text) if has_doubled_octal(text) else text) + b"\n"
-
-
-def _check(value: object) -> None:
-    if isinstance(value, str | int | None):
-        return
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                msg = f"the key {key!r} is no string"
-                raise TypeError(msg)
-            _check(item)
-    elif isinstance(value, list):
-        for item in value:
-            _check(item)
-    elif not (value.is_finite() if isinstance(value, Decimal) else isinstance(value, float) and math.isfinite(value)):
-        msg = f"{value!r} is no JSON value"
-        raise TypeError(msg)
-
-
-def _spell(value: object) -> str:
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(key)}:{_spell(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_spell, value)) + "]"
-    return str(value) if isinstance(value, Decimal) else json.dumps(value)

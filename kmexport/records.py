@@ -9,7 +9,7 @@ from attrs import define, field
 
 from kmexport.format.hashes import read_properties
 
-__all__ = ["Alias", "Event", "PropertySet", "Record", "under_person"]
+__all__ = ["Alias", "Event", "PropertySet", "Record", "under_person", "unread_text"]
 
 
 class _LazyProperties:
@@ -128,6 +128,19 @@ def under_person(record: Record, person: str) -> Record:
     except AttributeError:
         copy._text = record._text
     return copy
+
+
+def unread_text(record: Record) -> bytes:
+    """The hash that the record's properties are still to be read from; nothing where they are there.
+
+    >>> unread_text(Alias("a", 1349222400, "b"))
+    b''
+    """
+    try:
+        _PROPERTIES[type(record)](record)
+    except AttributeError:
+        return record._text
+    return b""
 
 
 _PROPERTIES = {kind: vars(kind)["properties"].__get__ for kind in (Event, PropertySet, Alias)}

@@ -24,7 +24,7 @@ FLOORS = [
     {"testing", "tour"},
 ]
 FLOORS_INSIDE = {
-    "format": [{"octal"}, {"hashes"}],
+    "format": [{"octal", "spelling"}, {"hashes"}],
     "reading": [{"blocks"}, {"pushdown"}, {"lines"}, {"__init__"}],
     "storage": [
         {"faults", "options", "progress"},
