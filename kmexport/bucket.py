@@ -19,13 +19,13 @@ from kmexport.identities import IdentityMap, Prefer
 from kmexport.manifest import Revision, Status, parse_index, parse_status, revision_number
 from kmexport.reading import (
     MAX_LINE_BYTES,
+    LineCounts,
     OnError,
     Selection,
     check_policy,
     check_selection,
     read_stream,
 )
-from kmexport.reading.lines import LineCounts
 from kmexport.records import Alias, Record
 from kmexport.storage import PREFETCH_BYTES, REQUESTS, Folder, Progress, check_progress, progress_bar
 from kmexport.windows import Window, check_window, in_window

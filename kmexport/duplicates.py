@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from attrs import define
 
+from kmexport.format.spelling import spell
 from kmexport.names import fold_name
 from kmexport.records import Alias, Event, PropertySet, Record
 
@@ -229,14 +228,6 @@ def _canonical(record: Event | PropertySet) -> bytes:
     try:
         text = _encode(parts)
     except UnicodeEncodeError:  # half of a surrogate pair
-        return _spell(parts).encode()
+        return spell(parts, sort_keys=True).encode()
     # NaN, which no file holds, would be written as null too.
-    return _spell(parts).encode() if b"null" in text else text
-
-
-def _spell(value: object) -> str:
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(name)}:{_spell(value[name])}" for name in sorted(value)) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_spell, value)) + "]"
-    return str(value) if isinstance(value, Decimal) else json.dumps(value)
+    return spell(parts, sort_keys=True).encode() if b"null" in text else text

@@ -13,13 +13,13 @@ from typing import Final
 from attrs import define, frozen
 
 from kmexport.errors import IndexFormatError, StatusFormatError
+from kmexport.format.hashes import LAST_TIMESTAMP
 
 __all__ = ["Revision", "Status", "parse_index", "parse_status", "revision_number"]
 
 # What a file may be called: nothing here can lead out of the folder revisions/.
 _FILE_NAME: Final = re.compile(r"(?:revisions/)?([0-9]{1,18}\.json(?:\.gz)?)")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
-_LAST_TIMESTAMP: Final = 253_402_300_799  # the end of the year 9999, the last that datetime can say
 _CELL_LIMIT: Final = 120
 
 
@@ -189,7 +189,7 @@ def _integer(row: list[str], at: int, line_number: int, column: str, fail: Fail)
     if not _INTEGER.fullmatch(cell):
         raise fail(line_number, column, f"a whole number belongs there, not {_quoted(cell)}")
     value = int(cell)
-    if not 0 <= value <= _LAST_TIMESTAMP:
+    if not 0 <= value <= LAST_TIMESTAMP:
         raise fail(line_number, column, f"{value} is out of range")
     return value
 

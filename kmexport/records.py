@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import define, field
 
-from kmexport.format.hashes import read_properties
+from kmexport.format.hashes import (
+    DECODE_ERRORS,
+    FIRST_TIMESTAMP,
+    LAST_TIMESTAMP,
+    UNSET,
+    Head,
+    decode_object,
+    read_properties,
+)
 
-__all__ = ["Alias", "Event", "PropertySet", "Record", "under_person", "unread_text"]
+__all__ = [
+    "Alias",
+    "Event",
+    "PropertySet",
+    "Record",
+    "read_whole",
+    "under_person",
+    "unread_text",
+    "unparsed_records",
+]
 
 
 class _LazyProperties:
@@ -122,11 +140,10 @@ def under_person(record: Record, person: str) -> Record:
         copy.name = record.name  # type: ignore[union-attr]  # of the same class
     elif isinstance(record, Alias):
         copy.alias = record.alias  # type: ignore[union-attr]
-    try:
-        # The slot itself: `record.properties` would parse them.
-        copy.properties = dict(_PROPERTIES[type(record)](record))
-    except AttributeError:
-        copy._text = record._text
+    if text := unread_text(record):
+        copy._text = text
+    else:
+        copy.properties = dict(record.properties)
     return copy
 
 
@@ -143,4 +160,77 @@ def unread_text(record: Record) -> bytes:
     return b""
 
 
+# These loops run once a record. Filling the slots here saves the call of __init__ (measured: up to 0.1 µs of 0.8), and
+# a list for each block costs no more than a generator frame.
+
+
+def unparsed_records(heads: list[Head], texts: list[bytes]) -> list[Record]:
+    """A record for each head; it parses its properties from its text when they are asked for."""
+    new = object.__new__
+    unset = UNSET
+    records: list[Record] = []
+    add = records.append
+    for head, text in zip(heads, texts, strict=True):
+        name = head.name
+        alias = head.alias
+        if name is not unset:
+            event = new(Event)
+            event.person = head.person
+            event.timestamp = head.timestamp
+            event.name = name
+            event._text = text  # type: ignore[misc]  # a slot of the base
+            add(event)
+        elif alias is not unset:
+            link = new(Alias)
+            link.person = head.person
+            link.timestamp = head.timestamp
+            link.alias = alias
+            link._text = text  # type: ignore[misc]  # a slot of the base
+            add(link)
+        else:
+            properties = new(PropertySet)
+            properties.person = head.person
+            properties.timestamp = head.timestamp
+            properties._text = text  # type: ignore[misc]  # a slot of the base
+            add(properties)
+    return records
+
+
+def read_whole(lines: Iterator[bytes], records: list[Record]) -> None:
+    """Append the records that lines are, with their properties, until one is no record as it stands.
+
+    The iterator is behind that line then. Parsing a line whole costs half as much as parsing it in two steps.
+    """
+    new = object.__new__
+    first, last = FIRST_TIMESTAMP, LAST_TIMESTAMP
+    add = records.append
+    try:
+        for found in map(decode_object, lines):
+            person, timestamp = found.pop("_p"), found.pop("_t")
+            if type(person) is not str or type(timestamp) is not int or not first <= timestamp <= last:
+                return
+            record: Record
+            if "_n" in found:
+                name = found.pop("_n")
+                if type(name) is not str or "_p2" in found:
+                    return
+                record = new(Event)
+                record.name = name
+            elif "_p2" in found:
+                alias = found.pop("_p2")
+                if type(alias) is not str:
+                    return
+                record = new(Alias)
+                record.alias = alias
+            else:
+                record = new(PropertySet)
+            record.person = person
+            record.timestamp = timestamp
+            record.properties = found
+            add(record)
+    except (KeyError, *DECODE_ERRORS):
+        return
+
+
+# The slots themselves: `record.properties` would parse.
 _PROPERTIES = {kind: vars(kind)["properties"].__get__ for kind in (Event, PropertySet, Alias)}

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from kmexport import Event, MalformedRecordError, iter_records
-from kmexport.reading import read_stream
-from kmexport.reading.lines import LineCounts
+from kmexport.reading import LineCounts, read_stream
 
 CORPUS = Path(__file__).parent / "data" / "broken"
 

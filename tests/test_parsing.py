@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from kmexport import MalformedRecordError, iter_records
 from kmexport.format.hashes import DECODE_ERRORS, decode_head, judge_object
 from kmexport.format.octal import has_doubled_octal, repair_doubled_octal, repair_octal
-from kmexport.reading import read_stream
-from kmexport.reading.lines import LineCounts
+from kmexport.reading import LineCounts, read_stream
 from tests.strategies import BLANK, BROKEN, RECORDS, legal_lines
 
 GOOD = b'{"_p":"ana","_t":1}'

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from kmexport import Alias, Event, MalformedRecordError, PropertySet, Record, iter_records
 from kmexport.names import _fold_known, fold_name
-from kmexport.reading import blocks, check_selection, read_stream
-from kmexport.reading.lines import LineCounts
+from kmexport.reading import LineCounts, blocks, check_selection, read_stream
 from tests.strategies import BLANK, BROKEN, PROPERTIES, RECORDS, TEXT, legal_lines
 
 # Names that differ in case, in what folds alike within and outside ASCII (a long s, the Kelvin sign, a sharp s), in

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import msgspec
 
-__all__ = ["spell_object"]
+__all__ = ["spell", "spell_object"]
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -25,7 +25,21 @@ def spell_object(found: dict[str, object]) -> bytes:
     try:
         return _encode(found)
     except UnicodeEncodeError:  # half a surrogate pair goes back as the escape that it came from
-        return _spell(found).encode()
+        return spell(found).encode()
+
+
+def spell(value: object, *, sort_keys: bool = False) -> str:
+    r"""A value as JSON text, also where msgspec has none for it: half of a surrogate pair, NaN.
+
+    >>> spell({"b": "\ud800", "a": [1, None]}, sort_keys=True)
+    '{"a":[1,null],"b":"\\ud800"}'
+    """
+    if isinstance(value, dict):
+        keys = sorted(value) if sort_keys else value
+        return "{" + ",".join(f"{json.dumps(key)}:{spell(value[key], sort_keys=sort_keys)}" for key in keys) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(spell(item, sort_keys=sort_keys) for item in value) + "]"
+    return str(value) if isinstance(value, Decimal) else json.dumps(value)
 
 
 def _check(value: object) -> None:
@@ -43,11 +57,3 @@ def _check(value: object) -> None:
     elif not (value.is_finite() if isinstance(value, Decimal) else isinstance(value, float) and math.isfinite(value)):
         msg = f"{value!r} is no JSON value"
         raise TypeError(msg)
-
-
-def _spell(value: object) -> str:
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(key)}:{_spell(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_spell, value)) + "]"
-    return str(value) if isinstance(value, Decimal) else json.dumps(value)

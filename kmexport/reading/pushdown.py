@@ -8,8 +8,6 @@ from functools import partial
 
 from attrs import frozen
 
-from kmexport.format.hashes import UNSET, Head
-
 __all__ = ["LineFilter", "alias_filter", "name_filter", "no_event_filter"]
 
 # What begins another spelling of a character: an escape, or a letter outside ASCII that folds to one inside.
@@ -22,20 +20,18 @@ _BEHIND_BACKSLASH = rb"u0-3/\"\\bfnrt"
 
 @frozen
 class LineFilter:
-    """How lines are passed over: those that `find` leaves out hold no record for which `is_wanted` is true, and what it
-    is true for is wanted.
+    """How lines are passed over: those that `find` leaves out hold no record that is wanted.
 
     `escaped_key` finds the key that `find` looks for in another spelling; without one that does not matter.
     """
 
     find: Callable[[bytes], list[bytes]]
     escaped_key: re.Pattern[bytes] | None
-    is_wanted: Callable[[Head], bool]
 
     def lines(self, block: bytes) -> list[bytes] | None:
         r"""The lines that may be wanted; the others are not. None where only reading the whole block can tell.
 
-        >>> name_filter({"signed up"}, str.casefold).lines(b'{"_n":"Signed Up"}\n{"_n":"searched"}\n{"x":"signed up"}')
+        >>> name_filter({"signed up"}).lines(b'{"_n":"Signed Up"}\n{"_n":"searched"}\n{"x":"signed up"}')
         [b'{"_n":"Signed Up"}']
         """
         if self.escaped_key is not None and b"\\" in block and self.escaped_key.search(block):
@@ -51,23 +47,21 @@ def alias_filter() -> LineFilter:
     """
     # Measured: 0.10 µs a line, where bytes.find() of the whole key takes 0.15.
     find = partial(_lines_with, re.compile(rb"_p2[^\n]*"))
-    return LineFilter(find, _escapes(rb"u00(?:5[fF]|70|32)|137|160|062"), lambda head: head.alias is not UNSET)
+    return LineFilter(find, _escapes(rb"u00(?:5[fF]|70|32)|137|160|062"))
 
 
-def no_event_filter(*, with_aliases: bool) -> LineFilter:
+def no_event_filter() -> LineFilter:
     r"""For lines that may be property sets, or aliases: those without the key `_n`, as far as a look can tell.
 
     >>> block = b'{"_n":"x","_p":"a","_t":1}\n{"_p":"a","_t":1}\n{"_p":"a","_t":1,"x":{"_n":"x"}}'
-    >>> no_event_filter(with_aliases=True).lines(block)
+    >>> no_event_filter().lines(block)
     [b'{"_p":"a","_t":1}', b'{"_p":"a","_t":1,"x":{"_n":"x"}}']
     """
-    if with_aliases:
-        return LineFilter(_lines_without_name, None, lambda head: head.name is UNSET)
-    return LineFilter(_lines_without_name, None, lambda head: head.name is UNSET and head.alias is UNSET)
+    return LineFilter(_lines_without_name, None)
 
 
-def name_filter(names: frozenset[str] | set[str], fold: Callable[[str], str]) -> LineFilter | None:
-    """For lines that may be events of these names, which are folded; `fold` folds the name of a line.
+def name_filter(names: frozenset[str] | set[str]) -> LineFilter | None:
+    """For lines that may be events of these names, which are folded.
 
     None where they are so many that it does not pay.
 
@@ -85,11 +79,7 @@ def name_filter(names: frozenset[str] | set[str], fold: Callable[[str], str]) ->
         guard = b""  # anything may follow its second quote
 
     pattern = re.compile(rb'_n"[ \t\r\n:]+"' + guard + rb"(?:%s|%s)[^\n]*" % (spelt, special))
-    return LineFilter(
-        partial(_lines_with, pattern),
-        _escapes(rb"u00(?:5[fF]|6[eE])|137|156"),
-        lambda head: head.name is not UNSET and fold(head.name) in names,
-    )
+    return LineFilter(partial(_lines_with, pattern), _escapes(rb"u00(?:5[fF]|6[eE])|137|156"))
 
 
 def _lines_with(pattern: re.Pattern[bytes], block: bytes) -> list[bytes]:

@@ -1,0 +1,57 @@
+"""What becomes of the lines of a file: some are a record each, some are errors, and all are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import compress
+from typing import TypeAlias
+
+from attrs import define
+
+from kmexport.errors import MalformedRecordError
+from kmexport.format.hashes import Head
+
+__all__ = ["LineCounts", "Outcome", "ParsedLines"]
+
+
+@define
+class ParsedLines:
+    """Some lines of a file that are a record each, in their order.
+
+    `heads` are exact: none is an event and an alias. `texts` are what the properties are read from, repaired where
+    needed. `numbers` are the lines where they begin, counted from 1.
+    """
+
+    heads: list[Head]
+    texts: list[bytes]
+    numbers: Sequence[int]
+
+    def only(self, is_wanted: Callable[[Head], bool]) -> ParsedLines:
+        """Those whose head is wanted."""
+        wanted = list(map(is_wanted, self.heads))
+        return ParsedLines(
+            list(compress(self.heads, wanted)), list(compress(self.texts, wanted)), list(compress(self.numbers, wanted))
+        )
+
+
+Outcome: TypeAlias = ParsedLines | MalformedRecordError
+
+
+@define
+class LineCounts:
+    """How the lines of one file were counted. `records`, `rejected` and `blank` lines are all of its lines.
+
+    A hash over several lines is one record; `joined` counts its further lines. The lone brackets and commas
+    of a file that is one array count as `blank`, and several records on one of its lines in `shared`. `passed` lines
+    were not looked at, since no wanted record can stand there:
+    `lines == records + rejected + blank + joined - shared + passed`.
+    """
+
+    lines: int = 0
+    records: int = 0
+    rejected: int = 0
+    blank: int = 0
+    joined: int = 0
+    shared: int = 0
+    repaired: int = 0
+    passed: int = 0
