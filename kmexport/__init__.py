@@ -12,6 +12,7 @@ from kmexport.duplicates import drop_duplicates
 from kmexport.errors import (
     BucketNotFoundError,
     BucketUnreachableError,
+    EmptyListingError,
     IdentityMapFormatError,
     IndexFormatError,
     KmExportError,
@@ -34,6 +35,7 @@ __all__ = [
     "BucketNotFoundError",
     "BucketUnreachableError",
     "Coverage",
+    "EmptyListingError",
     "Event",
     "IdentityMap",
     "IdentityMapFormatError",

@@ -7,10 +7,16 @@ from collections.abc import Collection, Iterable, Sequence
 
 from attrs import Factory, define, frozen
 
+from kmexport.errors import MalformedRecordError
+from kmexport.files import BinaryFile
+from kmexport.in_turn import Reading, find_gone, open_in_turn
 from kmexport.manifest import Revision, Status
+from kmexport.reading import MAX_LINE_BYTES, LineCounts, read_stream
+from kmexport.revisions import Listing, select_revisions, touches
+from kmexport.storage import Folder
 from kmexport.windows import Window
 
-__all__ = ["Audit", "Coverage", "OutOfRange", "compare", "cover", "select_revisions"]
+__all__ = ["Audit", "Coverage", "OutOfRange", "compare", "cover"]
 
 
 @frozen
@@ -114,27 +120,11 @@ class Audit:
         return f"<p>{len(self.problems)} problems</p><ul>{items}</ul>"
 
 
-def select_revisions(revisions: Sequence[Revision], window: Window, neighbours: int) -> list[Revision]:
-    """Of the revisions in a bucket, those that may hold records of the window.
-
-    Those whose range touches it, `neighbours` on either side of each, and those that the index does not name.
-
-    >>> days = [Revision(number, f"{number}.json", number * 10, number * 10 + 9) for number in range(6)]
-    >>> [revision.number for revision in select_revisions(days, Window(20, 30), neighbours=1)]
-    [1, 2, 3]
-    """
-    indexed = [revision for revision in revisions if revision.min_timestamp is not None]
-    wanted = {revision.number for revision in revisions if revision.min_timestamp is None}
-    for at, revision in enumerate(indexed):
-        if _touches(window, revision):
-            near = indexed[max(at - neighbours, 0) : at + neighbours + 1] if neighbours else [revision]
-            wanted.update(other.number for other in near)
-    return [revision for revision in revisions if revision.number in wanted]
-
-
-def cover(window: Window, status: Status, index: Sequence[Revision], present: Collection[int], settle: int) -> Coverage:
-    """What the manifests and the numbers of the files that are there say of a window."""
-    touching = [revision for revision in index if _touches(window, revision)]
+def cover(folder: Folder, window: Window, status: Status, listing: Listing, settle: int) -> Coverage:
+    """What the manifests and the listing say of a window."""
+    listing = listing.tried(find_gone(folder, select_revisions(listing.revisions, window, 0), listing))
+    index, present = listing.index, {revision.number for revision in listing.revisions}
+    touching = [revision for revision in index if touches(window, revision)]
     missing = tuple(revision for revision in touching if revision.number not in present)
     skipped = tuple(_skipped(_stretch(window, index, touching), index, present))
     is_settled = status.max_exported_timestamp >= window.end + settle
@@ -142,13 +132,17 @@ def cover(window: Window, status: Status, index: Sequence[Revision], present: Co
     return Coverage(window, status.max_exported_timestamp, pending, missing, skipped)
 
 
-def compare(status: Status, index: Sequence[Revision], present: Sequence[Revision]) -> Audit:
-    """Hold status, index and the files that are there against each other."""
+def compare(folder: Folder, status: Status, listing: Listing, *, deep: bool) -> Audit:
+    """Hold status, index and the files that are there against each other; with `deep`, what is in them too."""
+    listing = listing.tried(find_gone(folder, listing.revisions, listing))
+    index, present = listing.index, listing.revisions
     named = {revision.number for revision in index}
     there = {revision.number for revision in present}
     audit = Audit(
         missing=[revision for revision in index if revision.number not in there],
         unindexed=[revision for revision in present if revision.number not in named],
+        doubled=list(listing.doubled),
+        unknown=list(listing.unknown),
     )
     if numbers := named | there:
         audit.skipped_numbers = _skipped(range(min(numbers), max(numbers) + 1), index, there)
@@ -165,6 +159,8 @@ def compare(status: Status, index: Sequence[Revision], present: Sequence[Revisio
         audit.disagreements.append(
             f"status.csv counts {status.exported_revisions} exported revisions, and the index has {len(named)}"
         )
+    if deep:
+        _look_into(folder, listing.revisions, audit)
     return audit
 
 
@@ -186,6 +182,23 @@ def _skipped(stretch: range, index: Iterable[Revision], present: Collection[int]
     return [number for number in inside if number not in known]
 
 
-def _touches(window: Window, revision: Revision) -> bool:
-    first, last = revision.min_timestamp, revision.max_timestamp
-    return first is not None and last is not None and window.touches(first, last)
+def _look_into(folder: Folder, revisions: Sequence[Revision], audit: Audit) -> None:
+    """Read every file, for malformed lines and ranges that the records overstep."""
+    for revision, opening in open_in_turn(folder, revisions, Reading()):
+        with opening as file:
+            _look_into_one(file, revision, audit)
+
+
+def _look_into_one(file: BinaryFile, revision: Revision, audit: Audit) -> None:
+    def count(_error: MalformedRecordError) -> None:
+        audit.malformed[revision.path] = audit.malformed.get(revision.path, 0) + 1
+
+    first: int | None = None
+    last: int | None = None
+    for record in read_stream(file, revision.path, count, MAX_LINE_BYTES, LineCounts()):
+        first = record.timestamp if first is None else min(first, record.timestamp)
+        last = record.timestamp if last is None else max(last, record.timestamp)
+    if first is None or last is None or revision.min_timestamp is None or revision.max_timestamp is None:
+        return
+    if first < revision.min_timestamp or last > revision.max_timestamp:
+        audit.out_of_range.append(OutOfRange(revision, first, last))

@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 import html
-import logging
 import os
-import re
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
-from attrs import field, frozen, validators
-
-from kmexport.audit import Audit, Coverage, OutOfRange, compare, cover, select_revisions
-from kmexport.errors import BucketNotFoundError, MalformedRecordError, RevisionNotFoundError
+from kmexport.audit import Audit, Coverage, compare, cover
 from kmexport.identities import IdentityMap, Prefer
-from kmexport.manifest import Revision, Status, parse_index, parse_status, revision_number
-from kmexport.reading import (
-    MAX_LINE_BYTES,
-    LineCounts,
-    OnError,
-    Selection,
-    check_policy,
-    check_selection,
-    read_stream,
-)
-from kmexport.records import Alias, Record
-from kmexport.storage import PREFETCH_BYTES, REQUESTS, Folder, Progress, check_progress, progress_bar
+from kmexport.in_turn import Reading, ReadOptions, check_revisions, find_gone, list_or_not, read_in_turn
+from kmexport.manifest import Revision, Status, parse_index, parse_status
+from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, check_selection
+from kmexport.records import Alias, Event, Record
+from kmexport.revisions import Listing, check_selecting, hold_against_index
+from kmexport.storage import PREFETCH_BYTES, REQUESTS, Folder, Progress
 from kmexport.windows import Window, check_window, in_window
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-    from kmexport.files import BinaryFile
-
 __all__ = ["Bucket"]
 
-_REVISION_FILE = re.compile(r"[0-9]{1,18}\.json(\.gz)?")
-
-logger = logging.getLogger("kmexport")
-
-
-@frozen
-class _Fetching:
-    """How revisions are fetched, and who is told of it."""
-
-    progress: Progress = None
-    prefetch_bytes: int = field(default=PREFETCH_BYTES, validator=validators.ge(0))
-    requests: int = field(default=REQUESTS, validator=validators.ge(1))
-
-    def __attrs_post_init__(self) -> None:
-        check_progress(self.progress)
+_R = TypeVar("_R", bound=Record)
+_Kinds = type[Record] | Iterable[type[Record]] | None
+_Names = str | Iterable[str] | None
 
 
 class Bucket:
@@ -75,6 +49,7 @@ class Bucket:
             msg = f"give fs= or storage options, not both: {', '.join(sorted(storage_options))}"
             raise TypeError(msg)
         self._folder = Folder(os.fspath(url), fs, storage_options)
+        self._warned: set[str] = set()
 
     @classmethod
     def sample(cls) -> Self:
@@ -118,27 +93,96 @@ class Bucket:
     def revisions(self, window: Window | None = None, *, after: int = 0, neighbours: int = 1) -> list[Revision]:
         """The revision files that are in the bucket now and may hold records of the window, in numeric order.
 
-        With a window: those whose range touches it, `neighbours` more on either side of each, and every file that the
-        index does not name yet (it has no timestamps). Without: all. `after=N`: only revisions above N. Rows of
-        the index whose file is gone are left out; `audit()` tells them. Costs the index and one fresh
-        listing: new files are seen at once, whatever fsspec has cached.
+        With a window: those whose range touches it, `neighbours` more on either side of each (of the gap, where none
+        touches it), and every file without a range: the index does not name it yet, or has an odd row for it.
+        Without a window: all. `after=N`: only revisions above N. Costs the index and one fresh listing: new files are
+        seen at once, whatever fsspec has cached.
+
+        A row of the index whose file is gone is left out, with one warning; `audit()` tells them all. Raises
+        EmptyListingError where the index names files and none is there. The listings of web servers may lack files:
+        there one that only the index names is tried.
 
         >>> from kmexport import Window
         >>> [revision.number for revision in Bucket.sample().revisions(Window.day("2012-10-01"))]
         [1, 2, 3, 4]
         """
-        return [revision for revision, _ in self._selected(window, after, neighbours)]
+        check_selecting(window, neighbours)
+        listing = self._listing()
+        selected = listing.select(window, after, neighbours)
+        return listing.without(find_gone(self._folder, selected, listing), selected)
 
+    @overload
+    def read(
+        self, revisions: Iterable[Revision | int], *, kinds: _Kinds = None, names: str | Iterable[str],
+        **options: Unpack[ReadOptions],
+    ) -> Iterator[Event]: ...  # fmt: skip
+    @overload
+    def read(
+        self, revisions: Iterable[Revision | int], *, kinds: type[_R] | Iterable[type[_R]], names: None = None,
+        **options: Unpack[ReadOptions],
+    ) -> Iterator[_R]: ...  # fmt: skip
+    @overload
+    def read(
+        self, revisions: Iterable[Revision | int], *, kinds: _Kinds = None, names: _Names = None,
+        **options: Unpack[ReadOptions],
+    ) -> Iterator[Record]: ...  # fmt: skip
+    def read(
+        self,
+        revisions: Iterable[Revision | int],
+        *,
+        kinds: type[Any] | Iterable[type[Any]] | None = None,
+        names: _Names = None,
+        on_error: OnError = "raise",
+        callback: Progress = None,
+        counts: LineCounts | None = None,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        prefetch_bytes: int = PREFETCH_BYTES,
+        requests: int = REQUESTS,
+    ) -> Iterator[Record]:
+        """Every record of just these revisions, lazily, in the order given: the layer under `iter_records`.
+
+        `revisions` are `Revision`s, as `revisions()` and `index()` give them, or their numbers. Objects are read where
+        they say, without a look at the manifests, so a worker of a cluster needs no more than them; numbers cost
+        the index and one listing. Everything else is as `iter_records` has it. Raises TypeError for anything else
+        and ValueError for a path that leads out of revisions/, at the call.
+
+        >>> bucket = Bucket.sample()
+        >>> [sum(1 for record in bucket.read([revision])) for revision in bucket.revisions()[:3]]
+        [167, 167, 167]
+        >>> next(bucket.read([3, 2], names="signed up")).name
+        'signed up'
+        """
+        wanted = check_revisions(revisions)
+        selection = check_selection(kinds, names)
+        reading = Reading(on_error, callback, counts, max_line_bytes, prefetch_bytes, requests, selection)
+        return self._read(wanted, reading)
+
+    @overload
+    def iter_records(
+        self, window: Window | None = None, *, after: int = 0, neighbours: int = 1,
+        kinds: _Kinds = None, names: str | Iterable[str], **options: Unpack[ReadOptions],
+    ) -> Iterator[Event]: ...  # fmt: skip
+    @overload
+    def iter_records(
+        self, window: Window | None = None, *, after: int = 0, neighbours: int = 1,
+        kinds: type[_R] | Iterable[type[_R]], names: None = None, **options: Unpack[ReadOptions],
+    ) -> Iterator[_R]: ...  # fmt: skip
+    @overload
+    def iter_records(
+        self, window: Window | None = None, *, after: int = 0, neighbours: int = 1,
+        kinds: _Kinds = None, names: _Names = None, **options: Unpack[ReadOptions],
+    ) -> Iterator[Record]: ...  # fmt: skip
     def iter_records(
         self,
         window: Window | None = None,
         *,
         after: int = 0,
         neighbours: int = 1,
-        kinds: type[Record] | Iterable[type[Record]] | None = None,
-        names: str | Iterable[str] | None = None,
+        kinds: type[Any] | Iterable[type[Any]] | None = None,
+        names: _Names = None,
         on_error: OnError = "raise",
         callback: Progress = None,
+        counts: LineCounts | None = None,
         max_line_bytes: int = MAX_LINE_BYTES,
         prefetch_bytes: int = PREFETCH_BYTES,
         requests: int = REQUESTS,
@@ -164,13 +208,10 @@ class Bucket:
         >>> sorted({event.name for event in Bucket.sample().iter_records(day, names=["signed up"])})
         ['Signed Up', 'signed up']
         """
-        check_policy(on_error, max_line_bytes)
+        check_selecting(window, neighbours)
         selection = check_selection(kinds, names)
-        _check_revisions(window, neighbours)
-        fetching = _Fetching(callback, prefetch_bytes, requests)
-        records = self._records(
-            window, after, neighbours, fetching, on_error=on_error, max_line_bytes=max_line_bytes, selection=selection
-        )
+        reading = Reading(on_error, callback, counts, max_line_bytes, prefetch_bytes, requests, selection)
+        records = self._read_selected(window, after, neighbours, reading)
         return records if window is None else in_window(records, window)
 
     def identities(
@@ -181,6 +222,7 @@ class Bucket:
         prefer: Prefer = "named_first",
         on_error: OnError = "raise",
         callback: Progress = None,
+        counts: LineCounts | None = None,
         prefetch_bytes: int = PREFETCH_BYTES,
         requests: int = REQUESTS,
     ) -> IdentityMap:
@@ -196,12 +238,10 @@ class Bucket:
         >>> people.resolve("10007").endswith("@example.com")
         True
         """
-        check_policy(on_error, MAX_LINE_BYTES)
+        selection = check_selection(Alias, None)
+        reading = Reading(on_error, callback, counts, MAX_LINE_BYTES, prefetch_bytes, requests, selection)
         people = IdentityMap(prefer) if into is None else into
-        fetching = _Fetching(callback, prefetch_bytes, requests)
-        people.update(
-            self._records(None, after, 0, fetching, on_error=on_error, selection=check_selection(Alias, None))
-        )
+        people.update(self._read_selected(None, after, 0, reading))
         return people
 
     def coverage(self, window: Window, *, settle: int = 86_400) -> Coverage:
@@ -218,8 +258,8 @@ class Bucket:
         '1 revision is not exported yet and may hold late records'
         """
         check_window(window)
-        present = {revision.number for revision in self.revisions()}
-        return cover(window, self.status(), self.index(), present, settle)
+        status = self.status()
+        return cover(self._folder, window, status, self._listing(), settle)
 
     def audit(self, *, deep: bool = False) -> Audit:
         """Every disagreement between status, index and listing.
@@ -230,118 +270,26 @@ class Bucket:
         >>> Bucket.sample().audit(deep=True).is_clean
         True
         """
-        present, doubled, unknown = self._listing()
-        audit = compare(self.status(), self.index(), [revision for revision, _ in present])
-        audit.doubled, audit.unknown = doubled, unknown
-        if deep:
-            for file, revision in self._open_in_turn(present, "raise", _Fetching()):
-                _look_into(file, revision, audit)
-        return audit
+        status = self.status()
+        return compare(self._folder, status, self._listing(), deep=deep)
 
-    def _records(
-        self,
-        window: Window | None,
-        after: int,
-        neighbours: int,
-        fetching: _Fetching,
-        *,
-        on_error: OnError,
-        max_line_bytes: int = MAX_LINE_BYTES,
-        selection: Selection | None = None,
-    ) -> Iterator[Record]:
-        selected = self._selected(window, after, neighbours)
-        for file, revision in self._open_in_turn(selected, on_error, fetching):
-            yield from read_stream(file, revision.path, on_error, max_line_bytes, LineCounts(), selection=selection)
+    def _read_selected(self, window: Window | None, after: int, neighbours: int, reading: Reading) -> Iterator[Record]:
+        listing = self._listing()
+        selected = listing.select(window, after, neighbours)
+        yield from read_in_turn(self._folder, selected, reading, listing)
 
-    def _open_in_turn(
-        self, selected: list[tuple[Revision, int | None]], on_error: OnError, fetching: _Fetching
-    ) -> Iterator[tuple[BinaryFile, Revision]]:
-        """The revisions with their sizes, each open while it is looked at; the callback moves with them."""
-        with progress_bar(fetching.progress) as callback:
-            if callback is not None and all(size is not None for _, size in selected):
-                callback.set_size(sum(size or 0 for _, size in selected))
-            openings = self._folder.open_each(
-                [(revision.path, size) for revision, size in selected],
-                prefetch_bytes=fetching.prefetch_bytes,
-                requests=fetching.requests,
-                callback=callback,
-            )
-            with closing(openings):
-                for (revision, size), opening in zip(selected, openings, strict=True):
-                    moved = callback.value if callback is not None else 0
-                    try:
-                        with opening as file:
-                            yield file, revision
-                    except RevisionNotFoundError:
-                        if on_error != "skip":
-                            raise
-                        logger.warning("%s: the file went after it was listed; it was left out", revision.path)
-                    if callback is not None and size is not None:
-                        # What was left out is done with too.
-                        callback.relative_update(size - (callback.value - moved))
+    def _read(self, wanted: list[Revision | int], reading: Reading) -> Iterator[Record]:
+        known = {}
+        if any(isinstance(revision, int) for revision in wanted):
+            known = {revision.number: revision for revision in self._listing().revisions}
+        found = [
+            known.get(one, Revision(one, f"revisions/{one}.json")) if isinstance(one, int) else one for one in wanted
+        ]
+        yield from read_in_turn(self._folder, found, reading)
 
-    def _selected(self, window: Window | None, after: int, neighbours: int) -> list[tuple[Revision, int | None]]:
-        """The revisions to read, each with its size in bytes where the listing tells it."""
-        _check_revisions(window, neighbours)
-        present, doubled, unknown = self._listing()
-        for path in doubled:
-            logger.warning("%s: not read, for another file is the same revision", path)
-        for path in unknown:
-            logger.debug("%s: not a revision file, not read", path)
-        if window is not None:
-            wanted = select_revisions([revision for revision, _ in present], window, neighbours)
-            numbers = {revision.number for revision in wanted}
-            present = [found for found in present if found[0].number in numbers]
-        return [found for found in present if found[0].number > after]
-
-    def _listing(self) -> tuple[list[tuple[Revision, int | None]], list[str], list[str]]:
-        """The revisions that are there with their sizes; the paths of doubled ones, and those of other files."""
-        indexed = {revision.number: revision for revision in self.index()}
-        found: dict[int, tuple[Revision, int | None]] = {}
-        doubled, unknown = [], []
-        for name, size in sorted(self._files(has_rows=bool(indexed))):
-            path = f"revisions/{name}"
-            if not _REVISION_FILE.fullmatch(name):
-                unknown.append(path)
-                continue
-            number = revision_number(path)
-            if number in found:
-                doubled.append(path)
-                continue
-            row = indexed.get(number)
-            revision = Revision(number, path, row.min_timestamp, row.max_timestamp) if row else Revision(number, path)
-            found[number] = (revision, size)
-        return [found[number] for number in sorted(found)], doubled, unknown
-
-    def _files(self, *, has_rows: bool) -> list[tuple[str, int | None]]:
-        try:
-            return self._folder.list("revisions")
-        except BucketNotFoundError:
-            if has_rows:
-                raise
-            return []  # nothing is exported yet
-
-
-def _look_into(file: BinaryFile, revision: Revision, audit: Audit) -> None:
-    """Count malformed lines, and note a range that the records overstep."""
-
-    def count(_error: MalformedRecordError) -> None:
-        audit.malformed[revision.path] = audit.malformed.get(revision.path, 0) + 1
-
-    first: int | None = None
-    last: int | None = None
-    for record in read_stream(file, revision.path, count, MAX_LINE_BYTES, LineCounts()):
-        first = record.timestamp if first is None else min(first, record.timestamp)
-        last = record.timestamp if last is None else max(last, record.timestamp)
-    if first is None or last is None or revision.min_timestamp is None or revision.max_timestamp is None:
-        return
-    if first < revision.min_timestamp or last > revision.max_timestamp:
-        audit.out_of_range.append(OutOfRange(revision, first, last))
-
-
-def _check_revisions(window: Window | None, neighbours: int) -> None:
-    if window is not None:
-        check_window(window)
-    if neighbours < 0:
-        msg = f"neighbours is 0 or more, not {neighbours}"
-        raise ValueError(msg)
+    def _listing(self) -> Listing:
+        # First the index: the vendor writes new files before their rows, so no row of it is without its file.
+        index = self.index()
+        is_whole = self._folder.lists_reliably
+        files = list_or_not(self._folder, is_whole=is_whole)
+        return hold_against_index(self._folder.public_url, index, files, is_whole=is_whole, warned=self._warned)

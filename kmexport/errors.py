@@ -7,6 +7,7 @@ import errno
 __all__ = [
     "BucketNotFoundError",
     "BucketUnreachableError",
+    "EmptyListingError",
     "IdentityMapFormatError",
     "IndexFormatError",
     "KmExportError",
@@ -49,6 +50,34 @@ class BucketNotFoundError(KmExportError, FileNotFoundError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.url, self.reason)
+
+
+class EmptyListingError(KmExportError, FileNotFoundError):
+    """The index names revisions and the listing of revisions/ has none: `.url`, and how many are `.named`.
+
+    A listing that fails can look like an empty folder, so this is never taken for an export without records.
+
+    >>> raise EmptyListingError("s3://acme", 473)
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.EmptyListingError: s3://acme: the index names 473 revisions, and none of them is in revisions/. ...
+    """
+
+    def __init__(self, url: str, named: int) -> None:
+        super().__init__(errno.ENOENT, "the listing is empty", url)
+        self.url = url
+        self.named = named
+
+    def __str__(self) -> str:
+        are = "1 revision, and it is not" if self.named == 1 else f"{self.named} revisions, and none of them is"
+        return (
+            f"{self.url}: the index names {are} in revisions/. Check that the files are there and that you may list "
+            "them. Bucket.read(bucket.index()) reads them without a listing; after=N passes over rows of files that "
+            "were moved away."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.url, self.named)
 
 
 class RevisionNotFoundError(KmExportError, FileNotFoundError):

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from kmexport.errors import IndexFormatError, StatusFormatError
 from kmexport.format.hashes import LAST_TIMESTAMP
+from kmexport.moments import spell_moment
 
-__all__ = ["Revision", "Status", "parse_index", "parse_status", "revision_number"]
+__all__ = ["Revision", "Status", "is_revision_name", "parse_index", "parse_status", "revision_number"]
 
 # What a file may be called: nothing here can lead out of the folder revisions/.
-_FILE_NAME: Final = re.compile(r"(?:revisions/)?([0-9]{1,18}\.json(?:\.gz)?)")
+_FILE_NAME: Final = re.compile(r"[0-9]{1,18}\.json(?:\.gz)?")
+_NAME_IN_INDEX: Final = re.compile(rf"(?:revisions/)?({_FILE_NAME.pattern})")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
 _CELL_LIMIT: Final = 120
 
@@ -53,7 +55,8 @@ class Revision:
     """One file of the export.
 
     `path` is relative to the bucket. `min_timestamp` and `max_timestamp` are the unix seconds of its first and its
-    last moment, both inclusive, or None while the index has no row for it.
+    last moment, both inclusive, or None while the index has no row for it, or one without a range. `size` is in bytes
+    as it was listed, None where the storage does not tell it; it is no part of equality, order or hash.
 
     >>> Revision(22770, "revisions/22770.json", 1349161501, 1349162102).path
     'revisions/22770.json'
@@ -61,8 +64,24 @@ class Revision:
 
     number: int
     path: str
-    min_timestamp: int | None = None
-    max_timestamp: int | None = None
+    # None and a number have no order between them, and the number and the path are order enough.
+    min_timestamp: int | None = field(default=None, order=False, repr=spell_moment)
+    max_timestamp: int | None = field(default=None, order=False, repr=spell_moment)
+    size: int | None = field(default=None, eq=False, order=False)
+
+    @property
+    def has_range(self) -> bool:
+        """Whether the index states the moments between which its records lie."""
+        return self.min_timestamp is not None and self.max_timestamp is not None
+
+
+def is_revision_name(name: str) -> bool:
+    """Whether a file in the folder revisions/ is called like a revision.
+
+    >>> [is_revision_name(name) for name in ("22770.json", "22770.json.gz", "notes.txt", "../1.json")]
+    [True, True, False, False]
+    """
+    return _FILE_NAME.fullmatch(name) is not None
 
 
 def revision_number(path: str) -> int:
@@ -115,7 +134,7 @@ def parse_index(text: bytes, source: str = "index.csv") -> list[Revision]:
     file name that leads out of `revisions/` too.
 
     >>> parse_index(b"filename,min_timestamp,max_timestamp\nrevisions/10.json,5,7\n9.json,1,5\n")[0]
-    Revision(number=9, path='revisions/9.json', min_timestamp=1, max_timestamp=5)
+    Revision(number=9, path='revisions/9.json', min_timestamp=1 (1970-01-01T00:00:01Z), max_timestamp=5 (1970-...)
     """
 
     def fail(line_number: int, column: str | None, reason: str) -> IndexFormatError:
@@ -196,7 +215,7 @@ def _integer(row: list[str], at: int, line_number: int, column: str, fail: Fail)
 
 def _path(row: list[str], at: int, line_number: int, fail: Fail) -> str:
     cell = row[at] if at < len(row) else ""
-    match = _FILE_NAME.fullmatch(cell)
+    match = _NAME_IN_INDEX.fullmatch(cell)
     if match is None:
         raise fail(line_number, "filename", f"the name of a revision, such as revisions/1.json, is not {_quoted(cell)}")
     return f"revisions/{match[1]}"

@@ -22,10 +22,13 @@ from kmexport import (
     IndexFormatError,
     MalformedRecordError,
     PropertySet,
+    Revision,
     RevisionNotFoundError,
     StatusFormatError,
     Window,
 )
+from kmexport.reading import LineCounts
+from kmexport.storage import Folder
 from kmexport.testing import BROKEN_LINES, write_export
 
 EVENTS = [Event("bob", second, "visited site", {"page": "/"}) for second in range(1, 6)]
@@ -320,13 +323,145 @@ class TestSelection:
         assert list(bucket.iter_records(names="visited site", kinds=Alias)) == []
 
 
+class TestRead:
+    def test_just_these_in_the_order_given(self, watched):
+        bucket = write_export("/shop", {n: [Event("bob", n, "x")] for n in (1, 2, 9, 10)}, gzipped=[9], fs=watched)
+        forget(watched)
+        assert [event.timestamp for event in bucket.read([10, 9, 1])] == [10, 9, 1]
+        assert {name for name in watched.opened if ".json" in name} - {"10.json", "9.json.gz", "1.json"} == {
+            "10.json closed", "9.json.gz closed", "1.json closed"
+        }  # fmt: skip
+        assert list(bucket.read([])) == []
+        assert list(bucket.read(iter([2, 2]))) == [Event("bob", 2, "x")] * 2
+
+    def test_objects_are_read_without_a_look_at_the_manifests(self, watched):
+        bucket = write_export("/shop", {n: [Event("bob", n, "x")] for n in (1, 2, 3)}, fs=watched)
+        revisions = bucket.revisions()
+        forget(watched)
+        assert [event.timestamp for event in bucket.read(reversed(revisions))] == [3, 2, 1]
+        assert watched.opened["index.csv"] == sum(watched.listed.values()) == 0
+        assert [event.timestamp for event in bucket.read(bucket.index()[1:], kinds=Event, names="x")] == [2, 3]
+
+    def test_is_lazy(self, watched):
+        bucket = write_export("/shop", {1: EVENTS, 2: EVENTS}, fs=watched)
+        forget(watched)
+        records = bucket.read([1, 2], prefetch_bytes=0)
+        assert (watched.opened, watched.listed) == ({}, {})
+        next(records)
+        assert (watched.opened["1.json"], watched.opened["2.json"]) == (1, 0)
+
+    def test_a_revision_that_is_not_there(self, caplog):
+        bucket = write_export("memory://shop", {1: EVENTS})
+        with pytest.raises(RevisionNotFoundError, match=r"^revisions/7\.json: .*on_error=\"skip\""):
+            list(bucket.read([1, 7]))
+        assert list(bucket.read([7, 1], on_error="skip")) == EVENTS
+        assert [record.getMessage() for record in caplog.records] == [
+            "revisions/7.json: the file went after it was listed; it was left out"
+        ]
+
+    @pytest.mark.parametrize(
+        ("revisions", "error", "words"),
+        [
+            (7, TypeError, r"write \[7\]"),
+            (Revision(7, "revisions/7.json"), TypeError, r"several revisions belong there: write \[Revision\("),
+            (["7.json"], TypeError, "a Revision or its number, not '7.json'"),
+            ([True], TypeError, "not True"),
+            ([Revision(7, "../../etc/passwd")], ValueError, "such as 'revisions/1.json', not '../../etc/passwd'"),
+            ([Revision(7, "revisions/../7.json")], ValueError, "such as"),
+            ([Revision(7, "revisions/x/7.json")], ValueError, "such as"),
+            ([Revision(7, "s3://other/revisions/7.json")], ValueError, "such as"),
+        ],
+    )
+    def test_arguments_are_checked_at_the_call(self, revisions, error, words, watched):
+        with pytest.raises(error, match=words):
+            Bucket("/nothing", fs=watched).read(revisions)
+
+    def test_counts_are_added_up_over_the_files(self):
+        bucket = write_export("memory://shop", {1: [*EVENTS, b"x"], 2: [*EVENTS, b""]})
+        counts = LineCounts()
+        assert len(list(bucket.read([1, 2], on_error=lambda _: None, counts=counts))) == 10
+        assert (counts.records, counts.rejected) == (10, 1)
+        assert len(list(bucket.iter_records(on_error=lambda _: None, counts=counts))) == 10
+        assert (counts.records, counts.rejected) == (20, 2)
+        with pytest.raises(TypeError, match="counts"):
+            bucket.iter_records(counts={})
+
+
+class TestListing:
+    def test_the_index_is_read_once_and_before_the_listing(self, watched, monkeypatch):
+        bucket = write_export("/shop", {1: EVENTS, 2: EVENTS}, fs=watched)
+        asked: list[str] = []
+        for name in ("read", "list"):
+            method = getattr(Folder, name)
+            monkeypatch.setattr(
+                Folder, name, lambda self, what, method=method: asked.append(what) or method(self, what)
+            )
+        for ask, expected in [
+            (bucket.revisions, ["index.csv", "revisions"]),
+            (partial(list, bucket.iter_records()), ["index.csv", "revisions"]),
+            (partial(bucket.coverage, Window(0, 1)), ["status.csv", "index.csv", "revisions"]),
+            (partial(bucket.audit, deep=True), ["status.csv", "index.csv", "revisions"]),
+        ]:
+            asked.clear()
+            ask()
+            assert asked == expected
+
+    @pytest.mark.parametrize("others", [["01.json"], ["01.json", "1.json.gz"], ["0001.json.gz", "00001.json"]])
+    def test_the_file_that_the_index_names_is_read(self, others, tmp_path):
+        bucket = write_export(tmp_path, {1: EVENTS})
+        for name in others:
+            (tmp_path / "revisions" / name).write_bytes(b"not a record")
+        assert list(bucket.iter_records()) == EVENTS
+        assert bucket.audit().doubled == sorted(f"revisions/{name}" for name in others)
+
+    def test_without_a_row_the_plain_spelling_is_read(self, tmp_path):
+        bucket = write_export(tmp_path, {1: EVENTS}, unindexed=[1])
+        (tmp_path / "revisions/01.json").write_bytes(b"not a record")
+        assert list(bucket.iter_records()) == EVENTS
+
+    def test_an_index_that_names_an_odd_spelling(self, tmp_path):
+        bucket = write_export(tmp_path, {1: EVENTS})
+        (tmp_path / "revisions/1.json").rename(tmp_path / "revisions/01.json.gz")
+        (tmp_path / "revisions/1.json").write_bytes(b"not a record")
+        (tmp_path / "index.csv").write_bytes(b"filename,min_timestamp,max_timestamp\n01.json,1,5\n")
+        assert list(bucket.iter_records()) == EVENTS
+
+    def test_each_missing_file_is_one_warning(self, caplog):
+        revisions = {n: [Event("bob", n * 10, "x")] for n in range(1, 6)}
+        bucket = write_export("memory://shop", revisions, gone=[2, 4])
+        told = "left out: the index names it and it is not there"
+        assert len(list(bucket.iter_records(Window(15, 25)))) == 0
+        assert warnings(caplog) == [f"revisions/2.json: {told}"]
+        for _ in range(2):
+            assert len(list(bucket.iter_records())) == 3
+            bucket.identities()
+        assert warnings(caplog) == [f"revisions/{n}.json: {told}" for n in (2, 4)]
+        assert len(Bucket("memory://shop").revisions(after=2)) == 2
+        assert len(warnings(caplog)) == 3
+
+    def test_sizes_are_no_part_of_equality_and_order(self):
+        small, large = (Revision(1, "revisions/1.json", 1, 2, size) for size in (1, 2))
+        assert small == large
+        assert hash(small) == hash(large)
+        assert not small < large
+        assert max([Revision(2, "revisions/2.json"), small, Revision(1, "revisions/1.json")]).number == 2
+        bucket = write_export("memory://shop", {1: EVENTS}, gzipped=[1])
+        sizes = [revision.size for revision in bucket.revisions()]
+        assert sizes == [len(MemoryFileSystem().cat_file("/shop/revisions/1.json.gz"))]
+        assert bucket.index()[0].size is None
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
 class TestProgress:
     @pytest.mark.parametrize("place", ["memory", "local"])
     def test_size_and_value_are_the_bytes_of_the_selected_files(self, place, tmp_path):
         revisions = {1: EVENTS, 2: EVENTS * 4000, 3: [], 4: [Event("eve", 100, "x")]}
         folder = tmp_path if place == "local" else "memory://shop"
         bucket = write_export(folder, revisions, gzipped=[2])
-        sizes = {revision.number: size for revision, size in bucket._listing()[0]}
+        sizes = {revision.number: revision.size for revision in bucket.revisions()}
         seen = []
         progress = Callback(hooks={"seen": lambda size, value, **_: seen.append((size, value))})
         assert sum(1 for _ in bucket.iter_records(Window(0, 50), neighbours=0, callback=progress)) == 20_005

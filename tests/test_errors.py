@@ -11,6 +11,7 @@ EXAMPLES = [
     errors.KmExportError("anything"),
     errors.BucketNotFoundError("s3://acme", "there is no index.csv"),
     errors.BucketUnreachableError("s3://acme", "the storage did not answer"),
+    errors.EmptyListingError("s3://acme", 473),
     errors.RevisionNotFoundError("revisions/7.json"),
     errors.StatusFormatError("status.csv", 2, "total revisions", "a whole number belongs there"),
     errors.IndexFormatError("index.csv", 1, None, "no header"),
@@ -43,4 +44,5 @@ def test_errors_are_sentences_with_the_place(error):
 def test_missing_things_are_file_not_found_errors():
     assert isinstance(EXAMPLES[1], FileNotFoundError)
     assert isinstance(EXAMPLES[3], FileNotFoundError)
+    assert isinstance(EXAMPLES[4], FileNotFoundError)
     assert EXAMPLES[1].filename == "s3://acme"

@@ -29,6 +29,7 @@ from kmexport import (
     Bucket,
     BucketNotFoundError,
     BucketUnreachableError,
+    EmptyListingError,
     Event,
     MalformedRecordError,
     PropertySet,
@@ -219,12 +220,23 @@ class TestEveryFilesystem:
         bucket = place.write({1: [ANA], 2: [BOB], 3: [EVE]}, gone=[1], unindexed=[3])
         assert [(found.number, found.min_timestamp) for found in bucket.revisions()] == [(2, 1349222410), (3, None)]
         assert list(bucket.iter_records()) == [BOB, EVE]
-        assert numbers(bucket, window=Window(0, 1)) == [3]
+        assert [found.number for found in bucket.revisions(Window(0, 1), neighbours=0)] == [3]
 
     def test_an_export_without_revisions(self, place):
-        bucket = place.write({1: [ANA]}, gone=[1])
+        bucket = place.write({})
         assert bucket.revisions() == []
         assert list(bucket.iter_records()) == []
+
+    def test_a_listing_without_any_file_of_the_index_is_an_error(self, place):
+        bucket = place.write({1: [ANA], 2: [BOB]}, gone=[1, 2])
+        for ask in (bucket.revisions, bucket.identities, partial(list, bucket.iter_records(on_error="skip"))):
+            with pytest.raises(
+                EmptyListingError, match="the index names 2 revisions, and none of them is in"
+            ) as caught:
+                ask()
+            assert caught.value.named == 2
+        assert bucket.revisions(after=2) == []
+        assert len(bucket.audit().missing) == 2
 
     def test_a_bucket_that_does_not_exist(self, place):
         bucket = place.bucket()

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmexport import Alias, Bucket, Event, PropertySet, Window, in_window, iter_records
-from kmexport.audit import select_revisions
 from kmexport.manifest import Revision
+from kmexport.revisions import select_revisions
 from kmexport.testing import BROKEN_LINES, write_export
 from tests.strategies import BLANK, BROKEN, RECORDS, legal_lines
 
@@ -100,7 +100,9 @@ def test_neighbours_and_files_without_a_row():
 def test_a_range_includes_both_its_ends():
     revisions = [Revision(1, "revisions/1.json", 10, 20)]
     ends = [Window(0, 10), Window(0, 11), Window(20, 30), Window(21, 30), Window(15, 15)]
-    assert [len(select_revisions(revisions, window, 1)) for window in ends] == [0, 1, 1, 0, 0]
+    assert [len(select_revisions(revisions, window, 0)) for window in ends] == [0, 1, 1, 0, 0]
+    # Before the first file and after the last there is a neighbour too; an empty window needs none.
+    assert [len(select_revisions(revisions, window, 1)) for window in ends] == [1, 1, 1, 1, 0]
 
 
 def test_only_later_revisions(counting):

@@ -47,7 +47,12 @@ def collect(error: MalformedRecordError) -> None:
     assert_type(error.raw, bytes)
 
 
-assert_type(bucket.iter_records(kinds=Event, names=["signed up"], on_error=collect), Iterator[Record])
+assert_type(bucket.iter_records(kinds=Event, names=["signed up"], on_error=collect), Iterator[Event])
+assert_type(bucket.iter_records(names="signed up"), Iterator[Event])
+assert_type(bucket.iter_records(kinds=PropertySet), Iterator[PropertySet])
+assert_type(bucket.read(bucket.revisions(), kinds=[Alias], callback="tqdm"), Iterator[Alias])
+assert_type(bucket.read([22770, 22771], on_error="skip"), Iterator[Record])
+assert_type(bucket.read(bucket.index(), kinds=None, names=None), Iterator[Record])
 assert_type(bucket.iter_records(callback="tqdm", prefetch_bytes=1 << 20, requests=4), Iterator[Record])
 assert_type(bucket.identities(callback="tqdm", prefetch_bytes=1 << 20, requests=4), IdentityMap)
 assert_type(iter_records(io.BytesIO(), kinds=[Event, Alias], on_error="skip"), Iterator[Record])

@@ -1,0 +1,159 @@
+"""Revisions opened one after another: fetched ahead, counted, and what happens to one that is gone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from typing import TypedDict
+
+from attrs import asdict, field, frozen, validators
+
+from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
+from kmexport.files import BinaryFile
+from kmexport.manifest import Revision, is_revision_name
+from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, Selection, check_policy, read_stream
+from kmexport.records import Record
+from kmexport.revisions import Listing
+from kmexport.storage import PREFETCH_BYTES, REQUESTS, Folder, Progress, check_progress, progress_bar
+
+__all__ = ["ReadOptions", "Reading", "check_revisions", "find_gone", "list_or_not", "open_in_turn", "read_in_turn"]
+
+logger = logging.getLogger("kmexport")
+
+
+class ReadOptions(TypedDict, total=False):
+    """The arguments that every reading method of a Bucket takes, for their types."""
+
+    on_error: OnError
+    callback: Progress
+    counts: LineCounts | None
+    max_line_bytes: int
+    prefetch_bytes: int
+    requests: int
+
+
+@frozen
+class Reading:
+    """How revisions are fetched and read, and who is told of it. Raises for what can't be, as the caller calls."""
+
+    on_error: OnError = "raise"
+    callback: Progress = None
+    counts: LineCounts | None = field(default=None, validator=validators.optional(validators.instance_of(LineCounts)))
+    max_line_bytes: int = MAX_LINE_BYTES
+    prefetch_bytes: int = field(default=PREFETCH_BYTES, validator=validators.ge(0))
+    requests: int = field(default=REQUESTS, validator=validators.ge(1))
+    selection: Selection | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_policy(self.on_error, self.max_line_bytes)
+        check_progress(self.callback)
+
+
+def read_in_turn(
+    folder: Folder, revisions: Sequence[Revision], reading: Reading, listing: Listing | None = None
+) -> Iterator[Record]:
+    """Every record of the revisions, in the order given. One that its listing has not listed may be gone.
+
+    EmptyListingError where nothing was listed and none of them is there.
+    """
+    unlisted = listing.unlisted if listing is not None else ()
+    gone: set[int] = set()
+    with closing(open_in_turn(folder, revisions, reading)) as openings:
+        for revision, opening in openings:
+            counts = LineCounts()
+            is_open = False
+            try:
+                with opening as file:
+                    is_open = True
+                    yield from read_stream(
+                        file, revision.path, reading.on_error, reading.max_line_bytes, counts,
+                        selection=reading.selection,
+                    )  # fmt: skip
+            except RevisionNotFoundError:
+                if not is_open and revision.number in unlisted:
+                    gone.add(revision.number)
+                elif reading.on_error == "skip":
+                    rest = "the rest of it" if is_open else "it"
+                    logger.warning("%s: the file went after it was listed; %s was left out", revision.path, rest)
+                else:
+                    raise
+            finally:
+                if reading.counts is not None:
+                    _add(counts, reading.counts)
+    if listing is not None:
+        listing.without(gone, revisions)
+
+
+def list_or_not(folder: Folder, *, is_whole: bool) -> list[tuple[str, int | None]]:
+    """The files in revisions/. No such folder: none. Nor where a web server has no listings: the index has to do."""
+    try:
+        return folder.list("revisions")
+    except BucketNotFoundError as error:
+        if not is_whole:
+            logger.warning("revisions/ can't be listed (%s): only what the index names is read", error.reason)
+    except PermissionError as error:
+        if is_whole:
+            raise
+        logger.warning("revisions/ can't be listed (%s): only what the index names is read", error.strerror)
+    return []
+
+
+def find_gone(folder: Folder, revisions: Sequence[Revision], listing: Listing) -> set[int]:
+    """The numbers of those that were not listed and are not there, by opening each. Reads their first 64 KiB."""
+    unlisted = [revision for revision in revisions if revision.number in listing.unlisted]
+    gone = set()
+    with closing(open_in_turn(folder, unlisted, Reading(prefetch_bytes=0))) as openings:
+        for revision, opening in openings:
+            try:
+                with opening:
+                    pass
+            except RevisionNotFoundError:
+                gone.add(revision.number)
+    return gone
+
+
+def open_in_turn(
+    folder: Folder, revisions: Sequence[Revision], reading: Reading
+) -> Generator[tuple[Revision, AbstractContextManager[BinaryFile]], None, None]:
+    """Each revision with what opens it; the callback moves as it is read, and by its size in all."""
+    sizes = [revision.size for revision in revisions if revision.size is not None]
+    with progress_bar(reading.callback) as callback:
+        if callback is not None and len(sizes) == len(revisions):
+            callback.set_size(sum(sizes))
+        openings = folder.open_each(
+            [(revision.path, revision.size) for revision in revisions],
+            prefetch_bytes=reading.prefetch_bytes,
+            requests=reading.requests,
+            callback=callback,
+        )
+        with closing(openings):
+            for revision, opening in zip(revisions, openings, strict=True):
+                moved = callback.value if callback is not None else 0
+                yield revision, opening
+                if callback is not None and revision.size is not None:
+                    # What was left out is done with too.
+                    callback.relative_update(revision.size - (callback.value - moved))
+
+
+def _add(counts: LineCounts, total: LineCounts) -> None:
+    for name, count in asdict(counts).items():
+        setattr(total, name, getattr(total, name) + count)
+
+
+def check_revisions(revisions: Iterable[Revision | int]) -> list[Revision | int]:
+    """Revisions or their numbers as a list. TypeError for anything else, ValueError for a path out of revisions/."""
+    if isinstance(revisions, Revision | int):
+        msg = f"several revisions belong there: write [{revisions!r}]"
+        raise TypeError(msg)
+    checked = list(revisions)
+    for revision in checked:
+        if isinstance(revision, bool) or not isinstance(revision, Revision | int):
+            msg = f"a revision is a Revision or its number, not {revision!r}"
+            raise TypeError(msg)
+        if isinstance(revision, Revision):
+            folder, _, name = revision.path.partition("/")
+            if folder != "revisions" or not is_revision_name(name):
+                msg = f"the path of a revision is such as 'revisions/1.json', not {revision.path!r}"
+                raise ValueError(msg)
+    return checked

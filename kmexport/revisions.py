@@ -1,0 +1,179 @@
+"""The listing of a bucket, held against its index; and which of the revisions a window needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+
+from attrs import evolve, frozen
+
+from kmexport.errors import EmptyListingError
+from kmexport.manifest import Revision, is_revision_name, revision_number
+from kmexport.windows import Window, check_window
+
+__all__ = ["Listing", "check_selecting", "hold_against_index", "select_revisions", "touches"]
+
+_GONE = "left out: the index names it and it is not there"
+
+logger = logging.getLogger("kmexport")
+
+
+@frozen
+class Listing:
+    """What lies in revisions/, and what the index says of it."""
+
+    url: str  # of the bucket, without credentials
+    index: Sequence[Revision]  # its rows, in numeric order
+    revisions: Sequence[Revision]  # to be read, in numeric order: size as listed, range of the index
+    unlisted: frozenset[int]  # numbers of those that only the index names, where a listing is not the whole truth
+    missing: Sequence[Revision]  # rows of the index whose file is gone
+    doubled: Sequence[str]  # paths that are not read, for another file is the same revision
+    unknown: Sequence[str]  # paths of files that are no revision
+    warned: set[str]  # paths of which the log knows already
+
+    def select(self, window: Window | None, after: int, neighbours: int) -> list[Revision]:
+        """The revisions above `after` that may hold records of the window, or all of them; what is left out is logged.
+
+        EmptyListingError where the index names files and the listing has none.
+        """
+        named = [row for row in self.index if row.number > after]
+        if named and not self.revisions:
+            raise EmptyListingError(self.url, len(named))
+        missing, revisions = self.missing, self.revisions
+        if window is not None:
+            missing = select_revisions(missing, window, 0)
+            revisions = select_revisions(revisions, window, neighbours)
+        for path in self.unknown:
+            logger.debug("%s: not a revision file, not read", path)
+        for path in self.doubled:
+            self._warn(path, "not read, for another file is the same revision")
+        for row in missing:
+            if row.number > after:
+                self._warn(row.path, _GONE)
+        return [revision for revision in revisions if revision.number > after]
+
+    def without(self, gone: Collection[int], revisions: Sequence[Revision]) -> list[Revision]:
+        """The revisions without those that only the index names and that were not there when they were tried."""
+        if gone and len(gone) == len(revisions) and len(self.unlisted) == len(self.revisions):
+            raise EmptyListingError(self.url, len(gone))
+        for revision in revisions:
+            if revision.number in gone:
+                self._warn(revision.path, _GONE)
+        return [revision for revision in revisions if revision.number not in gone]
+
+    def tried(self, gone: Collection[int]) -> Listing:
+        """The listing when all that it did not list was looked for, and these were gone."""
+        return evolve(
+            self,
+            revisions=[revision for revision in self.revisions if revision.number not in gone],
+            missing=[*self.missing, *(row for row in self.index if row.number in gone)],
+            unlisted=frozenset(),
+        )
+
+    def _warn(self, path: str, reason: str) -> None:
+        if path not in self.warned:
+            self.warned.add(path)
+            logger.warning("%s: %s", path, reason)
+
+
+def hold_against_index(
+    url: str,
+    index: Sequence[Revision],
+    files: Iterable[tuple[str, int | None]],
+    *,
+    is_whole: bool = True,
+    warned: set[str] | None = None,
+) -> Listing:
+    """The listing of revisions/, given as names and sizes. With `is_whole=False` it may lack files that are there.
+
+    The paths in `warned` are not logged again.
+
+    >>> index = [Revision(7, "revisions/7.json", 10, 19), Revision(8, "revisions/8.json", 20, 29)]
+    >>> listing = hold_against_index("s3://acme", index, [("7.json.gz", 100), ("07.json", 30), ("notes.txt", 5)])
+    >>> [(revision.path, revision.min_timestamp, revision.size) for revision in listing.revisions]
+    [('revisions/7.json.gz', 10, 100)]
+    >>> [revision.path for revision in listing.missing], listing.doubled, listing.unknown
+    (['revisions/8.json'], ['revisions/07.json'], ['revisions/notes.txt'])
+    """
+    rows = {row.number: row for row in index}
+    spellings: dict[int, list[Revision]] = {}
+    unknown = []
+    for name, size in sorted(files, key=lambda file: file[0]):
+        path = f"revisions/{name}"
+        if not is_revision_name(name):
+            unknown.append(path)
+            continue
+        number = revision_number(path)
+        row = rows.get(number, Revision(number, path))
+        spellings.setdefault(number, []).append(Revision(number, path, row.min_timestamp, row.max_timestamp, size))
+    found: dict[int, Revision] = {}
+    doubled = []
+    for number, files_of_one in spellings.items():
+        named = rows[number].path if number in rows else f"revisions/{number}.json"
+        found[number], *others = sorted(files_of_one, key=lambda file: _strangeness(file.path, named))
+        doubled += [other.path for other in others]
+    missing = [row for row in index if row.number not in found]
+    if not is_whole:
+        found |= {row.number: row for row in missing}
+    return Listing(
+        url=url,
+        index=index,
+        revisions=[found[number] for number in sorted(found)],
+        unlisted=frozenset() if is_whole else frozenset(row.number for row in missing),
+        missing=missing if is_whole else [],
+        doubled=sorted(doubled),
+        unknown=unknown,
+        warned=set() if warned is None else warned,
+    )
+
+
+def _strangeness(path: str, named: str) -> tuple[bool, bool, str]:
+    """The file that the index names comes first, then the same packed or unpacked, then other spellings of a number."""
+    return path != named, path.removesuffix(".gz") != named.removesuffix(".gz"), path
+
+
+def select_revisions(revisions: Sequence[Revision], window: Window, neighbours: int) -> list[Revision]:
+    """Of the revisions in a bucket, those that may hold records of the window.
+
+    Those whose range touches it, `neighbours` on either side of each, and those without a range. Where no range
+    touches it, `neighbours` on either side of the gap in which it lies.
+
+    >>> days = [Revision(number, f"{number}.json", number * 10, number * 10 + 8) for number in range(6)]
+    >>> [revision.number for revision in select_revisions(days, Window(20, 30), neighbours=1)]
+    [1, 2, 3]
+    >>> [revision.number for revision in select_revisions(days, Window(29, 30), neighbours=1)]
+    [2, 3]
+    """
+    ranged = [revision for revision in revisions if revision.has_range]
+    wanted = {revision.number for revision in revisions if not revision.has_range}
+    touching = [at for at, revision in enumerate(ranged) if touches(window, revision)]
+    places = [(at, at + 1) for at in touching] or [(at, at) for at in _gaps(ranged, window)]
+    for start, end in places:
+        wanted.update(revision.number for revision in ranged[max(start - neighbours, 0) : end + neighbours])
+    return [revision for revision in revisions if revision.number in wanted]
+
+
+def check_selecting(window: Window | None, neighbours: int) -> None:
+    """TypeError for what is no window, ValueError for less than no neighbours."""
+    if window is not None:
+        check_window(window)
+    if neighbours < 0:
+        msg = f"neighbours is 0 or more, not {neighbours}"
+        raise ValueError(msg)
+
+
+def touches(window: Window, revision: Revision) -> bool:
+    """Whether the range that the index states has a second in common with the window."""
+    first, last = revision.min_timestamp, revision.max_timestamp
+    return first is not None and last is not None and window.touches(first, last)
+
+
+def _gaps(ranged: Sequence[Revision], window: Window) -> list[int]:
+    """Where, in the order of the numbers, time steps over the window; at the ends too. An empty window needs nothing.
+
+    There is more than one such place where the ranges go back in time.
+    """
+    if window.start == window.end:
+        return []
+    is_before = [True, *(revision.max_timestamp < window.start for revision in ranged), False]  # type: ignore[operator]
+    return [at for at in range(len(ranged) + 1) if is_before[at] != is_before[at + 1]]
