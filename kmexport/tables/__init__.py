@@ -1,0 +1,17 @@
+"""Records in columns, and what counts, in an embedded engine (extra `tables`: pyarrow, duckdb, numpy)."""
+
+from __future__ import annotations
+
+try:
+    import duckdb  # noqa: F401
+    import numpy  # noqa: F401, ICN001
+    import pyarrow  # noqa: F401, ICN001
+except ImportError as error:
+    msg = f"kmexport.tables needs {error.name}: pip install 'kmexport[tables]'"
+    raise ImportError(msg, name=error.name) from error
+
+from kmexport.tables.batches import from_records, to_records
+from kmexport.tables.facts import Facts
+from kmexport.tables.schema import SCHEMA
+
+__all__ = ["SCHEMA", "Facts", "from_records", "to_records"]

@@ -1,0 +1,106 @@
+"""Batches of records, on their way into the engine: numbered, names folded, aliases learnt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kmexport.identities import IdentityMap
+from kmexport.names import fold_name
+from kmexport.tables.schema import JSON, TIME
+from kmexport.windows import Window
+
+__all__ = ["HEADS", "WHOLE", "Arrivals"]
+
+HEADS: Final = ("revision", "line", "kind", "person", "time", "name", "alias")
+WHOLE: Final = (*HEADS, "properties")
+
+_FIELDS: Final = [
+    ("seq", pa.int64()),
+    ("revision", pa.int64()),
+    ("line", pa.int64()),
+    ("kind", pa.string()),
+    ("identity", pa.string()),
+    ("time", TIME),
+    ("name_id", pa.int32()),
+    ("name", pa.string()),
+    ("name_as_sent", pa.string()),
+    ("alias", pa.string()),
+]
+# Half of a surrogate pair may stand here. A whole pair, and an escaped backslash before a u, look the same.
+_MAY_BE_HALF: Final = r"\\u[dD][89a-fA-F]"
+_ESCAPE: Final = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
+
+
+class Arrivals:
+    """What arrives, batch by batch, as `schema` says; with `learnt`, aliases are learnt, also those outside the window.
+
+    DuckDB's JSON functions fail for a whole query where one row has half a surrogate pair. So such a half becomes the
+    text of its escape, and `exact` keeps the properties of that record as they were, by the number of its arrival.
+    """
+
+    def __init__(
+        self, batches: Iterable[pa.RecordBatch], *, is_whole: bool, learnt: IdentityMap | None, window: Window | None
+    ) -> None:
+        self.batches = batches
+        self.learnt = learnt
+        self.window = window
+        self.schema = pa.schema([*_FIELDS, ("properties", JSON)] if is_whole else _FIELDS)
+        self.count = 0
+        self.name_ids: dict[str, int] = {}
+        self.exact: list[tuple[int, str]] = []
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self.batches:
+            if self.learnt is not None:
+                self._learn(batch)
+            chosen = batch if self.window is None else _inside(batch, self.window)
+            if chosen.num_rows:
+                yield self._numbered(chosen)
+
+    def _learn(self, batch: pa.RecordBatch) -> None:
+        aliases = batch.column("alias")
+        if aliases.null_count < len(aliases):
+            rows = pc.is_valid(aliases)
+            pairs = (batch.column(name).filter(rows).to_pylist() for name in ("person", "alias"))
+            self.learnt.link_pairs(zip(*pairs, strict=True))  # type: ignore[union-attr]  # asked before
+
+    def _numbered(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        seq = pa.array(np.arange(self.count, self.count + batch.num_rows))
+        self.count += batch.num_rows
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        columns |= {"seq": seq, "identity": columns["person"], "name_as_sent": columns["name"]}
+        columns["kind"] = columns["kind"].cast(pa.string())
+        columns["name_id"], columns["name"] = self._folded(columns["name"])
+        if "properties" in self.schema.names:
+            columns["properties"] = self._mended(columns["properties"], seq[0].as_py())
+        return pa.RecordBatch.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
+
+    def _folded(self, names: pa.Array) -> tuple[pa.Array, pa.Array]:
+        spellings = names.dictionary_encode()
+        folded = [fold_name(spelling) for spelling in spellings.dictionary.to_pylist()]
+        ids = [self.name_ids.setdefault(name, len(self.name_ids)) for name in folded]
+        return pa.array(ids, pa.int32()).take(spellings.indices), pa.array(folded, pa.string()).take(spellings.indices)
+
+    def _mended(self, properties: Any, first: int) -> pa.Array:
+        texts = getattr(properties, "storage", properties).cast(pa.string())
+        suspects = pc.match_substring_regex(texts, _MAY_BE_HALF)
+        if not pc.any(suspects).as_py():
+            return pa.ExtensionArray.from_storage(JSON, texts)
+        spelt = texts.to_pylist()
+        for row in np.flatnonzero(suspects.to_numpy(zero_copy_only=False)).tolist():
+            mended = _ESCAPE.sub(lambda escape: f"\\\\{escape[1]}" if escape[1] else escape[0], spelt[row])
+            if mended != spelt[row]:
+                self.exact.append((first + row, spelt[row]))
+                spelt[row] = mended
+        return pa.ExtensionArray.from_storage(JSON, pa.array(spelt, pa.string()))
+
+
+def _inside(batch: pa.RecordBatch, window: Window) -> pa.RecordBatch:
+    times = batch.column("time").cast(TIME).cast(pa.int64())
+    return batch.filter(pc.and_(pc.greater_equal(times, window.start), pc.less(times, window.end)))

@@ -1,0 +1,252 @@
+"""Records ⇄ Arrow record batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from kmexport.errors import MalformedRecordError
+from kmexport.format.hashes import FIRST_TIMESTAMP, LAST_TIMESTAMP, RESERVED, NotARecord, read_properties
+from kmexport.format.spelling import spell_object
+from kmexport.names import fold_name
+from kmexport.reading import OnError, check_policy
+from kmexport.records import Alias, Event, PropertySet, Record, unread_text
+from kmexport.tables.schema import JSON, KINDS, SCHEMA, TIME, Layout, Properties, PropertyColumn, choose_columns
+from kmexport.tables.values import as_column
+
+__all__ = ["BATCH_ROWS", "from_records", "to_records"]
+
+BATCH_ROWS: Final = 32_768
+
+_CODES: Final = {Event: 0, PropertySet: 1, Alias: 2}
+_KINDS: Final = pa.array(KINDS)
+_read_raw_lines: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
+_read_raw: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def from_records(
+    records: Iterable[Record],
+    *,
+    columns: Iterable[str] | None = None,
+    properties: Properties = (),
+    batch_rows: int = BATCH_ROWS,
+    on_error: OnError = "raise",
+) -> pa.RecordBatchReader:
+    """Records as Arrow record batches with the columns of `SCHEMA`: anything that takes an Arrow stream takes them.
+
+    `columns` chooses among them; what is not asked for is not computed. `properties` adds a column for each of these
+    properties, named as given: a list gives text, a mapping of names to Arrow types gives those (text, integers,
+    floats, decimals, booleans). Names compare without case; of two spellings on one record the first counts. A value
+    that does not fit its type is null there, and stays in the column `properties`: one JSON object with every key but
+    the four of the record, numbers with all their digits. `revision` and `line` are null: records alone don't know
+    them.
+
+    Lazy: holds one batch of `batch_rows` records. Arrow's strings can't hold half a surrogate pair: such a record, and
+    one whose parts have other types than an export's, is a MalformedRecordError with its number among the records,
+    which goes the way of `on_error` ("raise", "skip", or a callable that gets each).
+
+    >>> from kmexport import Event
+    >>> reader = from_records([Event("bob", 1349222400, "signed up", {"plan": "Pro"})], properties=["Plan"])
+    >>> reader.read_all().select(["person", "name", "properties", "Plan"]).to_pylist()
+    [{'person': 'bob', 'name': 'signed up', 'properties': '{"plan":"Pro"}', 'Plan': 'Pro'}]
+    """
+    layout = choose_columns(columns, properties)
+    check_policy(on_error, 1)
+    if batch_rows < 1:
+        msg = f"batch_rows is at least 1, not {batch_rows}"
+        raise ValueError(msg)
+    return pa.RecordBatchReader.from_batches(layout.schema, _batches(iter(records), layout, batch_rows, on_error))
+
+
+def _batches(records: Iterator[Record], layout: Layout, batch_rows: int, on_error: OnError) -> Iterator[pa.RecordBatch]:
+    number = 0
+    while chosen := list(islice(records, batch_rows)):
+        try:
+            yield _batch(chosen, layout)
+        except _MISFITS:
+            yield _batch(list(_fitting(chosen, layout, number, on_error)), layout)
+        number += len(chosen)
+
+
+def _fitting(records: list[Record], layout: Layout, number: int, on_error: OnError) -> Iterator[Record]:
+    """The records that columns can hold, one by one; the others go the way of on_error."""
+    for at, record in enumerate(records, number + 1):
+        try:
+            _batch([record], layout)
+        except _MISFITS as why:
+            error = MalformedRecordError("<records>", at, _reason(record, why), repr(record).encode(errors="replace"))
+            if on_error == "raise":
+                raise error from why
+            if callable(on_error):
+                on_error(error)
+        else:
+            yield record
+
+
+_MISFITS: Final = (ValueError, TypeError, OverflowError)  # those of Arrow, and UnicodeEncodeError, are among them
+
+
+def _reason(record: Record, why: Exception) -> str:
+    if isinstance(why, UnicodeEncodeError):
+        for part in ("person", "name", "alias"):
+            text = getattr(record, part, None)
+            if isinstance(text, str) and any(0xD800 <= ord(character) < 0xE000 for character in text):
+                return f"{part} holds half of a surrogate pair, which no column of text can hold"
+    return str(why)
+
+
+def _batch(records: list[Record], layout: Layout) -> pa.RecordBatch:
+    arrays = [_COLUMNS[name](records) for name in layout.columns]
+    if layout.properties:
+        arrays += _property_columns([record.properties for record in records], layout.properties)
+    return pa.RecordBatch.from_arrays(arrays, schema=layout.schema)
+
+
+def _kinds(records: Sequence[Record]) -> pa.Array:
+    try:
+        codes = [_CODES[type(record)] for record in records]
+    except KeyError as error:
+        msg = f"a record is an Event, a PropertySet or an Alias, not {error.args[0]!r}"
+        raise TypeError(msg) from None
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), _KINDS)
+
+
+def _times(records: Sequence[Record]) -> pa.Array:
+    times = [record.timestamp for record in records]
+    if set(map(type, times)) - {int}:
+        msg = "timestamp is not a whole number of seconds"
+        raise TypeError(msg)
+    if times and not FIRST_TIMESTAMP <= min(times) <= max(times) <= LAST_TIMESTAMP:
+        msg = "timestamp is outside the years 1 to 9999 (unix time in seconds)"
+        raise ValueError(msg)
+    return pa.array(times, pa.int64()).cast(TIME)
+
+
+def _texts(records: Sequence[Record]) -> pa.Array:
+    texts = [unread_text(record) for record in records]
+    spelt = _without_heads(texts) if all(texts) else None
+    if spelt is None:
+        spelt = [_own_text(record, text) for record, text in zip(records, texts, strict=True)]
+    return pa.ExtensionArray.from_storage(JSON, pa.array(spelt, pa.string()))
+
+
+def _without_heads(texts: list[bytes]) -> list[bytes] | None:
+    """The hashes without the four keys; values as they are spelt, of a key that stands twice the last."""
+    try:
+        found = _read_raw_lines(b"\n".join(texts))
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    for pairs in found:
+        for key in RESERVED:
+            pairs.pop(key, None)
+    spelt: list[bytes] = _encode_lines(found).split(b"\n")
+    spelt.pop()
+    # A nested value may have line ends of its own, where its hash was printed over several lines.
+    return spelt if len(spelt) == len(texts) else None
+
+
+def _own_text(record: Record, text: bytes) -> bytes:
+    if text:
+        with suppress(msgspec.DecodeError, ValueError, RecursionError):
+            pairs = _read_raw(text)
+            for key in RESERVED:
+                pairs.pop(key, None)
+            return _encode(pairs)
+    if clash := [key for key in RESERVED if key in record.properties]:
+        msg = f"a property can't be named {clash[0]}: the export keeps that key for itself"
+        raise ValueError(msg)
+    return spell_object(record.properties)
+
+
+_COLUMNS: Final[dict[str, Callable[[Sequence[Record]], pa.Array]]] = {
+    "revision": lambda records: pa.nulls(len(records), pa.int64()),
+    "line": lambda records: pa.nulls(len(records), pa.int64()),
+    "kind": _kinds,
+    "person": lambda records: pa.array([record.person for record in records], pa.string()),
+    "time": _times,
+    "name": lambda records: pa.array(
+        [record.name if type(record) is Event else None for record in records], pa.string()
+    ),
+    "alias": lambda records: pa.array(
+        [record.alias if type(record) is Alias else None for record in records], pa.string()
+    ),
+    "properties": _texts,
+}
+
+
+def _property_columns(hashes: list[dict[str, Any]], columns: Sequence[PropertyColumn]) -> list[pa.Array]:
+    folded: dict[str, str] = {}
+    found: dict[str, list[Any]] = {column.folded: [None] * len(hashes) for column in columns}
+    for row, properties in enumerate(hashes):
+        for name, value in reversed(properties.items()):  # of two spellings the first is written last
+            key = folded.get(name)
+            if key is None:
+                key = folded[name] = fold_name(name)
+            if key in found:
+                found[key][row] = value
+    return [as_column(found[column.folded], column.type) for column in columns]
+
+
+def to_records(batches: Any) -> Iterator[Record]:
+    """The records of Arrow batches that have the columns of `SCHEMA`: the way back from `from_records`.
+
+    `batches` is a RecordBatchReader, a Table, an iterable of record batches, or anything else that gives an Arrow
+    stream (a DuckDB relation, a Polars frame). `revision`, `line` and further columns are passed over. Holds one batch. Raises
+    ValueError where a column is missing, or where a row is no record.
+
+    >>> from kmexport import Event
+    >>> list(to_records(from_records([Event("bob", 1349222400, "signed up", {"plan": "Pro"})])))
+    [Event(person='bob', timestamp=1349222400, name='signed up', properties={'plan': 'Pro'})]
+    """
+    if hasattr(batches, "__arrow_c_stream__"):
+        batches = pa.RecordBatchReader.from_stream(batches)
+    elif not isinstance(batches, Iterable):
+        msg = f"batches are an Arrow stream or record batches, not {type(batches).__name__}"
+        raise TypeError(msg)
+    return _records(batches)
+
+
+_NEEDED: Final = ("kind", "person", "time", "name", "alias", "properties")
+
+
+def _records(batches: Iterable[pa.RecordBatch]) -> Iterator[Record]:
+    row = 0
+    for batch in batches:
+        if missing := [name for name in _NEEDED if name not in batch.schema.names]:
+            msg = f"there is no column {missing[0]!r}: records are made of {', '.join(_NEEDED)}"
+            raise ValueError(msg)
+        columns = [batch.column(name) for name in _NEEDED]
+        columns[2] = columns[2].cast(TIME).cast(pa.int64())
+        columns[5] = getattr(columns[5], "storage", columns[5]).cast(pa.string())
+        for row, parts in enumerate(zip(*(column.to_pylist() for column in columns), strict=True), row + 1):
+            try:
+                yield _record(*parts)
+            except NotARecord as why:
+                msg = f"row {row} is no record: {why}"
+                raise ValueError(msg) from why
+
+
+def _record(
+    kind: str, person: str | None, time: int | None, name: str | None, alias: str | None, text: str | None
+) -> Record:
+    properties = read_properties(text.encode()) if text is not None else {}
+    if person is None or time is None:
+        msg = "person or time is null"
+        raise NotARecord(msg)
+    if kind == "event" and name is not None:
+        return Event(person, time, name, properties)
+    if kind == "alias" and alias is not None:
+        return Alias(person, time, alias, properties)
+    if kind == "property_set":
+        return PropertySet(person, time, properties)
+    msg = f"kind is {kind!r}, and name or alias is null" if kind in KINDS else f"kind is {kind!r}"
+    raise NotARecord(msg)
+
+

@@ -1,0 +1,185 @@
+"""What counts: records after merging and duplicate filtering, as tables of an embedded engine."""
+
+from __future__ import annotations
+
+import html
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+
+from kmexport.identities import IdentityMap, Prefer
+from kmexport.reading import OnError, check_policy
+from kmexport.tables.needs import COLUMNS, needs_of
+from kmexport.tables.rejects import Rejects
+from kmexport.tables.sources import Source, take_source
+from kmexport.tables.store import Recipe, Rule, Store
+from kmexport.windows import Window
+
+__all__ = ["Facts"]
+
+Params = Sequence[Any] | Mapping[str, Any]
+
+
+class Facts:
+    """The records of an export as tables that are merged and without duplicates, for SQL.
+
+    `source` is a Bucket, any iterable of records, or an Arrow stream with the columns of `kmexport.tables.SCHEMA`.
+    The numbers are those of `drop_duplicates(merge_identities(records, people), rule=rule)`:
+
+    - `events`: `person`, `time`, `name` (folded, as `fold_name` does), `name_as_sent`, `revision`, `line`, `properties`.
+    - `properties`: a row for each property that counts, of events and property sets: `person`, `time`, `name`
+      (folded), `name_as_sent`, `value` (JSON), `text`, `number` (where it is a number or reads as one), `event` (folded; null
+      for a property set), `revision`, `line`. The vendor's reserved keys (`_d` …) are no properties.
+    - `people`: `identity`, `person`: every identity that the aliases or records name.
+    - `records`: what the files say, nothing merged or dropped: `revision`, `line`, `kind`, `person` (the identity), `time`, `name`,
+      `alias`, `properties`.
+    - `rejects`: `revision`, `line`, `reason`, `raw` (bytes) of what is no record, under another `on_error` than "raise".
+
+    Nothing is read before the first query, and a table is built when a query first needs it: who counts events never
+    pays for properties, and a Bucket is read a second time where a later query asks for them.
+
+    `window` limits the records, never the aliases: those hold for all time. `people` is a ready IdentityMap;
+    without it, the aliases of the source are used, and `prefer` names the persons (see `IdentityMap`). `rule`
+    is "classic" or "strict" (see `drop_duplicates`). `on_error` is "raise", "skip", or a callable that gets
+    each MalformedRecordError.
+
+    `database` keeps the tables in a new file instead of memory; `memory_limit` ("4GB"), `threads` and `temp_directory` are
+    DuckDB's: what does not fit in memory goes to that folder, or to a private one of the system's. Use it from one
+    thread at a time, others by `cursor()`; close it, or use it in a `with` statement.
+
+    >>> from kmexport import Bucket
+    >>> with Facts(Bucket.sample()) as facts:
+    ...     facts.sql("select count(*), count(distinct person) from events where name = 'signed up'").fetchall()
+    [(98, 98)]
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        window: Window | None = None,
+        people: IdentityMap | None = None,
+        rule: Rule = "classic",
+        prefer: Prefer = "named_first",
+        on_error: OnError = "raise",
+        database: str | os.PathLike[str] | None = None,
+        memory_limit: str | None = None,
+        threads: int | None = None,
+        temp_directory: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if rule not in ("classic", "strict"):
+            msg = f'rule is "classic" or "strict", not {rule!r}'
+            raise ValueError(msg)
+        check_policy(on_error, 1)
+        IdentityMap(prefer)  # raises for a policy that does not exist
+        recipe = Recipe(take_source(source), window, people, rule, prefer)
+        self._connection, self._close = _connect(database, memory_limit, threads, temp_directory)
+        self._store = Store(self._connection, recipe, Rejects(self._connection.cursor(), on_error))
+
+    def sql(self, query: str, params: Params | None = None) -> duckdb.DuckDBPyRelation:
+        """The answer to a query, as a DuckDB relation: `.show()`, `.fetchall()`, `.df()`, `.pl()`, `.arrow()`.
+
+        `params` are the values of `?` or `$name` in it. What the query needs is built first. An unknown table or
+        column is DuckDB's error, before anything is read. Of several statements the last one's answer is given.
+
+        >>> from kmexport import Event
+        >>> facts = Facts([Event("bob", 1349222400, "Signed Up")])
+        >>> facts.sql("select person, name from events where name = ?", ["signed up"]).fetchall()
+        [('bob', 'signed up')]
+        """
+        *before, last = duckdb.extract_statements(query)
+        for statement in before:
+            self._provide(statement, None)
+            self._connection.execute(statement)
+        self._provide(last, params)
+        return self._connection.sql(last.query, params=params)
+
+    def _provide(self, statement: duckdb.Statement, params: Params | None) -> None:
+        if not self._store.is_complete:
+            with self._store.lock:
+                self._store.provide(needs_of(self._connection, statement, params))
+
+    def build(self) -> Self:
+        """Build every table now, and return the facts.
+
+        >>> from kmexport import Event
+        >>> Facts([Event("bob", 1349222400, "signed up")]).build()
+        <Facts: 1 records, 1 people, 1 events, 0 properties, 0 rejects>
+        """
+        self._store.provide({(table, "properties") for table in COLUMNS})
+        return self
+
+    @property
+    def people(self) -> IdentityMap:
+        """Who is who: the map that records were merged by."""
+        self._store.provide({("people", "")} if self._store.people is None else set())
+        assert self._store.people is not None  # noqa: S101  # it was built just now
+        return self._store.people
+
+    def cursor(self) -> Facts:
+        """The same tables for another thread. What one of them builds, all of them have."""
+        other = object.__new__(type(self))
+        other._store = self._store
+        other._connection = self._connection.cursor()
+        other._close = other._connection.close
+        return other
+
+    def close(self) -> None:
+        """Give back the memory, and the files that hold what did not fit."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        counts = [f"{self._count(table)} {table}" for table in COLUMNS if self._count(table) is not None]
+        return f"<Facts: {', '.join(counts) or 'nothing read yet'}>"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for table, columns in COLUMNS.items():
+            count = self._count(table)
+            cells = (table, "not built yet" if count is None else count, ", ".join(columns))
+            rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+        return f"<table><tr><th>table</th><th>rows</th><th>columns</th></tr>{''.join(rows)}</table>"
+
+    def _count(self, table: str) -> str | None:
+        if (table if table in ("events", "properties") else "records") not in self._store.built:
+            return None
+        return f"{self._connection.execute(f'SELECT count(*) FROM main.{table}').fetchall()[0][0]:,}"
+
+
+def _connect(
+    database: str | os.PathLike[str] | None,
+    memory_limit: str | None,
+    threads: int | None,
+    temp_directory: str | os.PathLike[str] | None,
+) -> tuple[duckdb.DuckDBPyConnection, Any]:
+    if database is not None and Path(database).exists():
+        msg = f"{os.fspath(database)} is there already: facts are kept in a new file"
+        raise FileExistsError(msg)
+    own = None if temp_directory is not None else tempfile.mkdtemp(prefix="kmexport-")
+    config: dict[str, Any] = {
+        "temp_directory": own or os.fspath(temp_directory or ""),
+        # A name that is no table is an error, never a variable of the caller's that happens to be called so.
+        "python_enable_replacements": False,
+    }
+    config |= {"memory_limit": memory_limit} if memory_limit is not None else {}
+    config |= {"threads": threads} if threads is not None else {}
+    try:
+        connection = duckdb.connect(":memory:" if database is None else os.fspath(database), config=config)
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    except BaseException:
+        if own is not None:
+            shutil.rmtree(own, ignore_errors=True)
+        raise
+    return connection, weakref.finalize(connection, _discard, own)

@@ -1,0 +1,245 @@
+"""The tables of Facts: each is built when it is first needed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final, Literal, TypeAlias
+
+import duckdb
+import pyarrow as pa
+from attrs import define
+
+from kmexport.identities import IdentityMap, Prefer
+from kmexport.tables import rules
+from kmexport.tables.arrivals import HEADS, WHOLE, Arrivals
+from kmexport.tables.needs import UNREAD, create_stand_ins
+from kmexport.tables.schema import JSON
+from kmexport.tables.rejects import Rejects
+from kmexport.tables.sources import Export, Source, open_batches, reads_again
+from kmexport.tables.streams import insert
+from kmexport.tables.strict import repeated_records
+from kmexport.tables.unnest import UNNESTED, PropertyNames, unnest
+from kmexport.windows import Window
+
+__all__ = ["Recipe", "Rule", "Store"]
+
+Rule: TypeAlias = Literal["classic", "strict"]
+
+_UNNESTED_ROWS: Final = 32_768
+
+logger = logging.getLogger("kmexport")
+
+
+@define
+class Recipe:
+    """What facts are made of, and how."""
+
+    source: Source
+    window: Window | None
+    people: IdentityMap | None
+    rule: Rule
+    prefer: Prefer
+
+
+class Store:
+    """The tables, and how far they are built.
+
+    One table, kmexport.records, holds what records and events show: a record, its person, and whether it counts. It is
+    read without properties first, where the source can be read again.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, rejects: Rejects) -> None:
+        self.connection = connection
+        self.recipe = recipe
+        self.rejects = rejects
+        self.lock = threading.RLock()
+        self.people = recipe.people
+        self.is_whole = False
+        self.built: set[str] = set()
+        self.failure: BaseException | None = None
+        connection.execute("CREATE SCHEMA kmexport")
+        connection.execute("CREATE TABLE kmexport.rejects (revision BIGINT, line BIGINT, reason VARCHAR, raw BLOB)")
+        create_stand_ins(connection)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to build."""
+        return self.is_whole and self.built >= {"records", "events", "properties"}
+
+    def provide(self, needed: set[tuple[str, str]]) -> None:
+        """Build what these columns of these tables need."""
+        if not needed:
+            return
+        tables = {table for table, _ in needed}
+        is_whole = "properties" in tables or any(column == "properties" for _, column in needed)
+        is_whole |= self.recipe.rule == "strict" and "events" in tables
+        with self.lock:
+            if "records" not in self.built or (is_whole and not self.is_whole):
+                self._build_records(is_whole=is_whole or not reads_again(self.recipe.source))
+            if tables & {"events", "properties"} and "events" not in self.built:
+                self._build_events()
+            if "properties" in tables and "properties" not in self.built:
+                self._build_properties()
+
+    # Records and people.
+
+    def _build_records(self, *, is_whole: bool) -> None:
+        if self.failure is not None:
+            msg = "the records were read only once, and that failed: make Facts anew"
+            raise ValueError(msg) from self.failure
+        had_events = "events" in self.built
+        try:
+            arrivals = self._read(is_whole=is_whole)
+        except BaseException as error:
+            if not reads_again(self.recipe.source):
+                self.failure = error
+            raise
+        self._name_people()
+        self._merge(arrivals, is_whole=is_whole)
+        self.is_whole = is_whole
+        self.built = {"records"}
+        if had_events:
+            self._build_events()
+
+    def _read(self, *, is_whole: bool) -> Arrivals:
+        recipe = self.recipe
+        policy = self.rejects.begin(anew=True)
+        learnt = None
+        if recipe.people is None:
+            self.people = IdentityMap(recipe.prefer)
+            if recipe.window is not None and isinstance(recipe.source, Export):
+                # The aliases of the whole export hold, and only some of its files are read for the window.
+                self.people = recipe.source.identities(prefer=recipe.prefer, on_error=policy)
+                policy = self.rejects.begin(anew=False)
+            else:
+                learnt = self.people
+        batches = open_batches(recipe.source, recipe.window, WHOLE if is_whole else HEADS, policy)
+        arrivals = Arrivals(batches, is_whole=is_whole, learnt=learnt, window=recipe.window)
+        insert(
+            self.connection, "CREATE OR REPLACE TABLE kmexport.arrived AS FROM arrived", arrivals, arrivals.schema
+        )
+        self.rejects.flush()
+        if rejected := self.rejects.kept.total():
+            logger.warning("facts: %d lines were rejected; the table rejects has them", rejected)
+        return arrivals
+
+    def _name_people(self) -> None:
+        """Every identity with its person, and numbers for persons: joins on numbers cost half of joins on text."""
+        insert(self.connection, "CREATE OR REPLACE TABLE kmexport.resolved AS FROM arrived", *_resolved(self.people))
+        self.connection.execute("""
+            CREATE OR REPLACE TABLE kmexport.identities AS
+            WITH named AS (
+                SELECT identity FROM kmexport.arrived
+                UNION SELECT alias FROM kmexport.arrived WHERE alias IS NOT NULL
+                UNION SELECT identity FROM kmexport.resolved
+                UNION SELECT person FROM kmexport.resolved
+            ),
+            numbered AS (SELECT identity, (row_number() OVER ())::INTEGER AS number FROM named)
+            SELECT numbered.identity, coalesce(resolved.person, numbered.identity) AS person,
+                   coalesce(persons.number, numbered.number) AS person_id
+            FROM numbered LEFT JOIN kmexport.resolved AS resolved ON numbered.identity = resolved.identity
+            LEFT JOIN numbered AS persons ON persons.identity = resolved.person
+        """)
+        self.connection.execute("DROP TABLE kmexport.resolved")
+
+    def _merge(self, arrivals: Arrivals, *, is_whole: bool) -> None:
+        properties = "properties" if is_whole else f"NULL::JSON AS {UNREAD}"
+        self.connection.execute(f"""
+            CREATE OR REPLACE TABLE kmexport.records AS
+            SELECT seq, revision, line, kind, arrived.identity, person, person_id, time, name_id, name, name_as_sent,
+                   alias, true AS counts, {properties}
+            FROM kmexport.arrived AS arrived JOIN kmexport.identities USING (identity)
+        """)
+        self.connection.execute("DROP TABLE kmexport.arrived")
+        exact = pa.RecordBatch.from_pydict(
+            {
+                "seq": pa.array([seq for seq, _ in arrivals.exact], pa.int64()),
+                "exact": pa.ExtensionArray.from_storage(
+                    JSON, pa.array([text for _, text in arrivals.exact], pa.string())
+                ),
+            }
+        )
+        self._view("people", "SELECT identity, person FROM kmexport.identities")
+        self._view("rejects", "FROM kmexport.rejects")
+        shown = "SELECT revision, line, kind, identity AS person, time, name_as_sent AS name, alias"
+        if not arrivals.exact:
+            self._view("records", f"{shown}, {'properties' if is_whole else UNREAD} AS properties FROM kmexport.records")
+            return
+        insert(self.connection, "CREATE OR REPLACE TABLE kmexport.exact AS FROM arrived", [exact], exact.schema)
+        self._view(
+            "records",
+            f"{shown}, coalesce(exact, properties) AS properties "
+            "FROM kmexport.records LEFT JOIN kmexport.exact USING (seq)",
+        )
+
+    # Events and properties.
+
+    def _build_events(self) -> None:
+        if self.recipe.rule == "classic":
+            self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.repeated AS {rules.CLASSIC_EVENTS}")
+        else:
+            candidates = self._stream(rules.STRICT_CANDIDATES)
+            schema = pa.schema([("seq", pa.int64())])
+            statement = "CREATE OR REPLACE TABLE kmexport.repeated AS FROM arrived"
+            insert(self.connection, statement, repeated_records(candidates, schema), schema)
+        self.connection.execute(rules.UNCOUNT)
+        self.connection.execute("DROP TABLE kmexport.repeated")
+        properties = "properties" if self.is_whole else UNREAD
+        self._view(
+            "events",
+            f"SELECT person, time, name, name_as_sent, revision, line, {properties} AS properties "
+            "FROM kmexport.records WHERE counts AND kind = 'event'",
+        )
+        self.built.add("events")
+
+    def _build_properties(self) -> None:
+        names = PropertyNames()
+        if self.recipe.rule == "classic":
+            self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.contested AS {rules.CONTESTED}")
+            records = self._stream(rules.CLASSIC_RECORDS)
+        else:
+            records = self._stream(rules.STRICT_RECORDS)
+        statement = "CREATE OR REPLACE TABLE kmexport.properties AS FROM arrived"
+        insert(self.connection, statement, unnest(records, names), UNNESTED)
+        if self.recipe.rule == "classic":
+            self.connection.execute(rules.DROP_LATER_PROPERTIES)
+            self.connection.execute("DROP TABLE kmexport.contested")
+        spellings = names.table()
+        insert(
+            self.connection,
+            "CREATE OR REPLACE TABLE kmexport.property_names AS FROM arrived",
+            spellings.to_batches(),
+            spellings.schema,
+        )
+        self.connection.execute(
+            "CREATE OR REPLACE TABLE kmexport.event_names AS "
+            "SELECT DISTINCT name_id AS event_id, name AS event FROM kmexport.records WHERE kind = 'event'"
+        )
+        self.connection.execute(
+            "CREATE OR REPLACE TABLE kmexport.persons AS SELECT DISTINCT person_id, person FROM kmexport.identities"
+        )
+        self._view("properties", rules.PROPERTIES)
+        self.built.add("properties")
+
+    def _stream(self, query: str) -> Iterator[pa.RecordBatch]:
+        """The answer in batches, over a connection of its own: the other one writes while they are read."""
+        with self.connection.cursor() as reading:
+            yield from reading.execute(query).fetch_record_batch(_UNNESTED_ROWS)
+
+    def _view(self, name: str, query: str) -> None:
+        self.connection.execute(f"CREATE OR REPLACE VIEW main.{name} AS {query}")
+
+
+def _resolved(people: IdentityMap | None) -> tuple[Iterator[pa.RecordBatch], Any]:
+    """Every identity of the map with its person."""
+    schema = pa.schema([("identity", pa.string()), ("person", pa.string())])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        pairs = iter(people.items() if people is not None else ())
+        while chosen := list(islice(pairs, _UNNESTED_ROWS)):
+            yield pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in zip(*chosen)], schema=schema)
+
+    return batches(), schema

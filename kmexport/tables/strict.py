@@ -1,0 +1,36 @@
+"""The strict rule: which records say in other words what one before them said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from kmexport.duplicates import _canonical
+from kmexport.format.hashes import read_properties
+from kmexport.records import PropertySet
+
+__all__ = ["repeated_records"]
+
+
+def repeated_records(candidates: Iterable[pa.RecordBatch], schema: Any) -> Iterator[pa.RecordBatch]:
+    """The `seq` of each record that came before. Candidates come group by group, in the order of their arrival."""
+    group = None
+    texts: set[str] = set()
+    met: set[bytes] = set()
+    for batch in candidates:
+        repeated = []
+        columns = (batch.column(name).to_pylist() for name in ("twin", "seq", "properties"))
+        for twin, seq, text in zip(*columns, strict=True):
+            if twin != group:
+                group, texts, met = twin, set(), set()
+            if text in texts:
+                repeated.append(seq)
+                continue
+            texts.add(text)
+            said = _canonical(PropertySet("", 0, read_properties(text.encode())))
+            if said in met:
+                repeated.append(seq)
+            met.add(said)
+        yield pa.RecordBatch.from_arrays([pa.array(repeated, pa.int64())], schema=schema)
