@@ -5,6 +5,10 @@
 2000
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from kmexport.audit import Audit, Coverage
 from kmexport.bucket import Bucket
 from kmexport.dumping import dump_records
@@ -27,6 +31,9 @@ from kmexport.profiles import Profile, profile
 from kmexport.reading import iter_records
 from kmexport.records import Alias, Event, PropertySet, Record
 from kmexport.windows import Window, in_window, sort_by_time
+
+if TYPE_CHECKING:
+    from kmexport.tables import Facts as Facts
 
 __all__ = [
     "Alias",
@@ -59,3 +66,13 @@ __all__ = [
     "profile",
     "sort_by_time",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Not in __all__: it needs the extra "tables", and loads an engine.
+    if name == "Facts":
+        from kmexport.tables import Facts  # noqa: PLC0415
+
+        return Facts
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

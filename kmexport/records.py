@@ -25,8 +25,8 @@ __all__ = [
     "Record",
     "read_whole",
     "under_person",
-    "unread_text",
     "unparsed_records",
+    "unread_text",
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +16,7 @@ from kmexport.format.spelling import spell_object
 from kmexport.names import fold_name
 from kmexport.reading import OnError, check_policy
 from kmexport.records import Alias, Event, PropertySet, Record, unread_text
-from kmexport.tables.schema import JSON, KINDS, SCHEMA, TIME, Layout, Properties, PropertyColumn, choose_columns
+from kmexport.tables.schema import JSON, KINDS, TIME, Layout, Properties, PropertyColumn, choose_columns
 from kmexport.tables.values import as_column
 
 __all__ = ["BATCH_ROWS", "from_records", "to_records"]
@@ -198,8 +198,8 @@ def to_records(batches: Any) -> Iterator[Record]:
     """The records of Arrow batches that have the columns of `SCHEMA`: the way back from `from_records`.
 
     `batches` is a RecordBatchReader, a Table, an iterable of record batches, or anything else that gives an Arrow
-    stream (a DuckDB relation, a Polars frame). `revision`, `line` and further columns are passed over. Holds one batch. Raises
-    ValueError where a column is missing, or where a row is no record.
+    stream (a DuckDB relation, a Polars frame). `revision`, `line` and further columns are passed over. Holds one batch.
+    Raises ValueError where a column is missing, or where a row is no record.
 
     >>> from kmexport import Event
     >>> list(to_records(from_records([Event("bob", 1349222400, "signed up", {"plan": "Pro"})])))
@@ -217,15 +217,16 @@ _NEEDED: Final = ("kind", "person", "time", "name", "alias", "properties")
 
 
 def _records(batches: Iterable[pa.RecordBatch]) -> Iterator[Record]:
-    row = 0
+    rows = count(1)
     for batch in batches:
         if missing := [name for name in _NEEDED if name not in batch.schema.names]:
             msg = f"there is no column {missing[0]!r}: records are made of {', '.join(_NEEDED)}"
             raise ValueError(msg)
-        columns = [batch.column(name) for name in _NEEDED]
-        columns[2] = columns[2].cast(TIME).cast(pa.int64())
-        columns[5] = getattr(columns[5], "storage", columns[5]).cast(pa.string())
-        for row, parts in enumerate(zip(*(column.to_pylist() for column in columns), strict=True), row + 1):
+        columns = {name: batch.column(name) for name in _NEEDED}
+        columns["time"] = columns["time"].cast(TIME).cast(pa.int64())
+        columns["properties"] = getattr(columns["properties"], "storage", columns["properties"]).cast(pa.string())
+        for parts in zip(*(column.to_pylist() for column in columns.values()), strict=True):
+            row = next(rows)
             try:
                 yield _record(*parts)
             except NotARecord as why:
@@ -233,8 +234,8 @@ def _records(batches: Iterable[pa.RecordBatch]) -> Iterator[Record]:
                 raise ValueError(msg) from why
 
 
-def _record(
-    kind: str, person: str | None, time: int | None, name: str | None, alias: str | None, text: str | None
+def _record(  # noqa: PLR0917  # a row, in the order of _NEEDED
+    kind: str | None, person: str | None, time: int | None, name: str | None, alias: str | None, text: str | None
 ) -> Record:
     properties = read_properties(text.encode()) if text is not None else {}
     if person is None or time is None:
@@ -248,5 +249,3 @@ def _record(
         return PropertySet(person, time, properties)
     msg = f"kind is {kind!r}, and name or alias is null" if kind in KINDS else f"kind is {kind!r}"
     raise NotARecord(msg)
-
-

@@ -9,7 +9,7 @@ import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self, TypeAlias
 
 import duckdb
 
@@ -23,7 +23,9 @@ from kmexport.windows import Window
 
 __all__ = ["Facts"]
 
-Params = Sequence[Any] | Mapping[str, Any]
+_ROWS: Final = {"people": "identities"}
+
+Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
 class Facts:
@@ -32,14 +34,14 @@ class Facts:
     `source` is a Bucket, any iterable of records, or an Arrow stream with the columns of `kmexport.tables.SCHEMA`.
     The numbers are those of `drop_duplicates(merge_identities(records, people), rule=rule)`:
 
-    - `events`: `person`, `time`, `name` (folded, as `fold_name` does), `name_as_sent`, `revision`, `line`, `properties`.
-    - `properties`: a row for each property that counts, of events and property sets: `person`, `time`, `name`
-      (folded), `name_as_sent`, `value` (JSON), `text`, `number` (where it is a number or reads as one), `event` (folded; null
-      for a property set), `revision`, `line`. The vendor's reserved keys (`_d` …) are no properties.
-    - `people`: `identity`, `person`: every identity that the aliases or records name.
-    - `records`: what the files say, nothing merged or dropped: `revision`, `line`, `kind`, `person` (the identity), `time`, `name`,
-      `alias`, `properties`.
-    - `rejects`: `revision`, `line`, `reason`, `raw` (bytes) of what is no record, under another `on_error` than "raise".
+    | table | columns |
+    |---|---|
+    | `events` | `person`, `time`, `name` (folded), `name_as_sent`, `revision`, `line`, `properties` |
+    | `properties` | `person`, `time`, `name` (folded), `name_as_sent`, `value` (JSON), `text`, `number` (where it is
+      one or reads as one), `event` (folded; null for a property set), `revision`, `line`; no reserved keys (`_d` …) |
+    | `people` | `identity`, `person`: every identity that the aliases or records name |
+    | `records` | what the files say, nothing merged or dropped: the columns of `SCHEMA` |
+    | `rejects` | `revision`, `line`, `reason`, `raw` (bytes): what is no record, unless `on_error` is "raise" |
 
     Nothing is read before the first query, and a table is built when a query first needs it: who counts events never
     pays for properties, and a Bucket is read a second time where a later query asks for them.
@@ -49,14 +51,14 @@ class Facts:
     is "classic" or "strict" (see `drop_duplicates`). `on_error` is "raise", "skip", or a callable that gets
     each MalformedRecordError.
 
-    `database` keeps the tables in a new file instead of memory; `memory_limit` ("4GB"), `threads` and `temp_directory` are
-    DuckDB's: what does not fit in memory goes to that folder, or to a private one of the system's. Use it from one
-    thread at a time, others by `cursor()`; close it, or use it in a `with` statement.
+    `database` keeps the tables in a new file instead of memory. `memory_limit` ("4GB"), `threads` and
+    `temp_directory` are DuckDB's: what does not fit in memory goes to that folder, or to a private one of the system's.
+    Use it from one thread at a time, others by `cursor()`; close it, or use it in a `with` statement.
 
     >>> from kmexport import Bucket
     >>> with Facts(Bucket.sample()) as facts:
     ...     facts.sql("select count(*), count(distinct person) from events where name = 'signed up'").fetchall()
-    [(98, 98)]
+    [(108, 99)]
     """
 
     def __init__(
@@ -79,7 +81,8 @@ class Facts:
         check_policy(on_error, 1)
         IdentityMap(prefer)  # raises for a policy that does not exist
         recipe = Recipe(take_source(source), window, people, rule, prefer)
-        self._connection, self._close = _connect(database, memory_limit, threads, temp_directory)
+        self._connection, spill = _connect(database, memory_limit, threads, temp_directory)
+        self._discard = weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True) if spill is not None else None
         self._store = Store(self._connection, recipe, Rejects(self._connection.cursor(), on_error))
 
     def sql(self, query: str, params: Params | None = None) -> duckdb.DuckDBPyRelation:
@@ -110,7 +113,7 @@ class Facts:
 
         >>> from kmexport import Event
         >>> Facts([Event("bob", 1349222400, "signed up")]).build()
-        <Facts: 1 records, 1 people, 1 events, 0 properties, 0 rejects>
+        <Facts: 1 records, 1 identities, 1 events, 0 properties, 0 rejects>
         """
         self._store.provide({(table, "properties") for table in COLUMNS})
         return self
@@ -127,12 +130,15 @@ class Facts:
         other = object.__new__(type(self))
         other._store = self._store
         other._connection = self._connection.cursor()
-        other._close = other._connection.close
+        other._discard = None
         return other
 
     def close(self) -> None:
         """Give back the memory, and the files that hold what did not fit."""
-        self._close()
+        self._connection.close()
+        if self._discard is not None:
+            self._store.rejects.connection.close()
+            self._discard()
 
     def __enter__(self) -> Self:
         return self
@@ -141,8 +147,9 @@ class Facts:
         self.close()
 
     def __repr__(self) -> str:
-        counts = [f"{self._count(table)} {table}" for table in COLUMNS if self._count(table) is not None]
-        return f"<Facts: {', '.join(counts) or 'nothing read yet'}>"
+        counted = {table: self._count(table) for table in COLUMNS}
+        told = [f"{count} {_ROWS.get(table, table)}" for table, count in counted.items() if count is not None]
+        return f"<Facts: {', '.join(told) or 'nothing read yet'}>"
 
     def _repr_html_(self) -> str:
         rows = []
@@ -163,7 +170,8 @@ def _connect(
     memory_limit: str | None,
     threads: int | None,
     temp_directory: str | os.PathLike[str] | None,
-) -> tuple[duckdb.DuckDBPyConnection, Any]:
+) -> tuple[duckdb.DuckDBPyConnection, str | None]:
+    """The database, and the private folder for what does not fit in memory."""
     if database is not None and Path(database).exists():
         msg = f"{os.fspath(database)} is there already: facts are kept in a new file"
         raise FileExistsError(msg)
@@ -182,4 +190,4 @@ def _connect(
         if own is not None:
             shutil.rmtree(own, ignore_errors=True)
         raise
-    return connection, weakref.finalize(connection, _discard, own)
+    return connection, own

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import pyarrow as pa
 
@@ -55,9 +55,9 @@ def open_batches(
     """The source's records in columns. Only an export leaves out what is outside the window."""
     if isinstance(source, Export):
         if hasattr(source, "to_batches"):
-            batches: Iterable[pa.RecordBatch] = source.to_batches(window, columns=columns, on_error=on_error)
-            return batches
+            return cast(Iterable[pa.RecordBatch], source.to_batches(window, columns=columns, on_error=on_error))
         source = source.iter_records(window, on_error=on_error)
     elif hasattr(source, "__arrow_c_stream__"):
         return (batch.select(columns) for batch in pa.RecordBatchReader.from_stream(source))
-    return from_records(source, columns=columns, on_error=on_error)
+    batches: Iterable[pa.RecordBatch] = from_records(source, columns=columns, on_error=on_error)
+    return batches

@@ -13,11 +13,20 @@ import pyarrow as pa
 from attrs import define
 
 from kmexport.identities import IdentityMap, Prefer
-from kmexport.tables import rules
 from kmexport.tables.arrivals import HEADS, WHOLE, Arrivals
 from kmexport.tables.needs import UNREAD, create_stand_ins
-from kmexport.tables.schema import JSON
 from kmexport.tables.rejects import Rejects
+from kmexport.tables.rules import (
+    CLASSIC_EVENTS,
+    CLASSIC_RECORDS,
+    CONTESTED,
+    DROP_LATER_PROPERTIES,
+    PROPERTIES,
+    STRICT_CANDIDATES,
+    STRICT_RECORDS,
+    UNCOUNT,
+)
+from kmexport.tables.schema import JSON
 from kmexport.tables.sources import Export, Source, open_batches, reads_again
 from kmexport.tables.streams import insert
 from kmexport.tables.strict import repeated_records
@@ -118,9 +127,7 @@ class Store:
                 learnt = self.people
         batches = open_batches(recipe.source, recipe.window, WHOLE if is_whole else HEADS, policy)
         arrivals = Arrivals(batches, is_whole=is_whole, learnt=learnt, window=recipe.window)
-        insert(
-            self.connection, "CREATE OR REPLACE TABLE kmexport.arrived AS FROM arrived", arrivals, arrivals.schema
-        )
+        insert(self.connection, "CREATE OR REPLACE TABLE kmexport.arrived AS FROM arrived", arrivals, arrivals.schema)
         self.rejects.flush()
         if rejected := self.rejects.kept.total():
             logger.warning("facts: %d lines were rejected; the table rejects has them", rejected)
@@ -128,7 +135,11 @@ class Store:
 
     def _name_people(self) -> None:
         """Every identity with its person, and numbers for persons: joins on numbers cost half of joins on text."""
-        insert(self.connection, "CREATE OR REPLACE TABLE kmexport.resolved AS FROM arrived", *_resolved(self.people))
+        insert(
+            self.connection,
+            "CREATE OR REPLACE TABLE kmexport.resolved AS FROM arrived",
+            *_resolved(self.people or IdentityMap()),
+        )
         self.connection.execute("""
             CREATE OR REPLACE TABLE kmexport.identities AS
             WITH named AS (
@@ -166,7 +177,9 @@ class Store:
         self._view("rejects", "FROM kmexport.rejects")
         shown = "SELECT revision, line, kind, identity AS person, time, name_as_sent AS name, alias"
         if not arrivals.exact:
-            self._view("records", f"{shown}, {'properties' if is_whole else UNREAD} AS properties FROM kmexport.records")
+            self._view(
+                "records", f"{shown}, {'properties' if is_whole else UNREAD} AS properties FROM kmexport.records"
+            )
             return
         insert(self.connection, "CREATE OR REPLACE TABLE kmexport.exact AS FROM arrived", [exact], exact.schema)
         self._view(
@@ -179,13 +192,13 @@ class Store:
 
     def _build_events(self) -> None:
         if self.recipe.rule == "classic":
-            self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.repeated AS {rules.CLASSIC_EVENTS}")
+            self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.repeated AS {CLASSIC_EVENTS}")
         else:
-            candidates = self._stream(rules.STRICT_CANDIDATES)
+            candidates = self._stream(STRICT_CANDIDATES)
             schema = pa.schema([("seq", pa.int64())])
             statement = "CREATE OR REPLACE TABLE kmexport.repeated AS FROM arrived"
             insert(self.connection, statement, repeated_records(candidates, schema), schema)
-        self.connection.execute(rules.UNCOUNT)
+        self.connection.execute(UNCOUNT)
         self.connection.execute("DROP TABLE kmexport.repeated")
         properties = "properties" if self.is_whole else UNREAD
         self._view(
@@ -198,14 +211,14 @@ class Store:
     def _build_properties(self) -> None:
         names = PropertyNames()
         if self.recipe.rule == "classic":
-            self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.contested AS {rules.CONTESTED}")
-            records = self._stream(rules.CLASSIC_RECORDS)
+            self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.contested AS {CONTESTED}")
+            records = self._stream(CLASSIC_RECORDS)
         else:
-            records = self._stream(rules.STRICT_RECORDS)
+            records = self._stream(STRICT_RECORDS)
         statement = "CREATE OR REPLACE TABLE kmexport.properties AS FROM arrived"
         insert(self.connection, statement, unnest(records, names), UNNESTED)
         if self.recipe.rule == "classic":
-            self.connection.execute(rules.DROP_LATER_PROPERTIES)
+            self.connection.execute(DROP_LATER_PROPERTIES)
             self.connection.execute("DROP TABLE kmexport.contested")
         spellings = names.table()
         insert(
@@ -221,25 +234,28 @@ class Store:
         self.connection.execute(
             "CREATE OR REPLACE TABLE kmexport.persons AS SELECT DISTINCT person_id, person FROM kmexport.identities"
         )
-        self._view("properties", rules.PROPERTIES)
+        self._view("properties", PROPERTIES)
         self.built.add("properties")
 
     def _stream(self, query: str) -> Iterator[pa.RecordBatch]:
         """The answer in batches, over a connection of its own: the other one writes while they are read."""
         with self.connection.cursor() as reading:
-            yield from reading.execute(query).fetch_record_batch(_UNNESTED_ROWS)
+            yield from reading.sql(query).to_arrow_reader(_UNNESTED_ROWS)
 
     def _view(self, name: str, query: str) -> None:
         self.connection.execute(f"CREATE OR REPLACE VIEW main.{name} AS {query}")
 
 
-def _resolved(people: IdentityMap | None) -> tuple[Iterator[pa.RecordBatch], Any]:
+def _resolved(people: IdentityMap) -> tuple[Iterator[pa.RecordBatch], Any]:
     """Every identity of the map with its person."""
     schema = pa.schema([("identity", pa.string()), ("person", pa.string())])
 
     def batches() -> Iterator[pa.RecordBatch]:
-        pairs = iter(people.items() if people is not None else ())
+        named = people.people()
+        pairs = ((identity, person) for person in named for identity in people.identities_of(person))
         while chosen := list(islice(pairs, _UNNESTED_ROWS)):
-            yield pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in zip(*chosen)], schema=schema)
+            yield pa.RecordBatch.from_arrays(
+                [pa.array(column, pa.string()) for column in zip(*chosen, strict=True)], schema=schema
+            )
 
     return batches(), schema
