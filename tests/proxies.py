@@ -16,27 +16,61 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from urllib.parse import unquote
 
-from attrs import define, field, frozen
+from attrs import define, field, frozen, validators
 
 from tests.servers import STARTED_WITHIN, STOPPED_WITHIN, ended
 
+PLANS = {
+    # The connection, while a body is on its way:
+    "reset": "the connection is reset",
+    "short": "the connection is closed in good order, before the announced end",
+    "stall": "nothing more comes for a while, then the connection is closed",
+    "drip": "the body comes in small pieces, with pauses",
+    # Answers that say what is wrong:
+    "400": "the credentials have expired",
+    "401": "no credentials",
+    "403": "access is denied",
+    "404": "the file is not there",
+    "416": "the range can't be had",
+    "429": "too many requests",
+    "500": "the server failed",
+    "503": "the client has to slow down",
+    "redirect": "to a page to log in, which answers 200",
+    "loop": "a redirect to the same address, for ever",
+    # Answers that look like success, each with a length that fits:
+    "204": "no content",
+    "empty": "an empty body",
+    "error": "an error of S3, as XML with the status 200",
+    "html": "a page of HTML without links",
+    "json": "an object of JSON",
+    "text": "a line of text",
+    "shorter": "the beginning of the body, announced as the whole",
+    "longer": "the body and its last bytes once more",
+    "whole": "all of the file where a part was asked for",
+    "other part": "a part that was not asked for, as its Content-Range says",
+    # And the file itself:
+    "replaced": "the body breaks off, and from then on the file is another one of the same length",
+}
+"""What an unusual server can do to an answer, by name."""
+
 READ_BYTES = 1 << 18  # what asyncio takes from a socket at a time
-SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>slow down</Message></Error>"
+BREAKING_OFF = ("reset", "short", "stall", "drip", "replaced")
+DRIPS = 10  # pieces of a body that drips
+DRIP = 0.05  # seconds between two of them
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
 
 
 @frozen
 class Fault:
-    """What happens to one answer, when the part `after` (0 to 1) of its body is sent; never the whole body.
+    """What happens to one answer: the name of one of PLANS.
 
-    "reset": the connection is reset. "short": it is closed in good order. "stall": nothing more comes for a while,
-    then it is closed. "503": the proxy answers itself that the client has to slow down. An answer without
-    a body fails before its head is sent.
+    What breaks off does so when the part `after` (0 to 1) of its body is sent, and never after the whole; an answer
+    without a body fails before its head is sent. For "whole" and "replaced" the proxy needs the files (`files=`).
     """
 
-    kind: Literal["reset", "503", "stall", "short"]
+    kind: str = field(validator=validators.in_(PLANS))
     after: float = 0.5
 
 
@@ -48,6 +82,7 @@ class Proxy:
     requests: list[tuple[str, str]] = field(factory=list)
     bytes_down: int = 0
     faults: Counter[str] = field(factory=Counter)
+    replaced: set[str] = field(factory=set)  # paths of files that are others now
 
 
 @frozen
@@ -73,16 +108,22 @@ class ProxyProcess:
 
 @contextmanager
 def proxied(
-    upstream: str, *, delay: float = 0.0, plan: Callable[[str, str], Fault | None] | None = None, stall: float = 3.0
+    upstream: str,
+    *,
+    delay: float = 0.0,
+    plan: Callable[[str, str], Fault | None] | None = None,
+    stall: float = 3.0,
+    files: Path | None = None,
 ) -> Iterator[Proxy]:
     """A proxy before the server `upstream`, in a thread of its own; it is gone when the block ends.
 
     Each request waits `delay` seconds before it is sent on. `plan(method, path)` is called once a request, in the
-    thread of the proxy, and returns what shall happen to it. A stalled answer is silent for `stall` seconds.
+    thread of the proxy, and returns what shall happen to it. A stalled answer is silent for `stall` seconds. `files`
+    is the folder that the server serves.
     """
     host, _, port = upstream.removeprefix("http://").rstrip("/").partition(":")
     proxy = Proxy()
-    passing = _Passing(proxy, host, int(port), delay, plan or _no_fault, stall)
+    passing = _Passing(proxy, host, int(port), delay, plan or _no_fault, stall, files)
     started: Future[Callable[[], object]] = Future()
     thread = threading.Thread(target=lambda: asyncio.run(passing.serve(started)), name="proxy", daemon=True)
     thread.start()
@@ -126,6 +167,7 @@ class _Passing:
     delay: float
     plan: Callable[[str, str], Fault | None]
     stall: float
+    files: Path | None
     clients: set[asyncio.Task[None]] = field(factory=set)
 
     async def serve(self, started: Future[Callable[[], object]]) -> None:
@@ -175,30 +217,59 @@ class _Passing:
         fault = self.plan(method, path)
         if self.delay:
             await asyncio.sleep(self.delay)
-        if fault is not None and fault.kind == "503":
-            self.proxy.faults["503"] += 1
-            answer = _answer(b"503 Slow Down", b"application/xml", SLOW_DOWN)
-            await self._send(writer, answer.removesuffix(SLOW_DOWN) if method == "HEAD" else answer)
+        if (own := _own_answer(fault, path)) is not None:
+            if fault is not None:
+                self.proxy.faults[fault.kind] += 1
+            await self._send(writer, own.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if method == "HEAD" else own)
             return True
         answer = await upstream.ask(head + body)
         pieces = upstream.body(method, answer)
-        if fault is not None:
-            await self._fail(writer, fault, answer, b"".join([piece async for piece in pieces]))
-            return False
-        await self._send(writer, answer)
-        async for piece in pieces:
-            await self._send(writer, piece)
-        return upstream.is_open
+        if fault is None and path not in self.proxy.replaced:
+            await self._send(writer, answer)
+            async for piece in pieces:
+                await self._send(writer, piece)
+            return upstream.is_open
+        content = b"".join([piece async for piece in pieces])
+        if path in self.proxy.replaced:
+            answer, content = _as_another_file(head, answer, content)
+        return await self._answer_wrongly(writer, fault, path, answer, content) and upstream.is_open
 
-    async def _fail(self, writer: asyncio.StreamWriter, fault: Fault, head: bytes, body: bytes) -> None:
+    async def _answer_wrongly(
+        self, writer: asyncio.StreamWriter, fault: Fault | None, path: str, head: bytes, body: bytes
+    ) -> bool:
+        """The server's answer, after what the fault makes of it. False: the connection ends here."""
+        if fault is None:
+            await self._send(writer, head + body)
+            return True
         self.proxy.faults[fault.kind] += 1
+        if fault.kind in BREAKING_OFF:
+            await self._break_off(writer, fault, head, body)
+            if fault.kind == "replaced":
+                self.proxy.replaced.add(path)
+            return fault.kind == "drip"
+        await self._send(writer, b"".join(_changed(fault, head, body, self._file(path))))
+        return True
+
+    async def _break_off(self, writer: asyncio.StreamWriter, fault: Fault, head: bytes, body: bytes) -> None:
+        if fault.kind == "drip":
+            await self._send(writer, head)
+            step = max(len(body) // DRIPS, 1)
+            for start in range(0, len(body), step):
+                await self._send(writer, body[start : start + step])
+                await asyncio.sleep(DRIP)
+            return
         if body:
             await self._send(writer, head + body[: min(int(len(body) * fault.after), len(body) - 1)])
         if fault.kind == "stall":
             await asyncio.sleep(self.stall)
-        if fault.kind == "reset":
+        if fault.kind in ("reset", "replaced"):
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             writer.transport.abort()
+
+    def _file(self, path: str) -> bytes | None:
+        """The file that the server has at a path."""
+        found = self.files / unquote(path.partition("?")[0]).lstrip("/") if self.files is not None else None
+        return found.read_bytes() if found is not None and found.is_file() else None
 
     async def _send(self, writer: asyncio.StreamWriter, content: bytes) -> None:
         writer.write(content)
@@ -274,6 +345,106 @@ def _header(head: bytes, name: bytes) -> bytes | None:
 
 def _answer(status: bytes, kind: bytes, body: bytes) -> bytes:
     return b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (status, kind, len(body), body)
+
+
+def _error(code: str) -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}, says the proxy</Message></Error>".encode()
+
+
+LOGIN = "/__login__"
+LOGIN_PAGE = b"<html><body><form><input type='password'></form></body></html>"
+XML = b"application/xml"
+OWN_ANSWERS = {
+    "400": _answer(b"400 Bad Request", XML, _error("ExpiredToken")),
+    "401": _answer(b"401 Unauthorized", XML, _error("Unauthorized")),
+    "403": _answer(b"403 Forbidden", XML, _error("AccessDenied")),
+    "404": _answer(b"404 Not Found", XML, _error("NoSuchKey")),
+    "416": _answer(b"416 Range Not Satisfiable", XML, _error("InvalidRange")),
+    "429": _answer(b"429 Too Many Requests", XML, _error("TooManyRequests")),
+    "500": _answer(b"500 Internal Server Error", XML, _error("InternalError")),
+    "503": _answer(b"503 Slow Down", XML, _error("SlowDown")),
+    "204": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "empty": _answer(b"200 OK", b"application/octet-stream", b""),
+    "error": _answer(b"200 OK", XML, _error("InternalError")),
+    "html": _answer(b"200 OK", b"text/html", b"<html><body>We will be back soon.</body></html>"),
+    "json": _answer(b"200 OK", b"application/json", b'{"message": "not now"}'),
+    "text": _answer(b"200 OK", b"text/plain", b"not now"),
+}
+
+
+def _own_answer(fault: Fault | None, path: str) -> bytes | None:
+    """What the proxy answers itself, without asking the server."""
+    if path.startswith(LOGIN):
+        return _answer(b"200 OK", b"text/html", LOGIN_PAGE)
+    if fault is not None and fault.kind in ("redirect", "loop"):
+        to = LOGIN if fault.kind == "redirect" else path
+        return b"HTTP/1.1 302 Found\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % to.encode()
+    return OWN_ANSWERS.get(fault.kind) if fault is not None else None
+
+
+def _changed(fault: Fault, head: bytes, body: bytes, file: bytes | None) -> tuple[bytes, bytes]:
+    """Head and body of an answer that looks like success; as they are where there is nothing to change."""
+    if not body or head.split(b" ", 2)[1] not in (b"200", b"206"):
+        return head, body
+    head, body = _unframed(head, body)
+    if fault.kind == "shorter":
+        body = body[: int(len(body) * fault.after)]
+    elif fault.kind == "longer":
+        body += body[-1000:]
+    elif fault.kind == "whole" and file is not None:
+        head = _with(_with(head, b"content-range", None), b"", b"HTTP/1.1 200 OK")
+        body = file
+    elif fault.kind == "other part" and file is not None:
+        start = int(len(file) * fault.after / 2)
+        body = file[start : start + max(len(body) // 2, 1)]
+        stated = b"bytes %d-%d/%d" % (start, start + len(body) - 1, len(file))
+        head = _with(_with(head, b"content-range", stated), b"", b"HTTP/1.1 206 Partial Content")
+    return _with(head, b"content-length", b"%d" % len(body)), body
+
+
+def _unframed(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """The same answer with a length in place of the frames of a chunked body."""
+    if _header(head, b"transfer-encoding") != b"chunked":
+        return head, body
+    whole = b""
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        whole, body = whole + body[: int(size, 16)], body[int(size, 16) + 2 :]
+    return _with(_with(head, b"transfer-encoding", None), b"content-length", b"%d" % len(whole)), whole
+
+
+def _as_another_file(request: bytes, head: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """The answer of a server where the file is another one by now, of the same length."""
+    asked = {_header(request, name) for name in (b"if-match", b"if-unmodified-since")}
+    if asked - {None, NEW_TAG, NEW_TIME.lower()}:
+        answer = _answer(b"412 Precondition Failed", XML, _error("PreconditionFailed"))
+        first, _, rest = answer.partition(b"\r\n\r\n")
+        return first + b"\r\n\r\n", rest
+    head, body = _unframed(head, body)
+    for name, value in ((b"etag", NEW_TAG), (b"last-modified", NEW_TIME)):
+        if _header(head, name) is not None:
+            head = _with(head, name, value)
+    return head, replaced(body)
+
+
+NEW_TAG = b'"0123456789abcdef0123456789abcdef"'
+NEW_TIME = b"Fri, 02 Jan 2026 03:04:05 GMT"
+
+
+def replaced(body: bytes) -> bytes:
+    """The other file: each person has another name."""
+    return body.replace(b'"p', b'"q')
+
+
+def _with(head: bytes, name: bytes, value: bytes | None) -> bytes:
+    """The head with another value of a header, without it (None), or with another first line (no name)."""
+    first, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    if not name:
+        first = value or first
+    else:
+        lines = [line for line in lines if not line.lower().startswith(name + b":")]
+        lines += [name + b": " + value] if value is not None else []
+    return b"\r\n".join([first, *lines]) + b"\r\n\r\n"
 
 
 def _main() -> None:

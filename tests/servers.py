@@ -73,7 +73,7 @@ def serve_http(folder: Path) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
             pass
 
-    with _serving(partial(Quiet, directory=str(folder))) as url:
+    with serve(partial(Quiet, directory=str(folder))) as url:
         yield url
 
 
@@ -100,7 +100,7 @@ def serve_http_from(files: dict[str, bytes], *, status: int = 200, send: float =
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
             pass
 
-    with _serving(Scripted) as url:
+    with serve(Scripted) as url:
         yield url
 
 
@@ -117,7 +117,8 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def _serving(handler: Any) -> Iterator[str]:
+def serve(handler: Any) -> Iterator[str]:
+    """A web server whose requests a class of http.server answers. Yields its URL."""
     with _Server(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()

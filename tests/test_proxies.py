@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.proxies import Fault, proxied, proxied_process
+from tests.proxies import PLANS, Fault, proxied, proxied_process
 from tests.servers import serve_http_from
 
 BODY = bytes(range(256)) * 1000
@@ -153,3 +153,91 @@ def test_a_process_of_its_own(upstream):
         assert proxy.counts() == {"requests": 0, "bytes_down": 0}
     with pytest.raises(OSError, match="refused"):
         proxy.counts()
+
+
+class TestUnusualAnswers:
+    """Each plan that answers with something else than the server would."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        (tmp_path / "1").write_bytes(BODY)
+        return tmp_path
+
+    @pytest.fixture
+    def ask(self, upstream, folder):
+        """The status, the headers and the body of the answer to a request that meets a fault."""
+
+        def asking(kind: str, path: str = "/1", **headers: str) -> tuple[int, dict[str, str], bytes]:
+            with proxied(upstream, plan=lambda method, path: Fault(kind), files=folder) as proxy:
+                with closing(http.client.HTTPConnection(proxy.endpoint.removeprefix("http://"), timeout=2)) as client:
+                    client.request("GET", path, headers=headers)
+                    answer = client.getresponse()
+                    found = (answer.status, {name.lower(): value for name, value in answer.headers.items()})
+                    body = answer.read()
+                assert proxy.faults == {kind: 1}
+            return *found, body
+
+        return asking
+
+    @pytest.mark.parametrize("kind", [kind for kind in PLANS if kind.isdigit()])
+    def test_a_status(self, ask, kind):
+        status, _, body = ask(kind)
+        assert status == int(kind)
+        assert (b"<Error>" in body) == (kind != "204")
+
+    @pytest.mark.parametrize(
+        ("kind", "body"),
+        [
+            ("empty", b""),
+            ("json", b'{"message": "not now"}'),
+            ("text", b"not now"),
+            ("shorter", BODY[: len(BODY) // 2]),
+            ("longer", BODY + BODY[-1000:]),
+            ("whole", BODY),
+        ],
+    )
+    def test_success_with_another_body(self, ask, kind, body):
+        status, headers, found = ask(kind)
+        assert (status, found) == (200, body)
+        assert headers["content-length"] == str(len(body))
+
+    def test_pages_and_errors_that_look_like_success(self, ask):
+        assert ask("html")[2].startswith(b"<html>")
+        assert b"<Error><Code>InternalError" in ask("error")[2]
+
+    def test_a_part_that_was_not_asked_for(self, ask):
+        status, headers, body = ask("other part")
+        start = len(BODY) // 4
+        assert (status, body) == (206, BODY[start : start + len(BODY) // 2])
+        assert headers["content-range"] == f"bytes {start}-{start + len(body) - 1}/{len(BODY)}"
+
+    def test_redirects(self, ask, upstream):
+        assert ask("loop")[:2] == (302, {"location": "/1", "content-length": "0"})
+        status, headers, _ = ask("redirect")
+        assert status == 302
+        with proxied(upstream) as proxy:
+            assert b"type='password'" in fetch(f"{proxy.endpoint}{headers['location']}")
+
+    def test_a_body_that_drips(self, ask):
+        started = time.monotonic()
+        assert ask("drip")[2] == BODY
+        assert time.monotonic() - started >= 0.4
+
+    def test_a_file_that_is_replaced(self):
+        old, new = b'{"_p":"p1"}\n' * 100, b'{"_p":"q1"}\n' * 100
+        faults = iter([Fault("replaced", 0.5)])
+        with (
+            serve_http_from({"/1": old}) as url,
+            proxied(url, plan=lambda method, path: next(faults, None)) as proxy,
+        ):
+            with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+                fetch(f"{proxy.endpoint}/1")
+            assert fetch(f"{proxy.endpoint}/1") == new
+            asked = urllib.request.Request(f"{proxy.endpoint}/1", headers={"If-Match": '"of the old one"'})
+            with pytest.raises(urllib.error.HTTPError, match="412"):
+                urllib.request.urlopen(asked, timeout=2)
+
+    def test_every_plan_is_tried_here(self):
+        tried = {"reset", "short", "stall", "drip", "replaced", "redirect", "loop", "other part", "html", "error"}
+        tried |= {kind for kind in PLANS if kind.isdigit()}
+        assert set(PLANS) - tried == {"empty", "json", "text", "shorter", "longer", "whole"}

@@ -45,7 +45,7 @@ _FINAL = (
     Warning,
 )
 _GONE = (404, 410)
-_NO_CREDENTIALS = ("NoCredentialsError", "DefaultCredentialsError")
+_NO_CREDENTIALS = ("NoCredentialsError", "DefaultCredentialsError", "ProfileNotFound")
 _PASSING = (408, 425, 429)  # too slow, too early, too many: the statuses of 400 to 499 that are worth another try
 
 

@@ -16,6 +16,8 @@ _IDLE_FOR = 0.4  # seconds
 _S3_CONFIG = {"max_pool_connections": 128, "connector_args": {"keepalive_timeout": _IDLE_FOR}}
 _S3_OPTIONS = {"max_concurrency": 1}  # else s3fs asks for a manifest's size before it reads it
 
+# Options that filesystems take and do not name, for they hand them on.
+_HANDED_ON = ("profile", "aws_session_token", "headers", "params", "auth", "cookies", "ssl", "proxy")
 _UNEXPECTED = re.compile(r"unexpected (?:keyword argument|key)\W+(\w+)")
 
 
@@ -47,8 +49,8 @@ def name_wrong_option(error: BaseException, url: str, options: dict[str, Any]) -
         return None
     name = found[1]
     scheme = url.partition("://")[0].rpartition("::")[2]
-    known = inspect.signature(_class_of(url)).parameters
-    close = get_close_matches(name, [*known, "config_kwargs", "client_kwargs"], n=1)
+    known = inspect.signature(_class_of(url).__init__).parameters  # type: ignore[misc]  # it only asks for names
+    close = get_close_matches(name, [*known, *_HANDED_ON], n=1)
     advice = f" Did you mean {close[0]!r}?" if close and name in options and close[0] != name else ""
     return f"{name!r} is no storage option of {scheme}://.{advice}"
 

@@ -18,6 +18,7 @@ _NO_CREDENTIALS = (
     "no credentials found: pass profile=… or key= and secret=, set AWS_PROFILE or AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or pass anon=True for a public bucket"
 )
+_NO_PROFILE = "the profile that profile=… or AWS_PROFILE names is not in ~/.aws/config or ~/.aws/credentials"
 _NO_RANGES = (
     "the web server sends whole files only, and here parts of one are needed: let fsspec fetch the whole file first, "
     "as in zip::simplecache::https://…"
@@ -70,7 +71,8 @@ def _translation(
     if is_safe and isinstance(error, OSError) and error.filename is not None:
         return error  # of the local disk: it names its file, where errors of a server have no file name
     if is_without_credentials(error):
-        return PermissionError(errno.EACCES, _NO_CREDENTIALS, place)
+        why = _NO_PROFILE if type(error).__name__ == "ProfileNotFound" else _NO_CREDENTIALS
+        return PermissionError(errno.EACCES, why, place)
     if is_denied(error):
         return PermissionError(errno.EACCES, f"access to the export is denied, {doing}", place)
     wrong = name_wrong_option(error, url, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from attrs import frozen
 
@@ -53,10 +53,8 @@ def names_on_page(page: Page) -> list[str]:
     is_cut = links.rawdata.startswith("<")  # the parser waits for the end of a tag
     links.close()
     _check_text(page, links, is_cut=is_cut)
-    folder = urlsplit(page.url)
-    base = urljoin(page.url, links.base)
-    names = {name: None for href in links.hrefs if (name := _name_in(folder, urljoin(base, href)))}
-    return list(names)
+    names = (_name_in(page.url, links.base, href) for href in links.hrefs)
+    return [name for name in dict.fromkeys(names) if name is not None]
 
 
 async def _fetch(fs: AbstractFileSystem, url: str) -> Page:
@@ -110,18 +108,17 @@ def _last_folder(url: str) -> str:
     return unquote(urlsplit(url).path).rstrip("/").rpartition("/")[2]
 
 
-def _name_in(folder: SplitResult, url: str) -> str | None:
-    """The name of the file that a link leads to, if it lies right in the folder."""
+def _name_in(url: str, base: str, href: str) -> str | None:
+    """The name of the file that a link leads to, if it lies right in the folder that the page shows."""
+    folder = urlsplit(url)
     try:
-        link = urlsplit(url)
+        link = urlsplit(urljoin(urljoin(url, base), href))
     except ValueError:  # no address at all
         return None
-    if link.scheme not in ("http", "https") or link.netloc.lower() != folder.netloc.lower():
-        return None
-    path, name = unquote(link.path), None
     above = f"{unquote(folder.path).rstrip('/')}/"
-    if path.startswith(above):
-        name = path.removeprefix(above)
+    path = unquote(link.path)
+    is_here = link.scheme in ("http", "https") and link.netloc.lower() == folder.netloc.lower()
+    name = path.removeprefix(above) if is_here and path.startswith(above) else ""
     return name if name and "/" not in name else None
 
 
