@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Literal, Self, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Any, Self, TypeVar, cast
 
 from kmexport.errors import IdentityMapFormatError
-from kmexport.records import Alias, Record, under_person
+from kmexport.identity_files import parse_map, spell_map
+from kmexport.policies import POLICIES, Prefer, order_of
+from kmexport.records import Alias, Event, PropertySet, Record, under_person
+from kmexport.storage import open_whole, read_whole
 
 __all__ = ["IdentityMap", "Prefer", "merge_identities"]
-
-Prefer: TypeAlias = Literal["named_first", "numeric_first"] | Callable[[str], Any]
-
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
-# The random ids of browsers and phones: base64 of some 20 bytes.
-_ANONYMOUS: Final = re.compile(r"(?=.*[0-9+/=_-])(?=.*[A-Z])(?=.*[a-z])[A-Za-z0-9+/_-]{20,}={0,2}")
-_FORMAT: Final = "kmexport identities 1"
-
-
-def named_first(identity: str) -> int:
-    """The default policy: an e-mail address first, then other names, anonymous ids last.
-
-    >>> sorted(["qFq2LweZugFNE4o49hLhmRPBW34=", "10017", "bob@example.com"], key=named_first)
-    ['bob@example.com', '10017', 'qFq2LweZugFNE4o49hLhmRPBW34=']
-    """
-    if _EMAIL.fullmatch(identity):
-        return 0
-    return 2 if _ANONYMOUS.fullmatch(identity) else 1
-
-
-def numeric_first(identity: str) -> int:
-    """The policy of km-db: a number first, then as `named_first`.
-
-    >>> sorted(["qFq2LweZugFNE4o49hLhmRPBW34=", "10017", "bob@example.com"], key=numeric_first)
-    ['10017', 'bob@example.com', 'qFq2LweZugFNE4o49hLhmRPBW34=']
-    """
-    return -1 if identity.isascii() and identity.isdigit() else named_first(identity)
-
-
-_POLICIES: Final[dict[str, Callable[[str], Any]]] = {"named_first": named_first, "numeric_first": numeric_first}
 
 
 class IdentityMap:
@@ -66,9 +37,7 @@ class IdentityMap:
     """
 
     def __init__(self, prefer: Prefer = "named_first") -> None:
-        if not callable(prefer) and prefer not in _POLICIES:
-            msg = f"prefer is {', '.join(map(repr, _POLICIES))} or a key function, not {prefer!r}"
-            raise ValueError(msg)
+        order_of(prefer)  # raises where there is no such policy
         self.prefer = prefer
         self.ignored_links = 0
         # Union-find: each identity points towards the one that stands for its person.
@@ -102,24 +71,32 @@ class IdentityMap:
     def update(self, records: Iterable[Record]) -> Self:
         """Learn from every alias among the records, and return the map; other records are passed over.
 
+        Raises TypeError for what is no record; what came before it is learnt.
+
         >>> IdentityMap().update([Alias("a", 1349222400, "b"), Alias("b", 1349222400, "c")]).people()
         ['a']
         """
-        self.link_pairs((record.person, record.alias) for record in records if isinstance(record, Alias))
+        self.link_pairs(_pairs_of(records))
         return self
 
     def link_pairs(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """As `link`, for many pairs; twice as fast.
+        """As `link`, for many pairs; twice as fast. Raises TypeError for what is no pair of strings.
 
         >>> people = IdentityMap()
         >>> people.link_pairs([("a", "b"), ("c", "b")])
         >>> people.resolve("c")
         'a'
         """
-        parents, members = self._parents, self._members
-        for a, b in pairs:
+        parents = self._parents
+        for pair in pairs:
+            a, b = pair if pair.__class__ is tuple else _checked(pair)
+            if a.__class__ is not str or b.__class__ is not str:
+                a, b = _checked(pair)
             if a == b or not a or not b:
                 self.ignored_links += not (a and b)
+                continue
+            if self._members is not None:
+                self._link_told(a, b, self._members)
                 continue
             # Each search halves the path that it goes. A root is its own parent, the same string: `is` will do.
             root_a = parents.setdefault(a, a)
@@ -130,19 +107,27 @@ class IdentityMap:
                 parents[root_b] = root_b = parents[above]
             if root_a is not root_b:
                 parents[root_b] = root_a
-                if members is not None:
-                    self._join(members, root_a, root_b)
 
-    def _join(self, members: dict[str, list[str]], root: str, other: str) -> None:
+    def _link_told(self, a: str, b: str, members: dict[str, list[str]]) -> None:
+        """As above, and keep up what is told of persons. The policy is asked first: where it raises nothing changes."""
+        root, other = self._root(a), self._root(b)
+        if root == other:
+            return
         names = self._names
+        name = None
         if root in names or other in names:
-            # A new identity is its own name.
-            known = [name for one in (root, other) if (name := names.pop(one, "" if one in members else one))]
-            if len(known) == 2:
-                names[root] = min(known, key=self._order)
+            # A new identity is its own name; a person who was not asked for has none yet.
+            known = [names.get(one, one if one not in members else None) for one in (root, other)]
+            if None not in known:
+                name = min(filter(None, known), key=self._order)
         fewer, more = sorted((members.pop(root, [root]), members.pop(other, [other])), key=len)
-        more.extend(fewer)
-        members[root] = more
+        members[root] = more + fewer
+        for one in (root, other):
+            names.pop(one, None)
+        if name is not None:
+            names[root] = name
+        root = self._parents.setdefault(root, root)
+        self._parents[other] = root
 
     def resolve(self, identity: str) -> str:
         """The name of the person that an identity belongs to; an identity without aliases is its own.
@@ -160,8 +145,7 @@ class IdentityMap:
         return name
 
     def _order(self, identity: str) -> tuple[Any, str]:
-        policy = self.prefer if callable(self.prefer) else _POLICIES[self.prefer]
-        return policy(identity), identity
+        return order_of(self.prefer)(identity), identity
 
     def identities_of(self, identity: str) -> frozenset[str]:
         """All identities of the person that an identity belongs to, itself among them.
@@ -182,9 +166,10 @@ class IdentityMap:
 
     def _gather(self) -> dict[str, list[str]]:
         if self._members is None:
-            self._members = {}
+            members: dict[str, list[str]] = {}
             for identity in self._parents:
-                self._members.setdefault(self._root(identity), []).append(identity)
+                members.setdefault(self._root(identity), []).append(identity)
+            self._members = members
         return self._members
 
     def people(self) -> list[str]:
@@ -198,67 +183,76 @@ class IdentityMap:
     def save(self, path: str | os.PathLike[str], **storage_options: Any) -> None:
         """Write the map as JSON Lines to a path or an fsspec URL: after a first line, one array of identities a person.
 
-        The file is written whole or not at all. The same map gives the same bytes.
+        The file is there as a whole or as it was before, see `open_whole`, and when this returns it is there. The
+        first line counts the persons, so that half a file is known as such. The same map gives the same bytes.
 
         >>> people = IdentityMap().update([Alias("a", 1349222400, "b")])
         >>> people.save("memory://people.jsonl")
         >>> IdentityMap.load("memory://people.jsonl").identities_of("b") == people.identities_of("b")
         True
         """
-        from fsspec.core import url_to_fs  # noqa: PLC0415  # only needed here
-
-        fs, target = url_to_fs(os.fspath(path), **storage_options)
         prefer = self.prefer if isinstance(self.prefer, str) else None
-        with fs.transaction, fs.open(target, "wb") as file:
-            file.write(json.dumps({"format": _FORMAT, "prefer": prefer}).encode() + b"\n")
-            for name in self.people():
-                others = sorted(self.identities_of(name) - {name})
-                file.write(json.dumps([name, *others]).encode() + b"\n")
+        names = self.people()
+        persons = ([name, *sorted(self.identities_of(name) - {name})] for name in names)
+        with open_whole(path, **storage_options) as file:
+            file.writelines(spell_map(prefer, len(names), persons))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, prefer: Prefer | None = None, **storage_options: Any) -> Self:
-        """Read a saved map. `prefer` may be another policy; it must be given where the map had a key function.
+        """Read a saved map, in one piece. `prefer` may be another policy; a key function has to be given again.
 
-        Raises IdentityMapFormatError with the line for anything that `save` did not write.
+        Raises IdentityMapFormatError with the line for anything that `save` did not write, and for half of a map.
+        A map of an earlier version, whose first line does not count the persons, is read all the same; if it was cut
+        off at the end of a line, nothing tells. Costs the file beside the map while it is read.
 
         >>> IdentityMap().update([Alias("10017", 1349222400, "bob@example.com")]).save("memory://people.jsonl")
         >>> IdentityMap.load("memory://people.jsonl", prefer="numeric_first").people()
         ['10017']
         """
-        from fsspec.core import url_to_fs  # noqa: PLC0415
-
-        fs, target = url_to_fs(os.fspath(path), **storage_options)
-        source = target.rpartition("/")[2]
-        with fs.open(target, "rb") as file:
-            lines = enumerate(file, 1)
-            header = _parse(next(lines, (1, b""))[1], source, 1)
-            if not isinstance(header, dict) or header.get("format") != _FORMAT:
-                raise IdentityMapFormatError(source, 1, None, f"the first line of a map names its format, {_FORMAT!r}")
-            policy = prefer if prefer is not None else header.get("prefer")
-            if policy is None:
-                reason = "the map was saved with a key function: give it again as prefer="
-                raise IdentityMapFormatError(source, 1, None, reason)
-            if prefer is None and (not isinstance(policy, str) or policy not in _POLICIES):
-                raise IdentityMapFormatError(source, 1, None, f"prefer is no policy that is known: {policy!r}")
-            people = cls(policy)
-            for number, line in lines:
-                identities = _parse(line, source, number)
-                is_list = isinstance(identities, list) and all(isinstance(one, str) and one for one in identities)
-                if not is_list or len(identities) < 2:
-                    reason = "a person is an array of two or more identities"
-                    raise IdentityMapFormatError(source, number, None, reason)
-                people.link_pairs((identities[0], other) for other in identities[1:])
+        source = os.fspath(path).replace(os.sep, "/").rpartition("/")[2]
+        saved, persons = parse_map(read_whole(path, **storage_options), source)
+        people = cls(prefer if prefer is not None else _policy(saved, source))
+        parents = people._parents
+        for number, identities in enumerate(persons, 2):
+            met = len(parents)
+            parents.update(dict.fromkeys(identities, identities[0]))
+            if len(parents) - met < len(identities):
+                raise IdentityMapFormatError(source, number, None, "an identity stands twice in the map")
         return people
 
 
-def _parse(line: bytes, source: str, number: int) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise IdentityMapFormatError(source, number, None, f"the line is not JSON ({error})") from error
+def _policy(saved: object, source: str) -> Prefer:
+    if saved is None:
+        reason = "the map was saved with a key function: give it again as prefer="
+        raise IdentityMapFormatError(source, 1, None, reason)
+    if not isinstance(saved, str) or saved not in POLICIES:
+        raise IdentityMapFormatError(source, 1, None, f"prefer is no policy that is known: {saved!r}")
+    return cast("Prefer", saved)
 
 
-def merge_identities(records: Iterable[Record], people: IdentityMap) -> Iterator[Record]:
+def _pairs_of(records: Iterable[object]) -> Iterator[tuple[str, str]]:
+    for record in records:
+        if isinstance(record, Alias):
+            yield record.person, record.alias
+        elif not isinstance(record, Event | PropertySet):
+            msg = f"update() takes records, not {type(record).__name__}: link_pairs() takes pairs of identities"
+            raise TypeError(msg)
+
+
+def _checked(pair: object) -> tuple[str, str]:
+    """A text of two characters would pass for two identities, and numbers would never be found again."""
+    if isinstance(pair, tuple | list) and len(pair) == 2:
+        a, b = pair
+        if isinstance(a, str) and isinstance(b, str):
+            return a, b
+    msg = f"a link is a pair of identities, which are strings, not {pair!r}: update() takes records"
+    raise TypeError(msg)
+
+
+R = TypeVar("R", bound=Record)
+
+
+def merge_identities(records: Iterable[R], people: IdentityMap) -> Iterator[R]:
     """The records under their person's name.
 
     Records whose person has that name already come out as they are, others as copies; properties are not
@@ -276,8 +270,8 @@ def merge_identities(records: Iterable[Record], people: IdentityMap) -> Iterator
     return _merge(records, people)
 
 
-def _merge(records: Iterable[Record], people: IdentityMap) -> Iterator[Record]:
+def _merge(records: Iterable[R], people: IdentityMap) -> Iterator[R]:
     resolve = people.resolve
     for record in records:
         name = resolve(record.person)
-        yield record if name == record.person else under_person(record, name)
+        yield record if name == record.person else cast("R", under_person(record, name))

@@ -115,7 +115,7 @@ def test_saved_and_loaded(place, tmp_path):
     assert all(again.identities_of(name) == people.identities_of(name) for name in people.people())
     if place == "path":
         lines = [json.loads(line) for line in target.read_text().splitlines()]
-        assert lines[0] == {"format": "kmexport identities 1", "prefer": "numeric_first"}
+        assert lines[0] == {"format": "kmexport identities 1", "prefer": "numeric_first", "people": 2}
         assert lines[1][0] == "b@x"
     again.link("f", "b@x")
     assert again.resolve("é") == "b@x"
@@ -150,6 +150,14 @@ def test_a_failed_save_leaves_the_old_map(tmp_path):
         ('{"format": "kmexport identities 1", "prefer": "named_first"}\n["a", "b"]\n["a", 1]\n', 3),
         ('{"format": "kmexport identities 1", "prefer": "named_first"}\n["a", ""]\n', 2),
         ('{"format": "kmexport identities 1", "prefer": "named_first"}\n["a", "b"', 2),
+        ('{"format": "kmexport identities 1", "prefer": "named_first"}\n["a", "a"]', 2),
+        ('{"format": "kmexport identities 1", "prefer": "named_first"}\n["a", "b"]\n["c", "b"]\n', 3),
+        ('{"format": "kmexport identities 1", "prefer": "named_first", "people": 2}\n["a", "b"]\n', 2),
+        ('{"format": "kmexport identities 1", "prefer": "named_first", "people": 0}\n["a", "b"]\n', 2),
+        ('{"format": "kmexport identities 1", "prefer": "named_first", "people": true}\n["a", "b"]\n', 1),
+        ('{"format": "kmexport identities 1", "prefer": "named_first", "people": "1"}\n["a", "b"]\n', 1),
+        ('{"format": "kmexport identities 1", "prefer": "named_first", "people": 1}\n\n["a", "b"]\n', 2),
+        ("[" * 100_000, 1),
     ],
 )
 def test_another_file_is_an_error_with_its_line(text, line, tmp_path):
@@ -225,3 +233,114 @@ def test_a_file_with_an_unknown_policy(tmp_path, prefer):
     path.write_text(f'{{"format": "kmexport identities 1", "prefer": {prefer}}}\n')
     with pytest.raises(IdentityMapFormatError, match="no policy"):
         IdentityMap.load(path)
+
+
+def test_half_a_map_is_refused_wherever_it_was_cut(tmp_path):
+    path = tmp_path / "people"
+    linked(("a", "b"), ("c", "d\ud83d"), ("\u00e9", "f"), ("f", "g")).save(path)
+    whole = path.read_bytes()
+    for end in range(len(whole) - 1):  # without the last newline nothing is missing
+        path.write_bytes(whole[:end])
+        with pytest.raises(IdentityMapFormatError):
+            IdentityMap.load(path)
+    path.write_bytes(whole[:-1])
+    assert len(IdentityMap.load(path)) == 7
+
+
+def test_a_map_of_an_earlier_version_is_read(tmp_path):
+    (tmp_path / "people").write_text(
+        '{"format": "kmexport identities 1", "prefer": "named_first"}\n["a", "b"]\n["c", "d"]\n'
+    )
+    assert IdentityMap.load(tmp_path / "people").people() == ["a", "c"]
+
+
+def test_a_map_without_anybody(tmp_path):
+    IdentityMap().save(tmp_path / "people")
+    assert IdentityMap.load(tmp_path / "people").people() == []
+
+
+def test_loaded_from_s3_in_one_piece(rclone):
+    from tests.proxies import proxied
+
+    people = IdentityMap()
+    people.link_pairs((f"person{number}@example.com", f"{number:040x}") for number in range(20_000))
+    (rclone.folder / "identities").mkdir()
+    people.save("s3://identities/people.jsonl", **rclone.options)
+    with proxied(rclone.endpoint) as proxy:
+        options = {**rclone.options, "endpoint_url": proxy.endpoint}
+        again = IdentityMap.load("s3://identities/people.jsonl", **options)
+    assert again.people() == people.people()
+    assert [method for method, _ in proxy.requests] == ["HEAD", "GET"]  # s3fs asks for the size first
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("abcdefgh")), min_size=1, max_size=14),
+    st.data(),
+)
+@settings(max_examples=300)
+def test_a_policy_that_raises_while_linking_changes_nothing(pairs, data):
+    """Each link that raised may be made again, and then the map is as if nothing had happened."""
+    fails = False
+
+    def policy(identity: str) -> str:
+        if fails:
+            raise ZeroDivisionError
+        return identity
+
+    people = IdentityMap(prefer=policy)
+    for number, (a, b) in enumerate(pairs):
+        if data.draw(st.booleans()):
+            people.resolve(data.draw(st.sampled_from("abcdefgh")))
+        fails = data.draw(st.booleans())
+        known = [one in people for one in (a, b)], len(people)
+        try:
+            people.link(a, b)
+        except ZeroDivisionError:
+            assert ([one in people for one in (a, b)], len(people)) == known
+            fails = False
+            assert state(people) == state(linked(*pairs[:number], prefer=policy))
+            people.link(a, b)
+        fails = False
+        assert state(people) == state(linked(*pairs[: number + 1], prefer=policy))
+
+
+def state(people: IdentityMap) -> object:
+    names = {one: (people.resolve(one), people.identities_of(one)) for one in "abcdefgh"}
+    return names, people.people(), len(people), [one in people for one in "abcdefgh"]
+
+
+def test_a_policy_that_raises_while_saving_leaves_the_old_file(tmp_path):
+    linked(("a", "b")).save(tmp_path / "people")
+    before = (tmp_path / "people").read_bytes()
+    with pytest.raises(ZeroDivisionError):
+        linked(("a", "b"), prefer=lambda identity: 1 / 0).save(tmp_path / "people")
+    assert (tmp_path / "people").read_bytes() == before
+
+
+@pytest.mark.parametrize("what", [[("a", "b")], ["ab"], [{"_p": "a", "_p2": "b"}], [None], "ab"])
+def test_update_takes_records(what):
+    with pytest.raises(TypeError, match="link_pairs"):
+        IdentityMap().update(what)
+
+
+@pytest.mark.parametrize("pair", ["ab", ("a", 7), (b"a", b"b"), ("a", None), Alias("a", 1, "b"), ["a", 7], None])
+def test_links_are_pairs_of_strings(pair):
+    people = linked(("x", "y"))
+    with pytest.raises(TypeError, match="pair of identities"):
+        people.link_pairs([("y", "z"), pair])
+    assert people.people() == ["x"]
+    assert len(people) == 3
+
+
+def test_links_may_be_lists():
+    people = IdentityMap()
+    people.link_pairs([["a", "b"]])
+    assert people.resolve("b") == "a"
+
+
+def test_steps_keep_the_type_of_a_subclass():
+    class Ours(Event):
+        pass
+
+    (merged,) = merge_identities([Ours("b", 1, "x")], linked(("a", "b")))
+    assert type(merged) is Ours

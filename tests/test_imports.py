@@ -15,9 +15,9 @@ PACKAGE = Path(kmexport.__file__).parent
 
 # Each floor may import those below it, never one beside it or above it; inside a folder, see FLOORS_INSIDE.
 FLOORS = [
-    {"errors", "files", "moments", "names"},
+    {"errors", "files", "moments", "names", "policies"},
     {"format"},
-    {"records", "manifest", "storage"},
+    {"records", "manifest", "storage", "identity_files"},
     {"reading", "dumping", "windows", "duplicates", "identities", "profiles"},
     {"revisions"},
     {"in_turn"},
@@ -40,7 +40,7 @@ FLOORS_INSIDE = {
     "storage": [
         {"faults", "options", "progress"},
         {"checked", "credentials", "opening", "streams", "webpage"},
-        {"ahead", "listing", "translation"},
+        {"ahead", "listing", "translation", "whole"},
         {"folder"},
         {"__init__"},
     ],

@@ -2,5 +2,16 @@
 
 from kmexport.storage.folder import PREFETCH_BYTES, REQUESTS, Folder
 from kmexport.storage.progress import Progress, check_progress, progress_bar
+from kmexport.storage.whole import local_path, open_whole, read_whole
 
-__all__ = ["PREFETCH_BYTES", "REQUESTS", "Folder", "Progress", "check_progress", "progress_bar"]
+__all__ = [
+    "PREFETCH_BYTES",
+    "REQUESTS",
+    "Folder",
+    "Progress",
+    "check_progress",
+    "local_path",
+    "open_whole",
+    "progress_bar",
+    "read_whole",
+]

@@ -1,0 +1,165 @@
+"""Small files that are there as a whole, or as they were before: whatever ends the writing, and wherever they are."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from kmexport.storage.opening import is_cache, unwrap_path
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["local_path", "open_whole", "read_whole"]
+
+# On Windows a file is opened as text without it.
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+
+
+@contextmanager
+def open_whole(path: str | os.PathLike[str], /, **storage_options: Any) -> Iterator[IO[bytes]]:
+    """A binary file to write to. It takes its place at a path or an fsspec URL when the block ends, and as a whole.
+
+    Where the block raises, the disk is full or the process is killed, the file is as it was before. On the
+    local disk it is written beside its place, brought to the disk and put there in one step; a link stays a link and
+    permissions stay. Elsewhere it is gathered in memory and put in one call, which an object store does whole or not
+    at all; a filesystem that can rename gets it under another name first. What was put there is asked for its size.
+
+    A process that is killed while it writes leaves a file `.kmexport-….part` beside; it may be deleted.
+    Raises what the filesystem raises, and OSError where it takes a file and does not have it afterwards.
+
+    >>> with open_whole("memory://kept.txt") as file:
+    ...     _ = file.write(b"all of it")
+    >>> read_whole("memory://kept.txt")
+    b'all of it'
+    """
+    fs, target = _resolved(path, storage_options)
+    if _is_local(fs):
+        if fs.auto_mkdir:
+            fs.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH120  # fsspec's paths are text
+        with _beside(Path(os.path.realpath(target))) as file:
+            yield file
+        return
+    gathered = io.BytesIO()
+    yield gathered
+    _put(fs, target, gathered.getvalue())
+
+
+def read_whole(path: str | os.PathLike[str], /, **storage_options: Any) -> bytes:
+    """All bytes of a file, in one piece: so never the beginning of one version and the end of another.
+
+    >>> read_whole("memory://nowhere.txt")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: /nowhere.txt
+    """
+    fs, target = _resolved(path, storage_options)
+    content: bytes = fs.cat_file(target)
+    return content
+
+
+def local_path(path: str | os.PathLike[str], /, **storage_options: Any) -> Path | None:
+    """Where a path or a URL is on the local disk, links followed; None where it is elsewhere.
+
+    >>> local_path("memory://kept.txt") is None
+    True
+    """
+    fs, target = _resolved(path, storage_options)
+    return Path(os.path.realpath(target)) if _is_local(fs) else None
+
+
+def _resolved(path: str | os.PathLike[str], storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
+    from fsspec.core import url_to_fs  # noqa: PLC0415  # fsspec is loaded when it is needed
+
+    fs, target = url_to_fs(os.fspath(path), **storage_options)
+    fs, target = unwrap_path(fs, target)
+    while is_cache(fs):  # a cache would answer from long ago
+        fs, target = unwrap_path(fs.fs, target)
+    return fs, target
+
+
+def _is_local(fs: AbstractFileSystem) -> bool:
+    from fsspec.implementations.local import LocalFileSystem  # noqa: PLC0415
+
+    return isinstance(fs, LocalFileSystem)
+
+
+@contextmanager
+def _beside(place: Path) -> Iterator[IO[bytes]]:
+    permissions = _permissions(place)
+    # Beside its place: then it is on the same device, and takes its place in one step.
+    part = place.with_name(f".kmexport-{secrets.token_hex(8)}.part")
+    try:
+        descriptor = os.open(part, _NEW_FILE, 0o666)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(place)) from error
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123  # a descriptor
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if permissions is not None:
+            part.chmod(permissions)
+        part.replace(place)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    _sync(place.parent)
+
+
+def _permissions(place: Path) -> int | None:
+    try:
+        mode = place.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "a file can't take the place of a folder", str(place))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "a file can't take the place of a device, a pipe or a socket", str(place))
+    return stat.S_IMODE(mode)
+
+
+def _sync(folder: Path) -> None:
+    """Bring the new name to the disk. Some systems can't do it for a folder; the file itself is there."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _put(fs: AbstractFileSystem, target: str, content: bytes) -> None:
+    from fsspec import AbstractFileSystem  # noqa: PLC0415
+
+    if type(fs).mv is AbstractFileSystem.mv:  # it would copy and delete
+        fs.pipe_file(target, content)
+    else:
+        folder, _, name = target.rpartition("/")
+        part = (
+            f"{folder}/.kmexport-{secrets.token_hex(8)}.part" if folder or target.startswith("/") else f".{name}.part"
+        )
+        try:
+            fs.pipe_file(part, content)
+            _check(fs, part, content)
+            fs.mv(part, target)
+        except BaseException:
+            with suppress(Exception):  # the first error says more
+                fs.rm_file(part)
+            raise
+    _check(fs, target, content)
+
+
+def _check(fs: AbstractFileSystem, target: str, content: bytes) -> None:
+    """Some filesystems return without an error and have written nothing, or half."""
+    fs.invalidate_cache(fs._parent(target))
+    size = fs.info(target).get("size")
+    if size is not None and size != len(content):
+        raise OSError(errno.EIO, f"{len(content)} bytes were written, and {size} are there", target)
