@@ -336,11 +336,3 @@ def test_links_may_be_lists():
     people = IdentityMap()
     people.link_pairs([["a", "b"]])
     assert people.resolve("b") == "a"
-
-
-def test_steps_keep_the_type_of_a_subclass():
-    class Ours(Event):
-        pass
-
-    (merged,) = merge_identities([Ours("b", 1, "x")], linked(("a", "b")))
-    assert type(merged) is Ours
