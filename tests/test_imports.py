@@ -27,7 +27,13 @@ FLOORS = [
 ]
 FLOORS_INSIDE = {
     "format": [{"octal", "hashes", "spelling"}, {"repair"}],
-    "reading": [{"blocks", "outcomes"}, {"pushdown", "slow"}, {"selection"}, {"lines"}, {"__init__"}],
+    "reading": [
+        {"items", "outcomes", "pieces", "pushdown", "shadow"},
+        {"arrays", "selection", "slow"},
+        {"blocks"},
+        {"lines"},
+        {"__init__"},
+    ],
     "tables": [
         {"needs", "rules", "schema", "streams", "strict"},
         {"arrivals", "rejects", "unnest", "values"},
@@ -110,6 +116,7 @@ def test_import_loads_no_engine():
         "polars",
         "tqdm",
         "asyncio",
+        "ijson",
     ]
     code = f"import sys, kmexport; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -119,3 +126,15 @@ def test_import_loads_no_engine():
 def test_all_is_sorted_and_whole():
     assert kmexport.__all__ == sorted(kmexport.__all__)
     assert all(hasattr(kmexport, name) for name in kmexport.__all__)
+
+
+def test_ijson_is_loaded_for_an_array_only():
+    code = """
+import sys, kmexport
+one = b'{"_p":"a","_t":1}'
+list(kmexport.iter_records([one, b'{"_p":"a",', b'  "_t":1}', b'[' + one], on_error="skip"))
+before = "ijson" in sys.modules
+print(before, len(list(kmexport.iter_records([b'[' + one + b']']))), "ijson" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "1", "True"]

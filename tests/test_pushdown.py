@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kmexport import Alias, Event, MalformedRecordError, PropertySet, Record, iter_records
 from kmexport.names import _fold_known, fold_name
-from kmexport.reading import LineCounts, blocks, check_selection, read_stream
+from kmexport.reading import LineCounts, check_selection, pieces, read_stream
 from tests.strategies import BLANK, BROKEN, PROPERTIES, RECORDS, TEXT, legal_lines
 
 # Names that differ in case, in what folds alike within and outside ASCII (a long s, the Kelvin sign, a sharp s), in
@@ -100,7 +100,7 @@ def test_the_same_records_as_filtering_afterwards(lines, kinds, names, block_byt
     content = b"\n".join(lines)
     in_full: list[MalformedRecordError] = []
     errors: list[MalformedRecordError] = []
-    with mock.patch.object(blocks, "BLOCK_BYTES", block_bytes):
+    with mock.patch.object(pieces, "BLOCK_BYTES", block_bytes):
         everything = list(iter_records(io.BytesIO(content), on_error=in_full.append))
         found = list(iter_records(io.BytesIO(content), kinds=kinds, names=names, on_error=errors.append))
     assert found == filtered(everything, kinds, names)

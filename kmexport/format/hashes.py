@@ -12,18 +12,21 @@ import msgspec
 
 __all__ = [
     "DECODE_ERRORS",
+    "DEEPEST",
     "FIRST_TIMESTAMP",
+    "FLAT_BYTES",
     "LAST_TIMESTAMP",
     "RESERVED",
     "UNSET",
     "Head",
     "NotARecord",
     "NotAnObject",
-    "check_joined",
     "decode_head",
     "decode_object",
-    "judge_object",
+    "is_too_deep",
     "load_object",
+    "load_slowly",
+    "no_number",
     "read_properties",
 ]
 
@@ -34,7 +37,9 @@ UNSET: Final = msgspec.UNSET
 FIRST_TIMESTAMP: Final = -62_135_596_800
 LAST_TIMESTAMP: Final = 253_402_300_799
 
-_DIGITS: Final = re.compile("-?[0-9]{1,20}")
+DEEPEST: Final = 500  # levels of brackets
+FLAT_BYTES: Final = 2 * DEEPEST  # no shorter text is nested deeper
+_BRACKETS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|([\[\]{}])', re.DOTALL)
 
 DECODE_ERRORS: Final = (msgspec.DecodeError, ValueError, RecursionError)  # a UnicodeDecodeError is a ValueError
 
@@ -71,49 +76,68 @@ def load_object(text: bytes) -> dict[str, Any]:
         return decode_object(text)
     except DECODE_ERRORS:
         # msgspec refuses lone surrogates and numbers out of range, which are JSON all the same.
-        return _load_slowly(text)
+        return load_slowly(text)
 
 
 def read_properties(text: bytes) -> dict[str, Any]:
     """Every key of the hash but the four that make the record."""
-    try:
-        properties = load_object(text)
-    except NotAnObject:
-        # Of a deeply nested value: the stack may be higher here than it was where the line was judged.
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
-        with ThreadPoolExecutor(1) as with_own_stack:
-            properties = with_own_stack.submit(load_object, text).result()
+    properties = load_object(text)
     for key in RESERVED:
         properties.pop(key, None)
     return properties
 
 
-def judge_object(text: bytes) -> Head:
-    """The head of a hash that the fast way could not read; NotARecord says why there is none."""
-    found = _load_slowly(text)
-    return Head(_person(found), _timestamp(found), *_name_and_alias(found))
-
-
-def _load_slowly(text: bytes) -> dict[str, Any]:
+def load_slowly(text: bytes, decoder: json.JSONDecoder | None = None) -> dict[str, Any]:
+    """The hash, whatever its numbers and surrogates; NotAnObject says why it is none."""
+    if is_too_deep(text):
+        msg = f"nested too deeply (more than {DEEPEST} levels)"
+        raise NotAnObject(msg)
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
         msg = f"not UTF-8 (byte {text[error.start]:#04x} at column {error.start + 1})"
         raise NotAnObject(msg) from error
     try:
-        found = _SLOW.decode(decoded)
+        found = _decode_anywhere(decoder or _SLOW, decoded)
     except json.JSONDecodeError as error:
         what = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
         msg = f"not a JSON object ({what} at column {error.pos + 1})"
         raise NotAnObject(msg) from error
-    except RecursionError as error:
-        msg = "not a JSON object that can be read (nested too deeply)"
-        raise NotAnObject(msg) from error
     if not isinstance(found, dict):
-        msg = f"a JSON {_JSON_TYPES[type(found)]} where an object belongs"
+        msg = f"a JSON {_JSON_TYPES.get(decoded.lstrip()[0], 'number')} where an object belongs"
         raise NotAnObject(msg)
     return found
+
+
+def _decode_anywhere(decoder: json.JSONDecoder, text: str) -> object:
+    try:
+        return decoder.decode(text)
+    except RecursionError:
+        # The caller's stack is high already: what is not too deep is read all the same.
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+        with ThreadPoolExecutor(1) as with_own_stack:
+            return with_own_stack.submit(decoder.decode, text).result()
+
+
+def is_too_deep(text: bytes) -> bool:
+    """Whether brackets are nested in more than 500 levels: a limit of our own, the same on every Python.
+
+    Python's own are 1,000 less the height of the stack, or several thousands, as the version has it.
+
+    >>> is_too_deep(b"[" * 500 + b"]" * 500), is_too_deep(b"[" * 501 + b"]" * 501)
+    (False, True)
+    """
+    if len(text) <= FLAT_BYTES or text.count(b"[") + text.count(b"{") <= DEEPEST:
+        return False
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        opens = match[1]
+        if opens is not None:
+            depth += 1 if opens in b"[{" else -1
+            if depth > DEEPEST:
+                return True
+    return False
 
 
 def _integer(digits: str) -> int | Decimal:
@@ -129,77 +153,11 @@ def _number(digits: str) -> float | Decimal | str:
         return digits
 
 
-def _no_number(constant: str) -> NoReturn:
+def no_number(constant: str) -> NoReturn:
+    """For a decoder: NaN and Infinity are none."""
     msg = f"not a JSON object ({constant} is no JSON number)"
     raise NotAnObject(msg)
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        for key in RESERVED:
-            if keys.count(key) > 1:
-                msg = f"{key} stands twice in a hash over several lines: these are parts of two records"
-                raise NotAnObject(msg)
-    return found
-
-
-_SLOW = json.JSONDecoder(parse_int=_integer, parse_float=_number, parse_constant=_no_number)
-_SLOW_JOINED = json.JSONDecoder(object_pairs_hook=_no_key_twice)
-_JSON_TYPES = {
-    list: "array", str: "string", int: "number", float: "number", Decimal: "number", bool: "boolean", type(None): "null"
-}  # fmt: skip
-
-
-def check_joined(text: bytes) -> None:
-    """NotAnObject where the lines that were joined are parts of two records: a reserved key stands twice."""
-    try:
-        _SLOW_JOINED.decode(text.decode("utf-8"))
-    except ValueError:
-        return  # the judge finds the words for it
-
-
-def _person(found: dict[str, Any]) -> str:
-    person = found.get("_p", UNSET)
-    if isinstance(person, str):
-        return person
-    msg = "there is no _p" if person is UNSET else f"_p is {_quoted(person)}, not a string"
-    raise NotARecord(msg)
-
-
-def _timestamp(found: dict[str, Any]) -> int:
-    value = found.get("_t", UNSET)
-    if value is UNSET:
-        msg = "there is no _t"
-        raise NotARecord(msg)
-    timestamp: int | None = None
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    is_whole = isinstance(value, float) and value.is_integer()
-    if is_integer or is_whole or (isinstance(value, str) and _DIGITS.fullmatch(value)):
-        timestamp = int(value)
-    if timestamp is None:
-        msg = f"_t is {_quoted(value)}, not a whole number of seconds"
-        raise NotARecord(msg)
-    if not FIRST_TIMESTAMP <= timestamp <= LAST_TIMESTAMP:
-        msg = f"_t is {_quoted(value)}, outside the years 1 to 9999 (unix time in seconds)"
-        raise NotARecord(msg)
-    return timestamp
-
-
-def _name_and_alias(found: dict[str, Any]) -> tuple[str | msgspec.UnsetType, str | msgspec.UnsetType]:
-    name = found.get("_n", UNSET)
-    alias = found.get("_p2", UNSET)
-    for key, value in (("_n", name), ("_p2", alias)):
-        if value is not UNSET and not isinstance(value, str):
-            msg = f"{key} is {_quoted(value)}, not a string"
-            raise NotARecord(msg)
-    if name is not UNSET and alias is not UNSET:
-        msg = "both _n and _p2: an event or an alias, it can't be both"
-        raise NotARecord(msg)
-    return name, alias
-
-
-def _quoted(value: object) -> str:
-    shown = json.dumps(value, default=str)
-    return shown if len(shown) <= 60 else f"{shown[:60]}…"
+_SLOW = json.JSONDecoder(parse_int=_integer, parse_float=_number, parse_constant=no_number)
+_JSON_TYPES = {"[": "array", '"': "string", "t": "boolean", "f": "boolean", "n": "null"}

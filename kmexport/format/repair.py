@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import codecs
+import json
+import re
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+from typing import Any, Final
 
 from attrs import frozen
 
-from kmexport.format.hashes import DECODE_ERRORS, UNSET, Head, NotARecord, decode_head, judge_object
+from kmexport.format.hashes import (
+    DECODE_ERRORS,
+    FIRST_TIMESTAMP,
+    LAST_TIMESTAMP,
+    RESERVED,
+    UNSET,
+    Head,
+    NotAnObject,
+    NotARecord,
+    decode_head,
+    is_too_deep,
+    load_slowly,
+    no_number,
+)
 from kmexport.format.octal import has_doubled_octal, repair_doubled_octal, repair_octal
 
 __all__ = ["Judged", "decode_carefully", "is_plain", "judge"]
@@ -14,15 +31,18 @@ __all__ = ["Judged", "decode_carefully", "is_plain", "judge"]
 
 @frozen
 class Judged:
-    """A record: its head, and its text as JSON. `is_repaired` says whether the file has another text."""
+    """A record: its head, and its text as JSON. `is_repaired` says whether something in it was mended."""
 
     head: Head
     text: bytes
     is_repaired: bool = False
 
 
-def judge(text: bytes) -> Judged:
+def judge(text: bytes, *, is_first: bool = False, is_joined: bool = False) -> Judged:
     r"""The record that a text is, repaired where that makes it one. Raises NotARecord, which says why not.
+
+    At the start of a file (`is_first`) a byte-order mark is no defect. Lines that were joined (`is_joined`) are parts
+    of two records where one of the keys that make a record stands twice: that is NotAnObject.
 
     >>> judge(rb'{"_p":"bob","_t":1,"city":"Paran\303\241"}').text.decode()
     '{"_p":"bob","_t":1,"city":"Paraná"}'
@@ -31,26 +51,15 @@ def judge(text: bytes) -> Judged:
         ...
     kmexport.format.hashes.NotARecord: there is no _t
     """
-    if text.startswith(codecs.BOM_UTF8):
-        return _repaired(text.removeprefix(codecs.BOM_UTF8))
-    # Try the repair first: to find words for what is wrong is slow, and JSON has no such escapes.
-    repaired = repair_octal(text) if b"\\" in text else None
-    if repaired is not None:
-        return _repaired(repaired)
-    head = judge_object(text)
-    if has_doubled_octal(text):
-        repaired = repair_doubled_octal(text)
-        if repaired != text:
-            return _repaired(repaired)
-    return Judged(head, text)
-
-
-def _repaired(text: bytes) -> Judged:
+    json_text = _repaired(text)
+    is_repaired = json_text is not text and not (is_first and json_text == text.removeprefix(codecs.BOM_UTF8))
+    if is_joined:
+        _check_halves(json_text)
     try:
-        head = decode_carefully(text)
+        return Judged(decode_carefully(json_text), json_text, is_repaired)
     except DECODE_ERRORS:
-        head = judge_object(text)
-    return Judged(head, text, is_repaired=True)
+        head, has_fraction = _head(json_text)
+        return Judged(head, json_text, is_repaired or has_fraction)
 
 
 def is_plain(block: bytes) -> bool:
@@ -68,9 +77,123 @@ def is_plain(block: bytes) -> bool:
 
 def decode_carefully(line: bytes) -> Head:
     """The head of a line that is a record as it stands; one of DECODE_ERRORS if `judge` has to look at it."""
-    if not is_plain(line):
+    if not is_plain(line) or is_too_deep(line):
         raise NotARecord
     head = decode_head(line)
     if head.alias is not UNSET and head.name is not UNSET:
         raise NotARecord
     return head
+
+
+def _repaired(text: bytes) -> bytes:
+    while text.startswith(codecs.BOM_UTF8):
+        text = text.removeprefix(codecs.BOM_UTF8)
+    if b"\\" not in text:
+        return text
+    repaired = repair_octal(text)
+    if repaired is not None:
+        return repaired
+    if has_doubled_octal(text):
+        repaired = repair_doubled_octal(text)
+        return repaired if repaired != text else text
+    return text
+
+
+# Halves of two records.
+
+
+def _check_halves(text: bytes) -> None:
+    """NotAnObject where one of the keys that make a record stands twice: the lines are parts of two records."""
+    if b"\\" not in text and all(text.count(b'"%s"' % key.encode()) < 2 for key in RESERVED):
+        return
+    levels: list[list[str]] = []
+
+    def keys_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        levels.append([key for key, _ in pairs])
+        return dict(pairs)
+
+    load_slowly(text, json.JSONDecoder(object_pairs_hook=keys_of, parse_int=str, parse_float=str))
+    for key in RESERVED:
+        if levels[-1].count(key) > 1:  # the outermost object comes last
+            msg = f"{key} stands twice in a hash over several lines: these are parts of two records"
+            raise NotAnObject(msg)
+
+
+# What is no record as it stands, and is one all the same.
+
+
+def _head(text: bytes) -> tuple[Head, bool]:
+    """The head of any spelling that is understood, and whether its time has a fraction."""
+    found = {key: value for key, value in load_slowly(text, _EXACT).items() if value is not None}
+    person = _identity(found, "_p")
+    if person is UNSET:
+        msg = "there is no _p"
+        raise NotARecord(msg)
+    timestamp, has_fraction = _timestamp(found)
+    name = found.get("_n", UNSET)
+    if name is not UNSET and type(name) is not str:
+        msg = f"_n is {_quoted(name)}, not a string"
+        raise NotARecord(msg)
+    alias = _identity(found, "_p2")
+    if name is not UNSET and alias is not UNSET:
+        msg = "both _n and _p2: an event or an alias, it can't be both"
+        raise NotARecord(msg)
+    return Head(person, timestamp, name, alias), has_fraction
+
+
+def _identity(found: dict[str, Any], key: str) -> Any:
+    """A string; an integer is its digits, for identities may be numbers."""
+    value = found.get(key, UNSET)
+    if isinstance(value, _Integer):
+        return str(value)
+    if value is UNSET or type(value) is str:
+        return value
+    msg = f"{key} is {_quoted(value)}, not a string or an integer"
+    raise NotARecord(msg)
+
+
+def _timestamp(found: dict[str, Any]) -> tuple[int, bool]:
+    """The second that the time lies in, and whether it has a fraction of one."""
+    value = found.get("_t", UNSET)
+    if value is UNSET:
+        msg = "there is no _t"
+        raise NotARecord(msg)
+    number = None
+    if isinstance(value, _Integer | _Float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
+        number = _decimal(value)
+    if number is None:
+        msg = f"_t is {_quoted(value)}, not a number of seconds"
+        raise NotARecord(msg)
+    if not FIRST_TIMESTAMP <= number < LAST_TIMESTAMP + 1:
+        msg = f"_t is {_quoted(value)}, outside the years 1 to 9999 (unix time in seconds)"
+        raise NotARecord(msg)
+    second = number.to_integral_value(ROUND_FLOOR)
+    return int(second), second != number
+
+
+class _Integer(str):
+    """The digits of a JSON integer."""
+
+    __slots__ = ()
+
+
+class _Float(str):
+    """The digits of a JSON number with a fraction or an exponent."""
+
+    __slots__ = ()
+
+
+def _decimal(digits: str) -> Decimal | None:
+    try:
+        return Decimal(digits)
+    except InvalidOperation:  # an exponent of more than 18 digits
+        return None
+
+
+def _quoted(value: object) -> str:
+    shown = str(value) if isinstance(value, _Integer | _Float) else json.dumps(value)
+    return shown if len(shown) <= 60 else f"{shown[:60]}…"
+
+
+_NUMBER: Final = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?")
+_EXACT: Final = json.JSONDecoder(parse_int=_Integer, parse_float=_Float, parse_constant=no_number)

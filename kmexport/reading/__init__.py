@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, TypeAlias
 
 from kmexport.errors import MalformedRecordError
-from kmexport.reading.blocks import Source, check_source, iter_blocks
+from kmexport.reading.blocks import iter_blocks
 from kmexport.reading.lines import read_blocks
 from kmexport.reading.outcomes import LineCounts
+from kmexport.reading.pieces import Source, check_source
 from kmexport.reading.selection import Selection, check_selection
 from kmexport.records import Record
 

@@ -1,84 +1,121 @@
-"""One stream → blocks of whole lines, of bounded size."""
+"""One stream → blocks of whole lines, of bounded size; or blocks of items, where it is one array."""
 
 from __future__ import annotations
 
-import gzip
-import io
-import os
-import zlib
-from collections.abc import Iterable, Iterator
-from typing import cast
+import codecs
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final, TypeAlias
 
-from attrs import define
+from kmexport.reading.arrays import ArrayReader
+from kmexport.reading.items import Items, Rejected
+from kmexport.reading.pieces import (
+    BLOCK_BYTES,
+    KEPT_OF_OVERSIZED,
+    BrokenOff,
+    Oversized,
+    Source,
+    file_or_lines,
+    pieces_of_file,
+    pieces_of_lines,
+)
 
-from kmexport.files import BinaryFile
+__all__ = ["Block", "iter_blocks"]
 
-__all__ = ["Block", "BrokenOff", "Oversized", "Source", "check_source", "iter_blocks"]
+Block: TypeAlias = bytes | Oversized | BrokenOff | Items | Rejected
 
-# Measured: 16, 32, 64, 128 and 256 KiB differ by less than the machine's noise; larger only holds more memory.
-BLOCK_BYTES = 1 << 16
-KEPT_OF_OVERSIZED = 1_000
-
-
-Source = BinaryFile | Iterable[bytes] | Iterable[str]
-
-
-@define
-class Oversized:
-    """A line above the limit: its length in bytes and its beginning."""
-
-    length: int
-    beginning: bytes
-
-
-@define
-class BrokenOff:
-    """The stream ends here because what it is packed in is broken."""
-
-    reason: str
-
-
-Block = bytes | Oversized | BrokenOff
-
-
-def check_source(source: object) -> None:
-    """Raise TypeError for what is neither a file nor an iterable of lines.
-
-    >>> check_source("revisions/1.json")
-    Traceback (most recent call last):
-        ...
-    TypeError: iter_records() reads an open binary file or an iterable of lines, not str. Open the file with ...
-    """
-    if isinstance(source, str | bytes | bytearray | memoryview | os.PathLike) or not (
-        hasattr(source, "read") or hasattr(source, "__iter__")
-    ):
-        msg = (
-            f"iter_records() reads an open binary file or an iterable of lines, not {type(source).__name__}. "
-            'Open the file with open(path, "rb"), or read a whole export with Bucket(url).iter_records().'
-        )
-        raise TypeError(msg)
+_BEGINS_ITEM: Final = (b"", *(bytes([byte]) for byte in b'{["]-0123456789tfn'))
+_LOOKED_AT: Final = 1 << 16  # bytes, at most, to tell whether a file is an array
 
 
 def iter_blocks(source: Source, max_line_bytes: int) -> Iterator[Block]:
     r"""Blocks of whole lines joined by newlines, without the last newline; over-long lines stand alone.
 
-    Holds one block, or the line that is being put together: at most `max_line_bytes` + 64 KiB.
+    Where the first that is no space is the bracket of an array, its items come out, and then the lines behind it.
+    Holds one block, or the line or item that is being put together: at most `max_line_bytes` + 64 KiB.
 
     >>> list(iter_blocks([b"a\n", "b", b"c\r\n", b"d"], 80))
     [b'a', b'b', b'c\r\nd']
     """
-    if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
-        return _blocks_of_file(cast("BinaryFile", source), max_line_bytes)
-    return _blocks_of_lines(source, max_line_bytes)
+    file, lines = file_or_lines(source)
+    if file is not None:
+        return _blocks(pieces_of_file(file), max_line_bytes, are_lines=False)
+    return _blocks(pieces_of_lines(lines), max_line_bytes, are_lines=True)
 
 
-def _blocks_of_file(file: BinaryFile, max_line_bytes: int) -> Iterator[Block]:
+def _blocks(pieces: Iterator[bytes | BrokenOff], max_line_bytes: int, *, are_lines: bool) -> Iterator[Block]:
+    text, pieces, is_array = _begin(pieces)
+    if is_array:
+        reader = ArrayReader(text.removeprefix(codecs.BOM_UTF8), pieces, max_line_bytes)
+        yield from reader.blocks()
+        text = reader.rest
+    pieces = chain([text], pieces)
+    yield from (_blocks_of_lines if are_lines else _blocks_of_file)(pieces, max_line_bytes)
+
+
+# Is it an array?
+
+
+def _begin(pieces: Iterator[bytes | BrokenOff]) -> tuple[bytes, Iterator[bytes | BrokenOff], bool]:
+    """So much text as tells whether the file is an array, what follows, and whether it is."""
+    text = b""
+    is_array: bool | None = None
+    try:
+        for piece in pieces:
+            if isinstance(piece, BrokenOff):
+                return text, iter([piece]), bool(_is_array(text, is_whole=True))
+            text += piece
+            is_array = _is_array(text[:_LOOKED_AT], is_whole=len(text) >= _LOOKED_AT)
+            if is_array is not None:
+                return text, pieces, is_array
+    except Exception as error:
+        if not text:
+            raise
+        # What was read before the source failed comes out before its error.
+        return text, _failing(error), bool(_is_array(text, is_whole=True))
+    return text, pieces, bool(_is_array(text, is_whole=True))
+
+
+def _failing(error: Exception) -> Iterator[bytes]:
+    yield from ()
+    raise error
+
+
+def _is_array(text: bytes, *, is_whole: bool) -> bool | None:
+    r"""Whether this is the beginning of an array; None where more text has to tell.
+
+    A first line that begins with a bracket and is broken makes no array of the lines behind it: in an array, a line
+    that begins an object stands behind a comma or a bracket.
+
+    >>> _is_array(b'[{"_p":"bob"},\n{"_p":"eve"}', is_whole=True)
+    True
+    >>> _is_array(b'[{"_p":"bob"\n{"_p":"eve"}', is_whole=True)
+    False
+    """
+    unsure = False if is_whole else None
+    text = text.removeprefix(codecs.BOM_UTF8).lstrip()
+    if not text or codecs.BOM_UTF8.startswith(text):
+        return unsure
+    if not text.startswith(b"["):
+        return False
+    line, newline, others = text.partition(b"\n")
+    first, last = line[1:].lstrip()[:1], line.rstrip()[-1:]
+    if first not in _BEGINS_ITEM:
+        return False
+    if not newline or not others.lstrip():
+        return is_whole or None
+    return last in b",[]{:" or not others.lstrip().startswith(b"{")
+
+
+# Lines.
+
+
+def _blocks_of_file(pieces: Iterator[bytes | BrokenOff], max_line_bytes: int) -> Iterator[Block]:
     begun = _BegunLine(max_line_bytes)
-    broken = None
-    for block in _read(file):
+    for block in pieces:
         if isinstance(block, BrokenOff):
-            broken = block
-            break
+            yield from begun.broken_off(block)
+            return
         start, first, last = 0, block.find(b"\n"), block.rfind(b"\n")
         if first >= 0 and begun.length + first > max_line_bytes:
             begun.add(block[:first])
@@ -91,18 +128,6 @@ def _blocks_of_file(file: BinaryFile, max_line_bytes: int) -> Iterator[Block]:
         begun.add(block[start:])
     if begun.length:
         yield begun.take()
-    if broken is not None:
-        yield broken
-
-
-def _read(file: BinaryFile) -> Iterator[bytes | BrokenOff]:
-    # Of a broken stream, read() throws away what it has unpacked so far; read1() gives that first.
-    read = file.read1 if isinstance(file, gzip.GzipFile) else file.read
-    try:
-        while block := read(BLOCK_BYTES):
-            yield _as_bytes(block)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        yield BrokenOff(f"the gzip stream is broken ({error}); what stands behind this place is lost")
 
 
 class _BegunLine:
@@ -127,12 +152,15 @@ class _BegunLine:
 
     def take(self) -> bytes | Oversized:
         line = b"".join(self.parts)
-        if self.length > self.max_line_bytes:
-            line_or_oversized: bytes | Oversized = Oversized(self.length, line)
-        else:
-            line_or_oversized = line
-        self.parts, self.length = [], 0
-        return line_or_oversized
+        length, self.parts, self.length = self.length, [], 0
+        return line if length <= self.max_line_bytes else Oversized(length, line)
+
+    def broken_off(self, broken: BrokenOff) -> Iterator[Oversized | BrokenOff]:
+        line = self.take()
+        if isinstance(line, Oversized):
+            yield line
+            line = b""
+        yield BrokenOff(broken.reason, line)
 
 
 def _within_limit(block: bytes, max_line_bytes: int) -> Iterator[Block]:
@@ -143,14 +171,16 @@ def _within_limit(block: bytes, max_line_bytes: int) -> Iterator[Block]:
         yield Oversized(len(line), line[:KEPT_OF_OVERSIZED]) if len(line) > max_line_bytes else line
 
 
-def _blocks_of_lines(lines: Iterable[bytes] | Iterable[str], max_line_bytes: int) -> Iterator[Block]:
+def _blocks_of_lines(pieces: Iterator[bytes | BrokenOff], max_line_bytes: int) -> Iterator[Block]:
     # The first line makes a block of its own, then blocks double: a live source gives its first record at once.
     ready: list[bytes] = []
     held = 0
     limit = 1
     try:
-        for item in lines:
-            line = _as_bytes(item).removesuffix(b"\n")
+        for piece in pieces:
+            if not piece or isinstance(piece, BrokenOff):
+                continue
+            line = piece.removesuffix(b"\n")
             if len(line) > max_line_bytes:
                 if ready:
                     yield b"\n".join(ready)
@@ -170,15 +200,3 @@ def _blocks_of_lines(lines: Iterable[bytes] | Iterable[str], max_line_bytes: int
         raise
     if ready:
         yield b"\n".join(ready)
-
-
-def _as_bytes(item: object) -> bytes:
-    if isinstance(item, bytes):
-        return item
-    if isinstance(item, str):
-        # A lone surrogate can't be UTF-8: it makes the line malformed later, with its number.
-        return item.encode("utf-8", "surrogatepass")
-    if isinstance(item, bytearray | memoryview):
-        return bytes(item)
-    msg = f"a line is bytes or str, not {type(item).__name__}"
-    raise TypeError(msg)

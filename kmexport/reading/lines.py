@@ -10,17 +10,19 @@ it, and the fast way goes on behind.
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from operator import methodcaller
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from kmexport.errors import MalformedRecordError
-from kmexport.format.hashes import DECODE_ERRORS, UNSET, Head, decode_head
+from kmexport.format.hashes import DECODE_ERRORS, FLAT_BYTES, UNSET, Head, decode_head, is_too_deep
 from kmexport.format.repair import decode_carefully, is_plain, judge
 from kmexport.reading.blocks import Block
+from kmexport.reading.items import Items, Rejected
 from kmexport.reading.outcomes import LineCounts, Outcome, ParsedLines
+from kmexport.reading.pieces import BrokenOff, Oversized
 from kmexport.reading.pushdown import LineFilter
 from kmexport.reading.selection import Selection
 from kmexport.reading.slow import SlowWay
@@ -99,6 +101,7 @@ def _records(outcome: Outcome | list[Record], selection: Selection | None) -> li
 
 
 _Found = TypeVar("_Found")
+_Take: TypeAlias = Callable[[int, list[bytes], int], tuple[int, list[Outcome]]]
 
 
 class _Parser:
@@ -124,59 +127,82 @@ class _Parser:
 
     def end(self) -> Iterator[Outcome]:
         """What becomes of a hash that was still open when the file ended."""
-        return self._slow.give_up()
+        yield from self._slow.end()
 
     def _stretches(
         self,
         block: Block,
         fast: Callable[[Iterator[bytes], list[Any]], None],
-        pack: Callable[[list[Any], list[bytes], range], _Found],
+        pack: Callable[[list[Any], list[bytes], Sequence[int]], _Found],
     ) -> Iterator[_Found | Outcome]:
         """`fast` takes lines until one is no record as it stands, and leaves the iterator behind that one."""
-        number = self._counts.lines + 1
-        if not isinstance(block, bytes):
-            self._counts.lines += 1
-            yield from self._slow.unreadable(number, block)
-            return
-        lines = (block.removeprefix(codecs.BOM_UTF8) if number == 1 else block).split(b"\n")
-        self._counts.lines += len(lines)
-        is_block_plain = is_plain(block)
+        slow, counts = self._slow, self._counts
+        if isinstance(block, bytes):
+            lines = block.split(b"\n")
+            numbers: Sequence[int] = range(counts.lines + 1, counts.lines + 1 + len(lines))
+            counts.lines += len(lines)
+            take: _Take = slow.take
+        else:
+            yield from slow.end()
+            if not isinstance(block, Items):
+                yield from self._unreadable(block)
+                return
+            lines, numbers, take = block.texts, block.numbers, slow.take_item
+            counts.lines += block.lines
+            counts.blank += block.blank
+            counts.joined += block.joined
+            counts.shared += block.shared
+            block = b"\n".join(lines)
+        plain = is_plain(block) and not (max(map(len, lines), default=0) > FLAT_BYTES and any(map(is_too_deep, lines)))
         todo = iter(lines)
         at = 0
         while at < len(lines):
-            if self._slow.is_busy:
-                line = next(todo)
-            else:
-                start = at
+            if not slow.is_open:
                 found: list[Any] = []
-                if is_block_plain:
-                    fast(todo, found)
-                else:
-                    _read_carefully(todo, found)
+                (fast if plain else _read_carefully)(todo, found)
                 if fast is _read_heads and (both := _first_of_two_kinds(found)) is not None:
                     del found[both:]
                     todo = iter(lines[at + both + 1 :])
                 if found:
-                    at += len(found)
-                    self._counts.records += len(found)
-                    self._slow.is_first = False
-                    make = pack if is_block_plain else ParsedLines
-                    yield make(found, lines[start:at], range(number + start, number + at))
+                    start, at = at, at + len(found)
+                    counts.records += len(found)
+                    texts = lines[start:at]
+                    yield (
+                        pack(found, texts, numbers[start:at]) if plain else ParsedLines(found, texts, numbers[start:at])
+                    )
                     if at == len(lines):
                         break
-                line = lines[at]
-            yield from self._slow.line(number + at, line)
-            at += 1
+                done, outcomes = take(numbers[at], lines, at)
+                # The first of the lines that were taken is passed already.
+                next(islice(todo, done - at - 1, done - at - 1), None)
+            else:
+                done, outcomes = take(numbers[at], lines, at)
+                next(islice(todo, done - at, done - at), None)
+            at = done
+            yield from outcomes
+
+    def _unreadable(self, block: Oversized | BrokenOff | Rejected) -> Iterator[Outcome]:
+        number = self._counts.lines + 1
+        if isinstance(block, Rejected):
+            yield self._slow.error(block.number, block.reason, block.raw)
+        elif isinstance(block, Oversized):
+            self._counts.lines += 1
+            limit = f"max_line_bytes={self._slow.max_line_bytes:,}"
+            reason = f"a line of {block.length:,} bytes is above the limit, {limit}"
+            yield self._slow.error(number, reason, block.beginning)
+        else:
+            self._counts.lines += 1
+            yield self._slow.error(number, block.reason, block.line)
 
     def _sift(self, block: bytes, line_filter: LineFilter) -> ParsedLines | None:
         """The lines of a block that may be wanted; None where those passed over could change what they are.
 
-        That is so when a hash over several lines, or an array, goes on in the block or into the next one. A line that
-        begins with a bracket in its first column goes on with nothing; so if such a line ends the block and is whole,
-        nothing is open behind it.
+        That is so when a hash over several lines goes on in the block or into the next one. A line that begins with a
+        bracket in its first column goes on with nothing; so if such a line ends the block and is whole, nothing is open
+        behind it.
         """
         last = block[block.rfind(b"\n") + 1 :]
-        if self._slow.is_busy or not last.startswith(b"{") or (self._slow.is_first and not block.startswith(b"{")):
+        if self._slow.is_open or not last.startswith(b"{"):
             return None
         lines = line_filter.lines(block)
         if lines is None:
@@ -188,9 +214,10 @@ class _Parser:
         heads: list[Head] = []
         texts = list(lines)
         todo = iter(lines)
-        read = _read_heads if is_plain(together) else _read_carefully
+        is_shallow = max(map(len, lines), default=0) <= FLAT_BYTES
+        read = _read_heads if is_shallow and is_plain(together) else _read_carefully
         try:
-            decode_head(last)
+            decode_carefully(last)
             while True:
                 read(todo, heads)
                 if len(heads) == len(lines):
@@ -209,7 +236,6 @@ class _Parser:
         self._counts.records += len(lines)
         self._counts.repaired += repaired
         self._counts.passed += here - len(lines)
-        self._slow.is_first = False
         return ParsedLines(heads, texts, numbers)
 
 

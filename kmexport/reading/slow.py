@@ -1,115 +1,125 @@
-"""The slow way, one line at a time: repair, hashes over several lines, and a file that is one array.
+"""The slow way, one line at a time: repair, join, reject.
 
-Time is linear: a line belongs to one attempt to join lines, and when that fails each of its lines
-is judged once more, alone.
+A hash over several lines is a line that begins with a bracket, and the lines behind it that are indented more, or hold
+closing brackets alone, as the vendor prints them. They are tried as one text; where that is no hash, up to its first
+lines that end with a bracket; and where none of that is one, each line is judged alone. So a line is judged a bounded
+number of times, and all together takes linear time.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterator
+from typing import Final
 
 from kmexport.errors import MalformedRecordError
-from kmexport.format.hashes import NotAnObject, NotARecord, check_joined
+from kmexport.format.hashes import NotAnObject, NotARecord
 from kmexport.format.repair import judge
-from kmexport.reading.blocks import BrokenOff, Oversized
 from kmexport.reading.outcomes import LineCounts, Outcome, ParsedLines
 
 __all__ = ["SlowWay"]
 
-_SPACE = b" \t\r"
-_CLOSERS = re.compile(rb"[\]}]+,?[ \t\r]*")
-_BETWEEN_ITEMS = re.compile(rb"[\[\], \t\r]*")
-# A string that ends on its line, a bracket, or the quote of a string that does not end.
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]', re.DOTALL)
-_LINE_COST = 64  # bytes that Python holds for a line beside its text: a hash of many short lines counts them too
-_DEEPEST = 1_000  # Python's own limit of recursion: what is deeper can't be read anyway
+_SPACE: Final = b" \t\r"
+_CLOSERS: Final = re.compile(rb"[\]}]+,?[ \t\r]*")
+_LINE_COST: Final = 64  # bytes that Python holds for a line beside its text: a hash of many short lines counts them too
+_MOST_ENDS: Final = 16  # where a joined hash may end that has other text behind it
 
 
 class SlowWay:
     """What becomes of single lines, one after another."""
 
     def __init__(self, source: str, counts: LineCounts, max_line_bytes: int) -> None:
-        self.source = source
-        self.counts = counts
+        self._source = source
+        self._counts = counts
         self.max_line_bytes = max_line_bytes
-        self.is_first = True  # nothing but blank lines so far
-        self.in_array = False
-        self.begun: list[bytes] = []  # the lines of a hash that is not closed yet
-        self.begun_at = 0  # the number of its first line
-        self.begun_bytes = 0
-        self.depth = 0
-        self.indent = 0
+        self._begun: list[bytes] = []  # the lines of a hash that may go on in the next one
+        self._begun_at = 0  # the number of its first line
+        self._begun_bytes = 0
+        self._indent = 0
 
     @property
-    def is_busy(self) -> bool:
-        return self.in_array or bool(self.begun)
+    def is_open(self) -> bool:
+        """Whether the lines that come next may belong to a hash that has begun."""
+        return bool(self._begun)
 
-    def line(self, number: int, line: bytes) -> Iterator[Outcome]:
-        if self.begun:
-            if self._continues(line):
-                yield from self._add(number, line)
-                return
-            yield from self.give_up()
-        text = line.strip(_SPACE)
-        if not text:
-            self.counts.blank += 1
-            return
-        if self.is_first:
-            self.is_first = False
-            self.in_array = text.startswith(b"[")
-        if self.in_array:
-            yield from self._items(number, line)
-        else:
-            yield from self._alone(number, line, may_begin=True)
+    def take(self, number: int, lines: list[bytes], at: int, /) -> tuple[int, list[Outcome]]:
+        """What becomes of the line at `at`, which has this number, and of those that belong to it; and where they end.
 
-    def unreadable(self, number: int, line: Oversized | BrokenOff) -> Iterator[Outcome]:
-        yield from self.give_up()
-        self.is_first = False
-        if isinstance(line, BrokenOff):
-            yield self._error(number, line.reason, b"")
-            return
-        reason = f"a line of {line.length:,} bytes is above the limit, max_line_bytes={self.max_line_bytes:,}"
-        yield self._error(number, reason, line.beginning)
+        When the lines end before it is certain, nothing comes out: the next call goes on with it.
+        """
+        if not self._begun:
+            line = lines[at]
+            text = line.strip(_SPACE)
+            at += 1
+            if not text:
+                self._counts.blank += 1
+                return at, []
+            if not text.removeprefix(codecs.BOM_UTF8).startswith(b"{"):
+                return at, [self._alone(number, line)]
+            why = None
+            if text.endswith(b"}"):
+                try:
+                    return at, [self._record(number, line)]
+                except NotARecord as error:
+                    why = error
+            if why is not None and at < len(lines) and not self._continues(lines[at]):
+                return at, [self.error(number, str(why), line)]
+            self._begin(number, line, indent=len(line) - len(line.lstrip(_SPACE)))
+        at = self._gather(lines, at)
+        return at, self.end() if at < len(lines) else []
 
-    def give_up(self) -> Iterator[Outcome]:
-        """Judge each line of a hash that was never closed alone."""
-        lines, self.begun = self.begun, []
-        for number, line in enumerate(lines, self.begun_at):
-            if self.in_array and number > self.begun_at:
-                yield from self._items(number, line, may_begin=False)
-            else:
-                yield from self._alone(number, line, may_begin=False)
+    def end(self) -> list[Outcome]:
+        """What becomes of the hash that has begun, now that no line goes on with it."""
+        lines, self._begun = self._begun, []
+        if len(lines) > 1:
+            try:
+                return [self._joined(lines)]
+            except NotAnObject:
+                pass
+            ends = [at for at, line in enumerate(lines[:-1], 1) if line.rstrip(_SPACE).endswith(b"}")]
+            for end in ends[:_MOST_ENDS]:
+                try:
+                    joined = self._joined(lines[:end])
+                except NotAnObject:
+                    continue
+                return [joined, *self._each_alone(self._begun_at + end, lines[end:])]
+        return self._each_alone(self._begun_at, lines)
 
-    # One text that stands alone: a line, or an item of an array.
+    def take_item(self, number: int, texts: list[bytes], at: int, /) -> tuple[int, list[Outcome]]:
+        """The same for a text that no other one belongs to, such as an item of an array."""
+        return at + 1, [self._alone(number, texts[at])]
 
-    def _alone(self, number: int, text: bytes, *, may_begin: bool) -> Iterator[Outcome]:
+    def error(self, number: int, reason: str, raw: bytes) -> MalformedRecordError:
+        """A line that is no record, counted."""
+        self._counts.rejected += 1
+        return MalformedRecordError(self._source, number, reason, raw)
+
+    def _each_alone(self, number: int, lines: list[bytes]) -> list[Outcome]:
+        return [self._alone(number, line) for number, line in enumerate(lines, number)]
+
+    def _alone(self, number: int, text: bytes) -> Outcome:
         try:
-            yield self._record(number, text)
+            return self._record(number, text)
         except NotARecord as why:
-            if may_begin:
-                start = len(text) - len(text.lstrip(_SPACE))
-                end, depth = _close(text, 0, start) if text.startswith(b"{", start) else (0, 0)
-                if end < 0 < depth:
-                    self._begin(number, text, depth, indent=start)
-                    return
-            yield self._error(number, str(why), text)
+            return self.error(number, str(why), text)
 
     def _record(self, number: int, text: bytes) -> ParsedLines:
-        judged = judge(text)
-        self.counts.records += 1
-        self.counts.repaired += judged.is_repaired
+        judged = judge(text, is_first=number == 1)
+        self._counts.records += 1
+        self._counts.repaired += judged.is_repaired
         return ParsedLines([judged.head], [judged.text], [number])
-
-    def _error(self, number: int, reason: str, raw: bytes) -> MalformedRecordError:
-        self.counts.rejected += 1
-        return MalformedRecordError(self.source, number, reason, raw)
 
     # A hash over several lines.
 
-    def _begin(self, number: int, text: bytes, depth: int, indent: int) -> None:
-        self.begun, self.begun_at, self.begun_bytes = [text], number, len(text)
-        self.depth, self.indent = depth, indent
+    def _begin(self, number: int, line: bytes, indent: int) -> None:
+        self._begun, self._begun_at, self._begun_bytes, self._indent = [line], number, len(line), indent
+
+    def _gather(self, lines: list[bytes], at: int) -> int:
+        while at < len(lines) and self._continues(lines[at]):
+            self._begun.append(lines[at])
+            self._begun_bytes += len(lines[at]) + _LINE_COST
+            at += 1
+        return at
 
     def _continues(self, line: bytes) -> bool:
         """Whether the line is as the vendor prints further lines: indented, or closing brackets alone.
@@ -117,83 +127,25 @@ class SlowWay:
         Half a record at the start of a line is no further line, nor is a new hash that stands no deeper.
         """
         text = line.lstrip(_SPACE)
-        if not text or self.begun_bytes + len(line) + _LINE_COST > self.max_line_bytes:
+        if not text or self._begun_bytes + len(line) + _LINE_COST > self.max_line_bytes:
             return False
         indent = len(line) - len(text)
         if text.startswith(b"{"):
-            return indent > self.indent
-        # In an array the commas and brackets say where an item ends.
-        return self.in_array or indent > 0 or _CLOSERS.fullmatch(text) is not None
+            return indent > self._indent
+        return indent > 0 or _CLOSERS.fullmatch(text) is not None
 
-    def _add(self, number: int, line: bytes) -> Iterator[Outcome]:
-        end, self.depth = _close(line, self.depth)
-        self.begun.append(line)
-        self.begun_bytes += len(line) + _LINE_COST
-        if end < 0:
-            if self.depth <= 0:
-                yield from self.give_up()
-            return
-        text = b"\n".join([*self.begun[:-1], line[:end]])
-        if not self.in_array and line[end:].strip(_SPACE):
-            yield from self.give_up()  # more text follows the object
-            return
+    def _joined(self, lines: list[bytes]) -> Outcome:
+        """What several lines are together; NotAnObject where they are not one object."""
+        raw = b"\n".join(lines)
         try:
-            check_joined(text)
-            outcome: Outcome = self._record(self.begun_at, text)
+            judged = judge(raw, is_first=self._begun_at == 1, is_joined=len(lines) > 1)
         except NotAnObject:
-            self.begun[-1] = line[:end]
-            yield from self.give_up()
+            raise
         except NotARecord as why:
-            yield from self._end(self._error(self.begun_at, str(why), text))
+            outcome: Outcome = self.error(self._begun_at, str(why), raw)
         else:
-            yield from self._end(outcome)
-        if self.in_array:
-            yield from self._items(number, line, start=end, is_counted=True)
-
-    def _end(self, outcome: Outcome) -> Iterator[Outcome]:
-        self.counts.joined += len(self.begun) - 1
-        self.begun = []
-        yield outcome
-
-    # A file that is one array.
-
-    def _items(
-        self, number: int, line: bytes, *, start: int = 0, is_counted: bool = False, may_begin: bool = True
-    ) -> Iterator[Outcome]:
-        """Find the items of an array on one line; the last may go on in the next line."""
-        while True:
-            start = _BETWEEN_ITEMS.match(line, start).end()  # type: ignore[union-attr]  # it matches nothing too
-            if start == len(line):
-                break
-            if is_counted:
-                self.counts.shared += 1
-            is_counted = True
-            end, depth = _close(line, 0, start) if line.startswith(b"{", start) else (len(line), 0)
-            if end < 0 < depth and may_begin:
-                self._begin(number, line[start:], depth, indent=len(line) - len(line.lstrip(_SPACE)))
-                return
-            end = end if end >= 0 else len(line)
-            yield from self._alone(number, line[start:end], may_begin=False)
-            start = end
-        if not is_counted:
-            self.counts.blank += 1
-
-
-def _close(text: bytes, depth: int, start: int = 0) -> tuple[int, int]:
-    """Where the object is closed, and the depth there; the end is -1 where it is not closed in this text.
-
-    A depth of 0 with an end of -1: it can't be closed any more, for a string does not end on its line.
-    """
-    for token in _TOKEN.finditer(text, start):
-        byte = text[token.start()]
-        if byte in b"{[":
-            depth += 1
-            if depth > _DEEPEST:
-                return -1, 0
-        elif byte in b"}]":
-            depth -= 1
-            if depth == 0:
-                return token.end(), 0
-        elif token.end() - token.start() == 1:
-            return -1, 0
-    return -1, depth
+            self._counts.records += 1
+            self._counts.repaired += judged.is_repaired
+            outcome = ParsedLines([judged.head], [judged.text], [self._begun_at])
+        self._counts.joined += len(lines) - 1
+        return outcome

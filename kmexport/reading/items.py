@@ -1,0 +1,104 @@
+"""The items of an array as blocks: how the lines are counted that they stand on, and where broken ones end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from attrs import Factory, define
+
+__all__ = ["LONGEST_STRAY", "FoundItems", "Items", "Rejected", "end_of_stray", "find_next_item"]
+
+# Where a next item may begin: behind a bracket and a comma, or at the start of a line. Ends at its bracket.
+_NEXT_ITEM: Final = re.compile(rb"}[ \t\r]*,[ \t\r]*{|\n([ \t]*)(?:,[ \t]*)?{")
+# Text between items that is none: up to a comma, a bracket or the line's end; commas in a string belong to it.
+_STRAY: Final = re.compile(rb'(?:"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"|[^,\[\]{\n])++|.')
+LONGEST_STRAY: Final = 1 << 16
+
+
+@define
+class Items:
+    """Items of an array, with the lines where they begin, and how the lines since the last ones are counted."""
+
+    texts: list[bytes] = Factory(list)
+    numbers: list[int] = Factory(list)
+    lines: int = 0
+    blank: int = 0
+    joined: int = 0
+    shared: int = 0
+
+
+@define
+class Rejected:
+    """What is an error whatever it holds. Its lines are counted by the items around it."""
+
+    number: int
+    reason: str
+    raw: bytes
+
+
+class FoundItems:
+    """What was found and did not come out yet. Everything is added in the order of the file."""
+
+    def __init__(self) -> None:
+        self._before: list[Items | Rejected] = []
+        self._items = Items()
+        self._last_line = 0  # that was counted
+
+    def __bool__(self) -> bool:
+        return bool(self._items.texts or self._before)
+
+    def add(self, text: bytes, first: int, last: int) -> None:
+        """An item on the lines from the first to the last."""
+        self._items.texts.append(text)
+        self._items.numbers.append(first)
+        self._count(first, last)
+
+    def reject(self, reason: str, raw: bytes, first: int, last: int) -> None:
+        """An error there."""
+        self._count(first, last)
+        self._before += [self._items, Rejected(first, reason, raw)]
+        self._items = Items()
+
+    def pass_to(self, line: int) -> None:
+        """The array ends in this line."""
+        self._items.lines += line - self._last_line
+        self._items.blank += line - self._last_line
+        self._last_line = line
+
+    def flush(self) -> Iterator[Items | Rejected]:
+        """All of it, once."""
+        found, self._before, self._items = [*self._before, self._items], [], Items()
+        yield from found
+
+    def _count(self, first: int, last: int) -> None:
+        items = self._items
+        if first > self._last_line:
+            items.blank += first - self._last_line - 1
+        else:
+            items.shared += 1
+        items.joined += last - first
+        items.lines += last - self._last_line
+        self._last_line = last
+
+
+def find_next_item(text: bytes, begin: int, indent: int) -> int:
+    r"""Where one seems to begin behind `begin`: on a line of its own, no deeper than `indent`; -1 if nowhere.
+
+    >>> find_next_item(b'{"x":[\n  {"y":1}\n},\n{"x":2}', 1, 0)
+    20
+    """
+    for match in _NEXT_ITEM.finditer(text, begin):
+        if match[1] is None or len(match[1]) <= indent:
+            return match.end() - 1
+    return -1
+
+
+def end_of_stray(text: bytes, at: int) -> int:
+    """Where text ends that stands between items and is none: at least one byte behind its beginning.
+
+    >>> end_of_stray(b'[{"x":1}, "a, b" c, 17]', 10)
+    18
+    """
+    return _STRAY.match(text, at, at + LONGEST_STRAY).end()  # type: ignore[union-attr]  # it matches any byte
