@@ -395,8 +395,10 @@ def _changed(fault: Fault, head: bytes, body: bytes, file: bytes | None) -> tupl
         head = _with(_with(head, b"content-range", None), b"", b"HTTP/1.1 200 OK")
         body = file
     elif fault.kind == "other part" and file is not None:
-        start = int(len(file) * fault.after / 2)
-        body = file[start : start + max(len(body) // 2, 1)]
+        length = len(body) if len(body) < len(file) else len(body) // 2
+        asked = int((_header(head, b"content-range") or b"bytes 0-").split(b"-")[0].removeprefix(b"bytes "))
+        start = 0 if asked else len(file) - length
+        body = file[start : start + length]
         stated = b"bytes %d-%d/%d" % (start, start + len(body) - 1, len(file))
         head = _with(_with(head, b"content-range", stated), b"", b"HTTP/1.1 206 Partial Content")
     return _with(head, b"content-length", b"%d" % len(body)), body

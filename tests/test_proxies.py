@@ -207,8 +207,8 @@ class TestUnusualAnswers:
 
     def test_a_part_that_was_not_asked_for(self, ask):
         status, headers, body = ask("other part")
-        start = len(BODY) // 4
-        assert (status, body) == (206, BODY[start : start + len(BODY) // 2])
+        start = len(BODY) // 2
+        assert (status, body) == (206, BODY[start:])
         assert headers["content-range"] == f"bytes {start}-{start + len(body) - 1}/{len(BODY)}"
 
     def test_redirects(self, ask, upstream):

@@ -86,8 +86,8 @@ def secrets_in(option: object, name: str = "") -> Iterator[str]:
             yield from secrets_in(value, name)
     elif isinstance(option, bytes):
         yield from secrets_in(option.decode("latin-1"), name)
-    elif isinstance(option, int | float) and not isinstance(option, bool):
-        yield from secrets_in(str(option), name)
+    elif isinstance(option, int | float) and "param" in name:  # elsewhere numbers are time-outs, ports and sizes
+        yield str(option)
     elif isinstance(option, str) and option and (_SENSITIVE_NAME.search(name) or redact(option) != option):
         yield option
 
