@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["tests", "lint", "types", "docs"]
-nox.options.error_on_missing_interpreters = False
-nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = False  # a Python that is not here is named at the end as skipped
+nox.options.download_python = "never"
+nox.options.default_venv_backend = "uv|venv"
 
 PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
+
+# pyenv has each Python in a folder of its own, and on the PATH only the one that is chosen. Look in all of them.
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+os.environ["PATH"] = os.pathsep.join([*map(str, PYENV.glob("versions/3.*/bin")), os.environ["PATH"]])
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """The tests and the examples in docs and docstrings pass on every supported Python."""
     session.install("-e", ".[test]")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
 
 
-@nox.session(python="3.11")
+@nox.session(python=PYTHONS)
+def quick(session: nox.Session) -> None:
+    """The same without the slow tests: some two minutes for each Python."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "pytest", "-n", "auto", "-m", "not slow", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """The tests pass with the lowest version of every direct dependency."""
     session.install("uv")
     session.run("uv", "pip", "install", "--resolution", "lowest-direct", "-e", ".[test]")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
 
 
 @nox.session
@@ -36,10 +51,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """The types hold, inside (mypy) and for users (mypy and pyright)."""
+    """The types hold inside (mypy) and for users (mypy and pyright), and every public one is stated."""
     session.install("-e", ".[lint,test]")
     session.run("mypy")
     session.run("pyright")
+    session.run("pyright", "--verifytypes", "kmexport", "--ignoreexternal")
 
 
 @nox.session

@@ -27,8 +27,10 @@ from kmexport.errors import (
 )
 from kmexport.identities import IdentityMap, merge_identities
 from kmexport.manifest import Revision, Status
+from kmexport.names import fold_name
 from kmexport.profiles import Profile, profile
 from kmexport.reading import iter_records
+from kmexport.reading.outcomes import LineCounts
 from kmexport.records import Alias, Event, PropertySet, Record
 from kmexport.windows import Window, in_window, sort_by_time
 
@@ -49,6 +51,7 @@ __all__ = [
     "IndexFormatError",
     "KmExportError",
     "LateRecordError",
+    "LineCounts",
     "MalformedRecordError",
     "Profile",
     "PropertySet",
@@ -60,6 +63,7 @@ __all__ = [
     "Window",
     "drop_duplicates",
     "dump_records",
+    "fold_name",
     "in_window",
     "iter_records",
     "merge_identities",

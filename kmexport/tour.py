@@ -1,4 +1,7 @@
-"""A tour of an export: `python -m kmexport.tour [URL]`; without a URL, of the sample that ships inside."""
+"""A tour of an export: `python -m kmexport.tour [URL]`; without a URL, of the sample that ships inside.
+
+Storage options come from the environment, as for everything that uses fsspec: `FSSPEC_S3_PROFILE=analytics`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from itertools import islice
 
 from kmexport.bucket import Bucket
 from kmexport.errors import KmExportError, MalformedRecordError
+from kmexport.names import fold_name
+from kmexport.reading.outcomes import LineCounts
 from kmexport.records import Event, Record
 
 __all__ = ["main", "tour"]
@@ -38,21 +43,23 @@ def tour(bucket: Bucket) -> Iterator[str]:
     examples: dict[str, Record] = {}
     first: Record | None = None
     last: Record | None = None
-    for record in bucket.iter_records(on_error=rejected.append):
+    counts = LineCounts()
+    for record in bucket.iter_records(on_error=rejected.append, counts=counts):
         kind = type(record).__name__
         kinds[kind] += 1
         examples.setdefault(kind, record)
         if isinstance(record, Event):
-            names[record.name.lower()] += 1
+            names[fold_name(record.name)] += 1
         if first is None or record.timestamp < first.timestamp:
             first = record
         if last is None or record.timestamp > last.timestamp:
             last = record
     yield ""
-    yield f"Records: {kinds.total():,}, and {len(rejected):,} lines that are none"
+    yield f"Lines: {counts.lines:,} read, {counts.repaired:,} repaired, {counts.rejected:,} unreadable"
+    yield from (f"  {error}" for error in islice(rejected, 3))
+    yield f"Records: {kinds.total():,}"
     for kind, count in kinds.most_common():
         yield f"  {count:>9,}  {kind}"
-    yield from (f"  {error}" for error in islice(rejected, 3))
     if first is not None and last is not None:
         yield f"From {_moment(first.time)} to {_moment(last.time)}"
     yield ""

@@ -349,6 +349,8 @@ def outcomes(servers: dict[str, Server], exports: dict[str, Export]) -> Outcomes
     return every
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("seeds")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_record_or_an_error(seed, outcomes):
     outcome = outcomes.by_seed[seed]
@@ -357,6 +359,8 @@ def test_every_record_or_an_error(seed, outcomes):
     assert outcome.seconds < ENDS_WITHIN
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("seeds")
 def test_the_seeds_met_every_fault_and_every_end(outcomes, capsys):
     ended = Counter(outcome.ended for outcome in outcomes.by_seed.values())
     with capsys.disabled():

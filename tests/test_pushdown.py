@@ -92,6 +92,7 @@ def filtered(records: Iterable[Record], kinds: list[type[Record]] | None, names:
     ]
 
 
+@pytest.mark.slow
 @given(LINES, KINDS, st.none() | ASKED, st.sampled_from([1, 40, 150, 1 << 16]))
 @settings(max_examples=1500, deadline=None)
 @example([b'{"_p":"a","_t":1}', b'"_n":"x"', b'{"_p":"a","_t":1,"x":{"_n":"y"}}'], [PropertySet], None, 1 << 16)

@@ -187,6 +187,7 @@ def test_audit_names_every_disagreement(counting):
 SPELT_OTHERWISE = st.sampled_from([b'"\\u005fp2"', b'"_\\u00702"', b'"_p\\u0032"', b'"\\137p2"'])
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_the_alias_pass_finds_what_reading_finds(data):

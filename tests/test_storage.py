@@ -170,6 +170,7 @@ def test_the_root_of_a_filesystem(slashes, monkeypatch, tmp_path):
         Folder("/", None, {}).read("status.csv")
 
 
+@pytest.mark.slow
 def test_a_secret_in_the_text_of_the_cause_hides_the_cause():
     texts = [
         "signature of hunter2-hunter2 is wrong",
@@ -201,6 +202,7 @@ def test_a_harmless_cause_is_kept():
     assert (again.url, again.reason) == (caught.value.url, caught.value.reason)
 
 
+@pytest.mark.slow
 def test_storage_options_are_secrets_only_where_they_are_named_so():
     options = {"endpoint_url": f"http://127.0.0.1:{free_port()}", "config_kwargs": {"retries": {"max_attempts": 0}}}
     keys = {"key": "AKIAMADEUPFORTESTS", "secret": "made-up-secret"}
