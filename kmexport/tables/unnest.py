@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from operator import methodcaller
 from typing import Any, Final
 
 import msgspec
@@ -33,6 +34,8 @@ _CARRIED: Final = {
 UNNESTED: Final = pa.schema(
     [*_CARRIED.items(), ("place", pa.int32()), ("spelling_id", pa.int32()), ("name_id", pa.int32()), ("value", JSON)]
 )
+_CHUNK: Final = 500  # texts that are parsed in one call: ten thousand take twice as long each
+_values_of: Final = methodcaller("values")
 _read_raw_lines: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
 
 
@@ -70,14 +73,12 @@ def unnest(batches: Iterable[pa.RecordBatch], names: PropertyNames) -> Iterator[
     """
     for batch in batches:
         texts = batch.column("properties")
-        counts, spellings, values = _pairs(getattr(texts, "storage", texts))
-        spelling_ids = np.fromiter(map(names.__getitem__, spellings), np.int32, len(spellings))
+        counts, spelling_ids, values = _pairs(getattr(texts, "storage", texts), names)
         name_ids = np.array(names.folded or [0], np.int32)[spelling_ids]
         owners = np.repeat(np.arange(len(counts)), counts)
         taken = pa.array(owners)
         columns = {name: batch.column(name).cast(kind).take(taken) for name, kind in _CARRIED.items()}
-        is_set = batch.column("is_set").to_numpy(zero_copy_only=False)
-        twice = _said_twice(owners, name_ids, is_set)
+        twice = _said_twice(owners, name_ids, batch.column("is_set").to_numpy(zero_copy_only=False))
         if len(twice):
             contested = columns["is_contested"].to_numpy(zero_copy_only=False) | np.isin(owners, twice)
             columns["is_contested"] = pa.array(contested)
@@ -100,34 +101,42 @@ def _said_twice(owners: Any, name_ids: Any, is_set: Any) -> Any:
     return np.unique(keys[1:][keys[1:] == keys[:-1]] // names)
 
 
-def _pairs(texts: pa.Array) -> tuple[Any, list[str], pa.Array]:
-    """How many properties each text has; their names and their values' texts, one after another."""
-    offsets = pa.array([0, len(texts)], pa.int32())
-    lines = pc.binary_join(pa.ListArray.from_arrays(offsets, texts), "\n")[0].as_buffer()
+def _pairs(texts: pa.Array, names: PropertyNames) -> tuple[Any, Any, pa.Array]:
+    """How many properties each text has; their spellings' numbers and their values' texts, one after another."""
+    counts: list[int] = []
+    spelling_ids: list[int] = []
+    joined: list[bytes] = []
+    starts = [*range(0, len(texts), _CHUNK), len(texts)]
+    chunks = pc.binary_join(pa.ListArray.from_arrays(pa.array(starts, pa.int32()), texts), "\n")
+    for start, chunk in zip(starts, chunks, strict=False):
+        found = _hashes(chunk.as_buffer().to_pybytes(), texts.slice(start, _CHUNK))
+        counts.extend(map(len, found))
+        spelling_ids.extend(map(names.__getitem__, chain.from_iterable(found)))
+        joined.append(b"\n".join(chain.from_iterable(map(_values_of, found))))
+    return np.array(counts, np.int64), np.array(spelling_ids, np.int32), _split(b"\n".join(filter(None, joined)))
+
+
+def _hashes(lines: bytes, texts: pa.Array) -> list[dict[str, Any]]:
+    """Each text as a hash whose values are still text, on one line each."""
+    if lines.count(b"\n") >= len(texts):
+        # Between the parts of a value that was printed over several lines; inside a string there is none.
+        lines = b"\n".join(text.replace("\n", " ").encode() for text in texts.to_pylist())
     try:
-        found = _read_raw_lines(lines)
+        found: list[dict[str, Any]] = _read_raw_lines(lines)
     except (msgspec.DecodeError, ValueError, RecursionError):
         found = []
-    if len(found) != len(texts):
-        found = [_raw_pairs(text) for text in texts.to_pylist()]
-    counts = np.fromiter(map(len, found), np.int64, len(found))
-    spellings = list(chain.from_iterable(found))
-    raws = list(chain.from_iterable(pairs.values() for pairs in found))
-    return counts, spellings, _strings(raws)
+    if len(found) == len(texts):
+        return found
+    hashes = (load_object(text.encode()) for text in texts.to_pylist())
+    return [{name: spell_object({"": value})[4:-1] for name, value in one.items()} for one in hashes]
 
 
-def _raw_pairs(text: str) -> dict[str, Any]:
-    return {name: spell_object({"": value})[4:-1] for name, value in load_object(text.encode()).items()}
-
-
-def _strings(raws: list[Any]) -> pa.Array:
-    """Texts as an Arrow array. One call joins all; where none has a line end in it, the joints say where they begin."""
-    joined = np.frombuffer(b"\n".join([*raws, b""]), np.uint8)
-    ends = np.flatnonzero(joined == ord("\n"))
-    if len(ends) != len(raws):
-        return pa.array([bytes(raw) for raw in raws], pa.string())
-    offsets = np.zeros(len(raws) + 1, np.int32)
-    offsets[1:] = ends - np.arange(len(raws))
-    return pa.StringArray.from_buffers(
-        len(raws), pa.py_buffer(offsets), pa.py_buffer(joined[joined != ord("\n")].tobytes())
-    )
+def _split(lines: bytes) -> pa.Array:
+    """The lines as an Arrow array, by where they end."""
+    if not lines:
+        return pa.array([], pa.string())
+    characters = np.frombuffer(lines, np.uint8)
+    ends = np.append(np.flatnonzero(characters == ord("\n")), len(characters))
+    offsets = np.zeros(len(ends) + 1, np.int32)
+    offsets[1:] = ends - np.arange(len(ends))
+    return pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(lines.replace(b"\n", b"")))
