@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +15,7 @@ from kmexport import (
     Event,
     Facts,
     IdentityMap,
+    MalformedRecordError,
     PropertySet,
     Window,
     drop_duplicates,
@@ -21,6 +25,8 @@ from kmexport import (
 from kmexport.duplicates import _RESERVED
 from kmexport.format.hashes import load_object
 from kmexport.names import fold_name
+from kmexport.tables import SCHEMA, from_records, to_records
+from kmexport.testing import write_export
 from tests.strategies import PROPERTIES, TEXT
 
 
@@ -73,6 +79,7 @@ def agree(records, rule="classic", window=None, **options):
         assert found(facts) == expected(records, people, rule, window)
 
 
+SIGNED_UP = Event("bob", 1349222400, "signed up", {"plan": "Pro"})
 RULES = pytest.mark.parametrize("rule", ["classic", "strict"])
 FEW = st.sampled_from
 SECONDS = FEW([1, 2, 3])
@@ -95,7 +102,7 @@ WINDOWS = st.one_of(
 
 @RULES
 @given(st.lists(CROWDED, max_size=14), WINDOWS)
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=60)
 def test_the_same_rows_as_the_steps_over_objects(rule, records, window):
     agree(records, rule, window)
 
@@ -110,7 +117,7 @@ HOSTILE = st.one_of(
 
 @RULES
 @given(st.lists(HOSTILE, max_size=5))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 def test_hostile_text_and_values_agree_too(rule, records):
     agree([*records, *records], rule)
 
@@ -153,3 +160,209 @@ def test_an_unknown_name_is_duckdbs_error_before_anything_is_read():
         facts.sql("select person from events")
     with pytest.raises(ValueError, match="read only once"):
         facts.sql("select person from events")
+
+
+HALF = Event("bob", 1, "x\ud83d")
+LINES = [b'{"_p":"a","_t":1,"_n":"x"}', b'{"_p":"a"', b'{"_p":"b","_t":1,"_n":"x"}', b'{"_p":"c","_t":"soon"}']
+
+
+def test_what_is_rejected_is_raised_or_kept_in_a_table(tmp_path):
+    bucket = write_export(tmp_path / "shop", {7: LINES[:2], 9: LINES[2:]})
+    with Facts(bucket) as facts, pytest.raises(MalformedRecordError, match=r"revisions/7\.json, line 2"):
+        facts.sql("from events")
+    errors = []
+    for policy in ("skip", errors.append):
+        with Facts(bucket, on_error=policy) as facts:
+            assert facts.sql("select count(*) from events").fetchall() == [(2,)]
+            facts.build()  # the second reading, for the properties
+            assert facts.sql("select revision, line, raw from rejects order by all").fetchall() == [
+                (7, 2, LINES[1]),
+                (9, 2, LINES[3]),
+            ]
+            assert "_t is" in facts.sql("select reason from rejects where revision = 9").fetchall()[0][0]
+    assert [(error.source, error.line_number) for error in errors] == [("revisions/7.json", 2), ("revisions/9.json", 2)]
+
+
+def test_half_a_surrogate_pair_is_rejected_where_no_text_can_hold_it():
+    with Facts([HALF]) as facts, pytest.raises(MalformedRecordError, match="name holds half"):
+        facts.sql("from events")
+    with Facts([HALF, SIGNED_UP], on_error="skip") as facts:
+        assert facts.sql("select line, reason from rejects").fetchall() == [
+            (1, "name holds half of a surrogate pair, which no column of text can hold")
+        ]
+        assert facts.sql("select count(*) from events").fetchall() == [(1,)]
+
+
+def test_half_a_surrogate_pair_fails_no_query_over_properties():
+    halves = [Event("bob", 1, "x", {"a": "\ud83d", "b": "😀", "c": "\\ud83d", "\udc00": 1}), SIGNED_UP]
+    with Facts(halves) as facts:
+        assert facts.sql("select properties->>'a', properties->>'b', properties->>'c' from events").fetchall() == [
+            ("\\ud83d", "😀", "\\ud83d"),
+            (None, None, None),
+        ]
+        assert list(to_records(facts.sql("from records").arrow())) == halves
+
+
+def test_a_window_limits_records_and_never_aliases(tmp_path):
+    records = [Event("anonymous", 5, "x"), Event("anonymous", 15, "x"), Alias("anonymous", 25, "bob@example.com")]
+    bucket = write_export(tmp_path / "shop", {1: records[:2], 2: records[2:], 3: [Event("eve", 99, "y"), b"broken"]})
+    for source in (records, iter(records), from_records(records), from_records(records).read_all()):
+        with Facts(source, window=Window(10, 20)) as facts:
+            assert facts.sql("select person, epoch(time) from events").fetchall() == [("bob@example.com", 15)]
+            assert facts.sql("select count(*) from records").fetchall() == [(1,)]
+    errors = []
+    with Facts(bucket, window=Window(10, 20), on_error=errors.append) as facts:
+        assert facts.sql("select person from events").fetchall() == [("bob@example.com",)]
+        assert sorted(facts.sql("from people").fetchall()) == [
+            ("anonymous", "bob@example.com"),
+            ("bob@example.com", "bob@example.com"),
+        ]
+        assert facts.people.resolve("anonymous") == "bob@example.com"
+
+
+def test_people_may_be_given_or_named_by_another_policy():
+    records = [Event("bob@example.com", 1, "x"), Event("10017", 1, "x"), Alias("10017", 1, "bob@example.com")]
+    people = IdentityMap().update([Alias("10017", 1, "carol@example.com")])
+    with Facts(records, prefer="numeric_first") as facts:
+        assert facts.sql("select distinct person from events").fetchall() == [("10017",)]
+        assert facts.people.resolve("bob@example.com") == "10017"
+    with Facts(records, people=people) as facts:
+        assert sorted(facts.sql("select person from events").fetchall()) == [
+            ("bob@example.com",),
+            ("carol@example.com",),
+        ]
+        assert facts.people is people
+
+
+NUMBERS = [7, 7.5, "12.50", " 7 ", "-1e3", True, None, "seven", "", "1_000", "nan", "inf", "Infinity", "0x1F", [7],
+           Decimal("1e400"), 10**30, "1,5", "+5", ".5", "5."]  # fmt: skip
+
+
+def test_number_is_there_where_a_value_is_one_or_reads_as_one():
+    records = [Event("a", second, "x", {"v": value}) for second, value in enumerate(NUMBERS)]
+    with Facts(records) as facts:
+        numbers = [number for (number,) in facts.sql("select number from properties order by time").fetchall()]
+        texts = [text for (text,) in facts.sql("select text from properties order by time").fetchall()]
+    assert numbers == [7, 7.5, 12.5, 7, -1000, *[None] * 11, 1e30, None, 5, 0.5, 5]
+    assert texts == ["7", "7.5", "12.50", " 7 ", "-1e3", "true", None, "seven", "", "1_000", "nan", "inf", "Infinity",
+                     "0x1F", "[7]", "1E+400", str(10**30), "1,5", "+5", ".5", "5."]  # fmt: skip
+
+
+def test_what_an_event_carries():
+    records = [
+        Event("bob", 1349222400, "Signed, Up", {"Plan": "Pro", "_d": 1}),
+        PropertySet("bob", 7, {"city": "Lima"}),
+    ]
+    with Facts(records) as facts:
+        assert facts.sql("from events").fetchall() == [
+            ("bob", records[0].time, "signed  up", "Signed, Up", None, None, '{"Plan":"Pro","_d":1}')
+        ]
+        assert facts.sql("select name, name_as_sent, value, text, event from properties order by time").fetchall() == [
+            ("city", "city", '"Lima"', "Lima", None),
+            ("plan", "Plan", '"Pro"', "Pro", "signed  up"),
+        ]
+        assert facts.sql("from records").columns == SCHEMA.names
+
+
+def test_every_kind_of_statement(tmp_path):
+    with Facts([SIGNED_UP]) as facts:
+        assert facts.sql("explain analyze select * from properties").fetchall()
+    for query, answer in [
+        ("pivot events on name using count(*) group by person", [("bob", 1)]),
+        ("create temp table t as select name from events; select * from t", [("signed up",)]),
+        ("create view v as select properties from events; select * from v", [('{"plan":"Pro"}',)]),
+        ("create macro m(x) as (select count(*) from events where name = x); select m('signed up')", [(1,)]),
+        ("with e as (from events) select count(*) from (select distinct * from e)", [(1,)]),
+        ("select (events).properties from events", [('{"plan":"Pro"}',)]),
+        ("prepare p as select count(properties) from events; execute p", [(1,)]),
+    ]:
+        with Facts([SIGNED_UP]) as facts:
+            assert facts.sql(query).fetchall() == answer, query
+    with Facts([SIGNED_UP]) as facts:
+        facts.sql("set threads = 1")
+        with pytest.raises(ValueError, match="no statement"):
+            facts.sql(" ; ")
+        facts.sql(f"copy (select person from events) to '{tmp_path}/people.csv'")
+        assert (tmp_path / "people.csv").read_text() == "person\nbob\n"
+        assert facts.sql("select name from events where name = $n and person = $p", {"n": "signed up", "p": "bob"})
+        assert facts.sql("from events").arrow().read_all().num_rows == 1
+
+
+def test_a_transaction_takes_no_table_away():
+    import duckdb
+
+    with Facts([SIGNED_UP]) as facts:
+        with pytest.raises(duckdb.Error, match=r"the table events is not built yet: .*Facts\.build\(\)"):
+            facts.sql("begin; select count(*) from events").fetchall()
+        facts.sql("rollback")
+        assert facts.sql("select count(*) from events").fetchall() == [(1,)]
+
+
+def test_no_variable_of_the_callers_is_a_table():
+    import duckdb
+
+    visitors = from_records([SIGNED_UP]).read_all()
+    with Facts([SIGNED_UP]) as facts, pytest.raises(duckdb.CatalogException, match="visitors"):
+        facts.sql("select * from visitors")
+    assert visitors.num_rows == 1
+
+
+def test_cursors_share_the_tables_between_threads():
+    with Facts(Bucket.sample()) as facts, ThreadPoolExecutor(4) as pool:
+        queries = ["select count(*) from events", "select count(*) from properties", "select count(*) from records"] * 4
+
+        def ask(query):
+            with facts.cursor() as mine:
+                return mine.sql(query).fetchall()[0][0]
+
+        answers = list(pool.map(ask, queries))
+        assert answers == [1719, 1992, 2000] * 4
+
+
+def test_it_shows_its_tables_escaped():
+    with Facts([SIGNED_UP]) as facts:
+        assert "not built yet" in facts._repr_html_()
+        facts.build()
+        assert repr(facts) == "<Facts: 1 records, 1 identities, 1 events, 1 properties, 0 rejects>"
+        assert "<td>events</td><td>1</td>" in facts._repr_html_()
+
+
+def test_a_file_keeps_them(tmp_path):
+    import duckdb
+
+    path = tmp_path / "shop.duckdb"
+    with Facts([SIGNED_UP], database=path) as facts:
+        facts.build()
+    with duckdb.connect(str(path), read_only=True) as connection:
+        assert connection.sql("select person, name, text from properties").fetchall() == [("bob", "plan", "Pro")]
+    with pytest.raises(FileExistsError, match=r"shop\.duckdb is there already"):
+        Facts([SIGNED_UP], database=path)
+
+
+def test_closing_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    facts = Facts([SIGNED_UP]).build()
+    facts.close()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Exception, match="Memory"):
+        Facts([SIGNED_UP], memory_limit="a lot")
+    Facts([SIGNED_UP])
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "error", "why"),
+    [
+        ([], {"rule": "loose"}, ValueError, "rule is"),
+        ([], {"on_error": "ignore"}, ValueError, "on_error"),
+        ([], {"prefer": "shortest"}, ValueError, "prefer"),
+        ([], {"window": "2012-10-03"}, TypeError, "Window"),
+        ([], {"people": {}}, TypeError, "IdentityMap"),
+        ("s3://shop", {}, TypeError, r"Facts\(Bucket\('s3://shop'\)\)"),
+        (7, {}, TypeError, "a Bucket, an iterable of records or an Arrow stream"),
+    ],
+)
+def test_arguments_are_checked_at_the_call(source, options, error, why):
+    with pytest.raises(error, match=why):
+        Facts(source, **options)

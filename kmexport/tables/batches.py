@@ -169,18 +169,40 @@ def _own_text(record: Record, text: bytes) -> bytes:
     return spell_object(record.properties)
 
 
+def _persons(records: Sequence[Record]) -> pa.Array:
+    return _without_null([record.person for record in records], len(records), "person")
+
+
+def _names(records: Sequence[Record]) -> pa.Array:
+    names = [record.name if type(record) is Event else None for record in records]
+    return _without_null(names, sum(type(record) is Event for record in records), "name")
+
+
+def _aliases(records: Sequence[Record]) -> pa.Array:
+    aliases = [record.alias if type(record) is Alias else None for record in records]
+    return _without_null(aliases, sum(type(record) is Alias for record in records), "alias")
+
+
+def _without_null(texts: Sequence[str | None], count: int, what: str) -> pa.Array:
+    array = pa.array(texts, pa.string())
+    if len(array) - array.null_count != count:
+        msg = f"{what} is None"
+        raise TypeError(msg)
+    return array
+
+
+def _no_numbers(records: Sequence[Record]) -> pa.Array:
+    return pa.nulls(len(records), pa.int64())
+
+
 _COLUMNS: Final[dict[str, Callable[[Sequence[Record]], pa.Array]]] = {
-    "revision": lambda records: pa.nulls(len(records), pa.int64()),
-    "line": lambda records: pa.nulls(len(records), pa.int64()),
+    "revision": _no_numbers,
+    "line": _no_numbers,
     "kind": _kinds,
-    "person": lambda records: pa.array([record.person for record in records], pa.string()),
+    "person": _persons,
     "time": _times,
-    "name": lambda records: pa.array(
-        [record.name if type(record) is Event else None for record in records], pa.string()
-    ),
-    "alias": lambda records: pa.array(
-        [record.alias if type(record) is Alias else None for record in records], pa.string()
-    ),
+    "name": _names,
+    "alias": _aliases,
     "properties": _texts,
 }
 

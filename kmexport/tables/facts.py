@@ -19,7 +19,7 @@ from kmexport.tables.needs import COLUMNS, needs_of
 from kmexport.tables.rejects import Rejects
 from kmexport.tables.sources import Source, take_source
 from kmexport.tables.store import Recipe, Rule, Store
-from kmexport.windows import Window
+from kmexport.windows import Window, check_window
 
 __all__ = ["Facts"]
 
@@ -79,11 +79,17 @@ class Facts:
             msg = f'rule is "classic" or "strict", not {rule!r}'
             raise ValueError(msg)
         check_policy(on_error, 1)
+        if window is not None:
+            check_window(window)
+        if people is not None and not hasattr(people, "resolve"):
+            msg = f"people is an IdentityMap, not {type(people).__name__}: people = bucket.identities()"
+            raise TypeError(msg)
         IdentityMap(prefer)  # raises for a policy that does not exist
         recipe = Recipe(take_source(source), window, people, rule, prefer)
         self._connection, spill = _connect(database, memory_limit, threads, temp_directory)
         self._discard = weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True) if spill is not None else None
-        self._store = Store(self._connection, recipe, Rejects(self._connection.cursor(), on_error))
+        # Tables are built over a connection of their own: a transaction that is rolled back takes none away.
+        self._store = Store(self._connection.cursor(), recipe, Rejects(self._connection.cursor(), on_error))
 
     def sql(self, query: str, params: Params | None = None) -> duckdb.DuckDBPyRelation:
         """The answer to a query, as a DuckDB relation: `.show()`, `.fetchall()`, `.df()`, `.pl()`, `.arrow()`.
@@ -96,7 +102,11 @@ class Facts:
         >>> facts.sql("select person, name from events where name = ?", ["signed up"]).fetchall()
         [('bob', 'signed up')]
         """
-        *before, last = duckdb.extract_statements(query)
+        statements = duckdb.extract_statements(query)
+        if not statements:
+            msg = "there is no statement in the query"
+            raise ValueError(msg)
+        *before, last = statements
         for statement in before:
             self._provide(statement, None)
             self._connection.execute(statement)
@@ -106,7 +116,7 @@ class Facts:
     def _provide(self, statement: duckdb.Statement, params: Params | None) -> None:
         if not self._store.is_complete:
             with self._store.lock:
-                self._store.provide(needs_of(self._connection, statement, params))
+                self._store.provide(needs_of(self._connection, statement, params, self._store.connection))
 
     def build(self) -> Self:
         """Build every table now, and return the facts.
@@ -137,7 +147,7 @@ class Facts:
         """Give back the memory, and the files that hold what did not fit."""
         self._connection.close()
         if self._discard is not None:
-            self._store.rejects.connection.close()
+            self._store.close()
             self._discard()
 
     def __enter__(self) -> Self:

@@ -51,21 +51,29 @@ def create_stand_ins(connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def needs_of(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, params: Any) -> set[tuple[str, str]]:
+def needs_of(
+    connection: duckdb.DuckDBPyConnection,
+    statement: duckdb.Statement,
+    params: Any,
+    settings: duckdb.DuckDBPyConnection,
+) -> set[tuple[str, str]]:
     """Pairs of table and column that a statement reads and that are not built; the column is "" where it counts rows.
 
-    Raises DuckDB's own error for a table or a column that does not exist: nothing is built for it.
+    `settings` is another connection to the database, which no failed transaction can stop. Raises DuckDB's own error
+    for a table or a column that does not exist: nothing is built for it.
     """
+    if statement.type in (duckdb.StatementType.TRANSACTION, duckdb.StatementType.SET):
+        return set()
     if statement.type in (duckdb.StatementType.MULTI, duckdb.StatementType.EXPLAIN):
         return set(_EVERYTHING)
     # The one rule that looks at the rows of a table: on the one row of a view it would leave out what is needed.
-    before = connection.execute("SELECT current_setting('disabled_optimizers')").fetchall()[0][0]
-    connection.execute("SET disabled_optimizers = 'statistics_propagation'")
+    before = settings.execute("SELECT current_setting('disabled_optimizers')").fetchall()[0][0]
+    settings.execute("SET GLOBAL disabled_optimizers = 'statistics_propagation'")
     try:
         plan = connection.execute(f"EXPLAIN (FORMAT JSON) {statement.query}", params).fetchall()
     except (duckdb.ParserException, duckdb.NotImplementedException):  # no statement that can be explained
         return set(_EVERYTHING)
     finally:
-        connection.execute("SET disabled_optimizers = ?", [before])
+        settings.execute("SET GLOBAL disabled_optimizers = ?", [before])
     found = _NAMES.finditer(str(plan))
     return {(name[1], name[2] or "") if name[1] else ("records", "properties") for name in found}

@@ -93,6 +93,11 @@ class Store:
             if "properties" in tables and "properties" not in self.built:
                 self._build_properties()
 
+    def close(self) -> None:
+        """Let go of the database."""
+        self.rejects.connection.close()
+        self.connection.close()
+
     # Records and people.
 
     def _build_records(self, *, is_whole: bool) -> None:

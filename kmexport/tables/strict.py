@@ -18,19 +18,26 @@ def repeated_records(candidates: Iterable[pa.RecordBatch], schema: Any) -> Itera
     """The `seq` of each record that came before. Candidates come group by group, in the order of their arrival."""
     group = None
     texts: set[str] = set()
-    met: set[bytes] = set()
+    forms: set[bytes] = set()
     for batch in candidates:
         repeated = []
         columns = (batch.column(name).to_pylist() for name in ("twin", "seq", "properties"))
         for twin, seq, text in zip(*columns, strict=True):
             if twin != group:
-                group, texts, met = twin, set(), set()
-            if text in texts:
+                group, texts, forms = twin, {text}, set()
+            elif text in texts:
                 repeated.append(seq)
-                continue
-            texts.add(text)
-            said = _canonical(PropertySet("", 0, read_properties(text.encode())))
-            if said in met:
-                repeated.append(seq)
-            met.add(said)
+            else:
+                # Most records that come twice come word for word: only others are parsed.
+                forms = forms or {_form(next(iter(texts)))}
+                form = _form(text)
+                if form in forms:
+                    repeated.append(seq)
+                forms.add(form)
+                texts.add(text)
         yield pa.RecordBatch.from_arrays([pa.array(repeated, pa.int64())], schema=schema)
+
+
+def _form(text: str) -> bytes:
+    """One text for properties that are equal, whatever their order and spelling."""
+    return _canonical(PropertySet("", 0, read_properties(text.encode())))
