@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
-from typing import TypedDict
+from typing import Protocol, TypedDict, TypeVar
 
 from attrs import asdict, field, frozen, validators
 
@@ -17,9 +17,22 @@ from kmexport.records import Record
 from kmexport.revisions import Listing
 from kmexport.storage import PREFETCH_BYTES, REQUESTS, Folder, Progress, check_progress, progress_bar
 
-__all__ = ["ReadOptions", "Reading", "check_revisions", "find_gone", "list_or_not", "open_in_turn", "read_in_turn"]
+__all__ = [
+    "ReadFile",
+    "ReadOptions",
+    "Reading",
+    "check_revisions",
+    "find_gone",
+    "list_or_not",
+    "open_in_turn",
+    "read_in_turn",
+    "read_records",
+]
 
 logger = logging.getLogger("kmexport")
+
+T = TypeVar("T")
+_Found_co = TypeVar("_Found_co", covariant=True)
 
 
 class ReadOptions(TypedDict, total=False):
@@ -50,10 +63,29 @@ class Reading:
         check_progress(self.callback)
 
 
+class ReadFile(Protocol[_Found_co]):
+    """How one open file is read: what it gives, while the counts are kept up to date."""
+
+    def __call__(
+        self, file: BinaryFile, revision: Revision, reading: Reading, counts: LineCounts, /
+    ) -> Iterator[_Found_co]: ...
+
+
+def read_records(file: BinaryFile, revision: Revision, reading: Reading, counts: LineCounts) -> Iterator[Record]:
+    """The wanted records of one revision."""
+    return read_stream(
+        file, revision.path, reading.on_error, reading.max_line_bytes, counts, selection=reading.selection
+    )
+
+
 def read_in_turn(
-    folder: Folder, revisions: Sequence[Revision], reading: Reading, listing: Listing | None = None
-) -> Iterator[Record]:
-    """Every record of the revisions, in the order given. One that its listing has not listed may be gone.
+    folder: Folder,
+    revisions: Sequence[Revision],
+    reading: Reading,
+    read_file: ReadFile[T],
+    listing: Listing | None = None,
+) -> Iterator[T]:
+    """What `read_file` gives of each revision, in the order given. One that its listing has not listed may be gone.
 
     EmptyListingError where nothing was listed and none of them is there.
     """
@@ -66,10 +98,7 @@ def read_in_turn(
             try:
                 with opening as file:
                     is_open = True
-                    yield from read_stream(
-                        file, revision.path, reading.on_error, reading.max_line_bytes, counts,
-                        selection=reading.selection,
-                    )  # fmt: skip
+                    yield from read_file(file, revision, reading, counts)
             except RevisionNotFoundError:
                 if not is_open and revision.number in unlisted:
                     gone.add(revision.number)

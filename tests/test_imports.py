@@ -36,8 +36,8 @@ FLOORS_INSIDE = {
     ],
     "tables": [
         {"needs", "rules", "schema", "streams", "strict"},
-        {"arrivals", "rejects", "unnest", "values"},
-        {"batches"},
+        {"arrivals", "rejects", "texts", "unnest", "values"},
+        {"batches", "columns"},
         {"sources"},
         {"store"},
         {"facts"},
@@ -94,7 +94,7 @@ def test_every_room_has_its_floor():
         assert inside - {"__init__"} == set().union(*floors) - {"__init__"}
 
 
-STILL_LONG = {"storage/ahead.py"}
+STILL_LONG = {"bucket.py", "storage/ahead.py"}
 
 
 def test_no_module_is_long():

@@ -6,7 +6,7 @@ import codecs
 import json
 import re
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from attrs import frozen
 
@@ -26,7 +26,7 @@ from kmexport.format.hashes import (
 )
 from kmexport.format.octal import has_doubled_octal, repair_doubled_octal, repair_octal
 
-__all__ = ["Judged", "decode_carefully", "is_plain", "judge"]
+__all__ = ["Judge", "Judged", "decode_carefully", "is_plain", "judge"]
 
 
 @frozen
@@ -36,6 +36,12 @@ class Judged:
     head: Head
     text: bytes
     is_repaired: bool = False
+
+
+class Judge(Protocol):
+    """`judge`, or one that is stricter."""
+
+    def __call__(self, text: bytes, *, is_first: bool = False, is_joined: bool = False) -> Judged: ...
 
 
 def judge(text: bytes, *, is_first: bool = False, is_joined: bool = False) -> Judged:

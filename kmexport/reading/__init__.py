@@ -16,6 +16,7 @@ from kmexport.records import Record
 
 __all__ = [
     "MAX_LINE_BYTES",
+    "ErrorPolicy",
     "LineCounts",
     "OnError",
     "Selection",
@@ -95,7 +96,7 @@ def read_stream(
 
     Errors go the way of `on_error`, and the log says what was repaired and skipped.
     """
-    errors = _Errors(on_error)
+    errors = ErrorPolicy(on_error)
     blocks = iter_blocks(source, max_line_bytes)
     try:
         for found in read_blocks(blocks, source_name, counts, max_line_bytes, selection=selection):
@@ -107,7 +108,7 @@ def read_stream(
         errors.log(source_name, counts)
 
 
-class _Errors:
+class ErrorPolicy:
     """The one place where a malformed line is raised, skipped or handed over."""
 
     def __init__(self, on_error: OnError) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from kmexport.errors import MalformedRecordError
 from kmexport.format.hashes import DECODE_ERRORS, FLAT_BYTES, UNSET, Head, decode_head, is_too_deep
-from kmexport.format.repair import decode_carefully, is_plain, judge
+from kmexport.format.repair import Judge, decode_carefully, is_plain, judge
 from kmexport.reading.blocks import Block
 from kmexport.reading.items import Items, Rejected
 from kmexport.reading.outcomes import LineCounts, Outcome, ParsedLines
@@ -41,12 +41,15 @@ def parse_blocks(
     max_line_bytes: int,
     *,
     selection: Selection | None = None,
+    judge: Judge = judge,
 ) -> Iterator[Outcome]:
     """The wanted lines and the errors of a file, in the order of the lines. `counts` is kept up to date.
 
-    Lines that can't be wanted may be passed over without an error, malformed or not.
+    Lines that can't be wanted may be passed over without an error, malformed or not. Another `judge` may refuse some
+    of those records that msgspec does not read.
     """
-    parser = _Parser(SlowWay(source, counts, max_line_bytes), counts, selection, is_numbered=True)
+    slow = SlowWay(source, counts, max_line_bytes, judge)
+    parser = _Parser(slow, counts, selection, judge, is_numbered=True)
     for block in blocks:
         for outcome in parser.parse(block):
             yield _wanted(outcome, selection)
@@ -67,7 +70,8 @@ def read_blocks(
     Where the properties of the last records were asked for, the next blocks are parsed whole: that costs half as much
     as two steps.
     """
-    parser = _Parser(SlowWay(source, counts, max_line_bytes), counts, selection, is_numbered=False)
+    slow = SlowWay(source, counts, max_line_bytes, judge)
+    parser = _Parser(slow, counts, selection, judge, is_numbered=False)
     whole_blocks = 0
     for block in blocks:
         outcomes: Iterator[Outcome | list[Record]]
@@ -107,8 +111,11 @@ _Take: TypeAlias = Callable[[int, list[bytes], int], tuple[int, list[Outcome]]]
 class _Parser:
     """The blocks of one file, one after another."""
 
-    def __init__(self, slow: SlowWay, counts: LineCounts, selection: Selection | None, *, is_numbered: bool) -> None:
+    def __init__(
+        self, slow: SlowWay, counts: LineCounts, selection: Selection | None, judge: Judge, *, is_numbered: bool
+    ) -> None:
         self._slow = slow
+        self._judge = judge
         self._counts = counts
         self._is_numbered = is_numbered  # lines that were passed over make it a search
         self._filter = selection.line_filter if selection is not None else None
@@ -222,7 +229,7 @@ class _Parser:
                 read(todo, heads)
                 if len(heads) == len(lines):
                     break
-                judged = judge(lines[len(heads)])
+                judged = self._judge(lines[len(heads)])
                 texts[len(heads)] = judged.text
                 heads.append(judged.head)
                 repaired += judged.is_repaired

@@ -14,7 +14,7 @@ from typing import Final
 
 from kmexport.errors import MalformedRecordError
 from kmexport.format.hashes import NotAnObject, NotARecord
-from kmexport.format.repair import judge
+from kmexport.format.repair import Judge
 from kmexport.reading.outcomes import LineCounts, Outcome, ParsedLines
 
 __all__ = ["SlowWay"]
@@ -28,8 +28,9 @@ _MOST_ENDS: Final = 16  # where a joined hash may end that has other text behind
 class SlowWay:
     """What becomes of single lines, one after another."""
 
-    def __init__(self, source: str, counts: LineCounts, max_line_bytes: int) -> None:
+    def __init__(self, source: str, counts: LineCounts, max_line_bytes: int, judge: Judge) -> None:
         self._source = source
+        self._judge = judge
         self._counts = counts
         self.max_line_bytes = max_line_bytes
         self._begun: list[bytes] = []  # the lines of a hash that may go on in the next one
@@ -104,7 +105,7 @@ class SlowWay:
             return self.error(number, str(why), text)
 
     def _record(self, number: int, text: bytes) -> ParsedLines:
-        judged = judge(text, is_first=number == 1)
+        judged = self._judge(text, is_first=number == 1)
         self._counts.records += 1
         self._counts.repaired += judged.is_repaired
         return ParsedLines([judged.head], [judged.text], [number])
@@ -138,7 +139,7 @@ class SlowWay:
         """What several lines are together; NotAnObject where they are not one object."""
         raw = b"\n".join(lines)
         try:
-            judged = judge(raw, is_first=self._begun_at == 1, is_joined=len(lines) > 1)
+            judged = self._judge(raw, is_first=self._begun_at == 1, is_joined=len(lines) > 1)
         except NotAnObject:
             raise
         except NotARecord as why:

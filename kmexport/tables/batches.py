@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import count, islice
 from typing import Any, Final
 
-import msgspec
 import pyarrow as pa
 
 from kmexport.errors import MalformedRecordError
 from kmexport.format.hashes import FIRST_TIMESTAMP, LAST_TIMESTAMP, RESERVED, NotARecord, read_properties
 from kmexport.format.spelling import spell_object
-from kmexport.names import fold_name
 from kmexport.reading import OnError, check_policy
 from kmexport.records import Alias, Event, PropertySet, Record, unread_text
-from kmexport.tables.schema import JSON, KINDS, TIME, Layout, Properties, PropertyColumn, choose_columns
-from kmexport.tables.values import as_column
+from kmexport.tables.schema import KINDS, TIME, Layout, Properties, choose_columns
+from kmexport.tables.texts import as_json, without_head, without_heads
+from kmexport.tables.values import PropertyValues
 
 __all__ = ["BATCH_ROWS", "from_records", "to_records"]
 
@@ -27,10 +25,6 @@ _CHUNK: Final = 500  # hashes that are parsed in one call: ten thousand take twi
 
 _CODES: Final = {Event: 0, PropertySet: 1, Alias: 2}
 _KINDS: Final = pa.array(KINDS)
-_read_raw_lines: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
-_read_raw: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_encode_lines: Final = msgspec.json.Encoder().encode_lines
-_encode: Final = msgspec.json.Encoder().encode
 
 
 def from_records(
@@ -107,7 +101,9 @@ def _reason(record: Record, why: Exception) -> str:
 def _batch(records: list[Record], layout: Layout) -> pa.RecordBatch:
     arrays = [_COLUMNS[name](records) for name in layout.columns]
     if layout.properties:
-        arrays += _property_columns([record.properties for record in records], layout.properties)
+        values = PropertyValues(layout.properties)
+        values.add(record.properties for record in records)
+        arrays += values.arrays()
     return pa.RecordBatch.from_arrays(arrays, schema=layout.schema)
 
 
@@ -136,33 +132,15 @@ def _texts(records: Sequence[Record]) -> pa.Array:
     for start in range(0, len(records), _CHUNK):
         chunk = records[start : start + _CHUNK]
         texts = [unread_text(record) for record in chunk]
-        found = _without_heads(texts) if all(texts) else None
-        spelt += found or [_own_text(record, text) for record, text in zip(chunk, texts, strict=True)]
-    return pa.ExtensionArray.from_storage(JSON, pa.array(spelt, pa.string()))
+        if all(texts):
+            spelt += without_heads(texts)
+        else:
+            pairs = zip(chunk, texts, strict=True)
+            spelt += [without_head(text) if text else _spelt(record) for record, text in pairs]
+    return as_json(spelt)
 
 
-def _without_heads(texts: list[bytes]) -> list[bytes] | None:
-    """The hashes without the four keys; values as they are spelt, of a key that stands twice the last."""
-    try:
-        found = _read_raw_lines(b"\n".join(texts))
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-    for pairs in found:
-        for key in RESERVED:
-            pairs.pop(key, None)
-    spelt: list[bytes] = _encode_lines(found).split(b"\n")
-    spelt.pop()
-    # A nested value may have line ends of its own, where its hash was printed over several lines.
-    return spelt if len(spelt) == len(texts) else None
-
-
-def _own_text(record: Record, text: bytes) -> bytes:
-    if text:
-        with suppress(msgspec.DecodeError, ValueError, RecursionError):
-            pairs = _read_raw(text)
-            for key in RESERVED:
-                pairs.pop(key, None)
-            return _encode(pairs)
+def _spelt(record: Record) -> bytes:
     if clash := [key for key in RESERVED if key in record.properties]:
         msg = f"a property can't be named {clash[0]}: the export keeps that key for itself"
         raise ValueError(msg)
@@ -207,19 +185,6 @@ _COLUMNS: Final[dict[str, Callable[[Sequence[Record]], pa.Array]]] = {
 }
 
 
-def _property_columns(hashes: list[dict[str, Any]], columns: Sequence[PropertyColumn]) -> list[pa.Array]:
-    folded: dict[str, str] = {}
-    found: dict[str, list[Any]] = {column.folded: [None] * len(hashes) for column in columns}
-    for row, properties in enumerate(hashes):
-        for name, value in reversed(properties.items()):  # of two spellings the first is written last
-            key = folded.get(name)
-            if key is None:
-                key = folded[name] = fold_name(name)
-            if key in found:
-                found[key][row] = value
-    return [as_column(found[column.folded], column.type) for column in columns]
-
-
 def to_records(batches: Any) -> Iterator[Record]:
     """The records of Arrow batches that have the columns of `SCHEMA`: the way back from `from_records`.
 
@@ -231,7 +196,10 @@ def to_records(batches: Any) -> Iterator[Record]:
     >>> list(to_records(from_records([Event("bob", 1349222400, "signed up", {"plan": "Pro"})])))
     [Event(person='bob', timestamp=1349222400, name='signed up', properties={'plan': 'Pro'})]
     """
-    if hasattr(batches, "__arrow_c_stream__"):
+    if isinstance(batches, pa.RecordBatchReader | pa.Table):
+        # Not by way of the stream below: an error would come out of it as text only.
+        batches = batches if isinstance(batches, pa.RecordBatchReader) else batches.to_reader()
+    elif hasattr(batches, "__arrow_c_stream__"):
         batches = pa.RecordBatchReader.from_stream(batches)
     elif not isinstance(batches, Iterable):
         msg = f"batches are an Arrow stream or record batches, not {type(batches).__name__}"

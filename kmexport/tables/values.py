@@ -1,21 +1,47 @@
-"""Values of a property → one Arrow column of a type; what does not fit is null."""
+"""Values of properties → Arrow columns of a type; what does not fit is null."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import pyarrow as pa
 
 from kmexport.format.spelling import spell_object
+from kmexport.names import fold_name
+from kmexport.tables.schema import PropertyColumn
 
-__all__ = ["as_column"]
+__all__ = ["PropertyValues", "as_column"]
 
 _NUMBER: Final = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
 _HALF: Final = re.compile("[\ud800-\udfff]")
+
+
+class PropertyValues:
+    """The values of some properties, record by record. Of two spellings of a name on one record the first counts."""
+
+    def __init__(self, columns: Sequence[PropertyColumn]) -> None:
+        self._columns = columns
+        self._values: dict[str, list[Any]] = {column.folded: [] for column in columns}
+
+    def add(self, hashes: Iterable[dict[str, Any]]) -> None:
+        """The properties of more records."""
+        values = self._values
+        for properties in hashes:
+            found: dict[str, Any] = {}
+            for name, value in properties.items():
+                folded = fold_name(name)
+                if folded in values:
+                    found.setdefault(folded, value)
+            for folded, column in values.items():
+                column.append(found.get(folded))
+
+    def arrays(self) -> list[Any]:
+        """One for each column."""
+        return [as_column(self._values[column.folded], column.type) for column in self._columns]
 
 
 def as_column(values: Iterable[Any], kind: Any) -> Any:
