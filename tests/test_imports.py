@@ -29,7 +29,8 @@ FLOORS_INSIDE = {
     "format": [{"octal", "hashes", "spelling"}, {"repair"}],
     "reading": [
         {"items", "outcomes", "pieces", "pushdown", "shadow"},
-        {"arrays", "selection", "slow"},
+        {"following", "selection", "slow"},
+        {"arrays"},
         {"blocks"},
         {"lines"},
         {"__init__"},

@@ -8,7 +8,7 @@ import re
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from typing import Any, Final, Protocol
 
-from attrs import frozen
+from attrs import define
 
 from kmexport.format.hashes import (
     DECODE_ERRORS,
@@ -29,7 +29,7 @@ from kmexport.format.octal import has_doubled_octal, repair_doubled_octal, repai
 __all__ = ["Judge", "Judged", "decode_carefully", "is_plain", "judge"]
 
 
-@frozen
+@define
 class Judged:
     """A record: its head, and its text as JSON. `is_repaired` says whether something in it was mended."""
 
@@ -110,7 +110,7 @@ def _repaired(text: bytes) -> bytes:
 
 def _check_halves(text: bytes) -> None:
     """NotAnObject where one of the keys that make a record stands twice: the lines are parts of two records."""
-    if b"\\" not in text and all(text.count(b'"%s"' % key.encode()) < 2 for key in RESERVED):
+    if b"\\" not in text and max(map(text.count, _QUOTED)) < 2:
         return
     levels: list[list[str]] = []
 
@@ -201,5 +201,6 @@ def _quoted(value: object) -> str:
     return shown if len(shown) <= 60 else f"{shown[:60]}…"
 
 
+_QUOTED: Final = tuple(b'"%s"' % key.encode() for key in RESERVED)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?")
 _EXACT: Final = json.JSONDecoder(parse_int=_Integer, parse_float=_Float, parse_constant=no_number)

@@ -1,7 +1,8 @@
 r"""A file that is one JSON array → its items, one text each, however long the array and its lines are.
 
-ijson says where an item ends, and nothing else. It reads the shadow of the text (see `shadow`), so what ijson does to
-values can't matter: it rounds, replaces or refuses some. Values are read from the bytes of the file, as in any line.
+An item that is one object up to the first closing bracket ends there. Where others end, ijson says, and nothing else.
+It reads the shadow of the text (see `shadow`), so what ijson does to values can't matter: it rounds, replaces or
+refuses some. Values are read from the bytes of the file, as in any line.
 
     file      {"_n":"caf\303\251","n":12345,"x":{"y":1}},   {"_n":…
     shadow    {"_n":"caf1111","n":11111,"x":{"y":1}
@@ -20,12 +21,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib import import_module
-from typing import Any, Final
+from typing import Final
 
+from kmexport.format.hashes import DECODE_ERRORS, decode_head
+from kmexport.reading.following import Follower
 from kmexport.reading.items import LONGEST_STRAY, FoundItems, Items, Rejected, end_of_stray, find_next_item
 from kmexport.reading.pieces import KEPT_OF_OVERSIZED, BrokenOff
-from kmexport.reading.shadow import Shadow
 
 __all__ = ["ArrayReader"]
 
@@ -52,7 +53,6 @@ class ArrayReader:
         self._text = text
         self._at = 0  # in the text; all before it is done
         self._base = 0  # where the text begins in the file
-        self._line = 1  # at this place
         self._line_start: int | None = None  # in the text, where nothing but spaces stand since
         self._indent = 0  # of this line
         self._broken: BrokenOff | None = None
@@ -65,12 +65,8 @@ class ArrayReader:
         self._held: list[bytes] = []  # its text before this one
         self._held_bytes = 0
         self._closer = b"}"
-        # What ijson is given.
-        self._ijson: Any = import_module("ijson")
-        self._shadow = Shadow()
-        self._before = b""
-        self._events: Iterator[tuple[str, object]] = self._new_events()
-        # Items that it could not follow.
+        # Items that ijson could not follow.
+        self._follower = Follower(self._chunk)
         self._stopped_at = self._next_stop = 0  # the last closing bracket that it could follow, in the file
         self._retried = 0
         self._cut_until = 0
@@ -115,7 +111,7 @@ class ArrayReader:
     def _bracket(self) -> None:
         """Pass over the bracket that opens or closes the array."""
         if not self._is_open:
-            self._opened_at = self._line
+            self._opened_at = self._found.line
         self._is_open = not self._is_open
         self._line_start = None
         self._at += 1
@@ -126,27 +122,27 @@ class ArrayReader:
 
     def _end_before_lines(self, line_start: int) -> None:
         self.rest = self._text[line_start:]
-        self._line -= 1
+        self._found.line -= 1
         if self._is_open and not self._has_error:
             self._reject_end()
-        self._found.pass_to(self._line)
+        self._found.end()
 
     def _end_of_file(self) -> None:
         if self._line_start == len(self._text):
-            self._line -= 1  # behind the last newline there is no line
+            self._found.line -= 1  # behind the last newline there is no line
         if not self._is_cut_off and (self._is_open or self._broken is not None):
             self._reject_end()
-        self._found.pass_to(self._line)
+        self._found.end()
 
     def _reject_end(self) -> None:
         reason = f"the array that begins in line {self._opened_at} has no closing bracket"
         if self._broken is not None:
             reason = self._broken.reason
-        self._found.reject(reason, b"", self._line, self._line)
+        self._found.reject(reason)
 
     def _pass_gap(self, gap: bytes) -> None:
         if b"\n" in gap:
-            self._line += gap.count(b"\n")
+            self._found.line += gap.count(b"\n")
             self._line_start = self._at + gap.rfind(b"\n") + 1
         self._at += len(gap)
         self._has_comma = self._has_comma or b"," in gap
@@ -181,50 +177,53 @@ class ArrayReader:
         if byte not in b"{[":
             self._stray()
             return False
+        if byte == b"{" and self._is_flat():
+            return True
         if self._base + self._at < self._cut_until and self._retried > _FREE_RETRIES + 4 * self._cut_until:
             self._cut()
             return False
-        self._closer = b"}" if byte == b"{" else b"]"
-        begins, ends = ("start_map", "end_map") if byte == b"{" else ("start_array", "end_array")
-        self._stopped_at = self._next_stop = item_at = self._base + self._at
-        depth = 0
+        return self._follow(byte)
+
+    def _is_flat(self) -> bool:
+        """Take the item if it is one object up to the next bracket: then it ends there, and ijson need not say so.
+
+        Measured: 2 µs an item, where ijson takes 6.
+        """
+        end = self._text.find(b"}", self._at) + 1
+        item = self._text[self._at : end]
+        if len(item) > self._max_item_bytes:
+            return False
         try:
-            for event, _ in self._events:
-                if event == begins:
-                    depth += 1
-                elif event == ends:
-                    depth -= 1
-                    if not depth:
-                        break
-        except (self._ijson.JSONError, _TooLongError):
+            decode_head(item)
+        except DECODE_ERRORS:
+            return False
+        self._at = end
+        self._found.add(item)
+        return True
+
+    def _follow(self, byte: bytes) -> bool:
+        """Let ijson follow the item to its end; whether it could."""
+        self._closer = b"}" if byte == b"{" else b"]"
+        self._stopped_at = self._next_stop = item_at = self._base + self._at
+        try:
+            is_whole = self._follower.follow(is_object=byte == b"{")
+        except _TooLongError:
+            is_whole = False
+        if not is_whole:
             self._retried += self._stopped_at - item_at
             self._cut_until = max(self._cut_until, self._stopped_at)
-            self._shadow, self._events = Shadow(), self._new_events()
+            self._follower = Follower(self._chunk)
             self._cut()
             return False
-        self._before = b","
         item = self._text[self._start : self._at]
         if self._held:
             item = b"".join([*self._held, item])
             self._held, self._held_bytes = [], 0
-        first, self._line = self._line, self._line + item.count(b"\n")
-        self._found.add(item, first, self._line)
+        self._found.add(item)
         return True
 
-    def _new_events(self) -> Iterator[tuple[str, object]]:
-        self._before = b"["
-        events: Iterator[tuple[str, object]] = self._ijson.basic_parse(self, buf_size=1)
-        next(events)
-        self._before = b""
-        return events
-
-    def read(self, size: int) -> bytes:
-        """What ijson reads: each time the shadow of the text up to the next closing bracket."""
-        if not size:
-            return b""  # it asks so whether this is text or bytes
-        if self._before:
-            before, self._before = self._before, b""
-            return before
+    def _chunk(self) -> tuple[bytes, bool]:
+        """The text up to the next closing bracket or the end of the piece; and whether the item is long."""
         self._stopped_at = self._next_stop
         if self._at == len(self._text):
             self._held.append(self._text[self._start :])
@@ -236,10 +235,9 @@ class ArrayReader:
         self._at += len(chunk)
         if self._held_bytes + self._at - self._start > self._max_item_bytes:
             raise _TooLongError
-        shadow = self._shadow.of(chunk, is_long=bool(self._held)) if chunk else b""
         if end:
             self._next_stop = self._base + end
-        return shadow
+        return chunk, bool(self._held)
 
     # What is no item.
 
@@ -269,16 +267,16 @@ class ArrayReader:
             start = begin = 0
         last = text[start:end].rstrip(_GAP_BYTES)
         self._text, self._at = text, start + len(last)
-        first, self._line = self._line, self._line + newlines + last.count(b"\n")
+        newlines += last.count(b"\n")
         raw = b"".join([*parts, last])
         length += len(last)
         if length > self._max_item_bytes:
             reason = f"an item of {length:,} bytes is above the limit, max_line_bytes={self._max_item_bytes:,}"
-            self._found.reject(reason, raw[:KEPT_OF_OVERSIZED], first, self._line)
+            self._found.reject(reason, raw[:KEPT_OF_OVERSIZED], newlines)
         elif self._is_cut_off and self._broken is not None:
-            self._found.reject(self._broken.reason, raw, first, self._line)
+            self._found.reject(self._broken.reason, raw, newlines)
         else:
-            self._found.add(raw, first, self._line)
+            self._found.add(raw)
 
     def _stray(self) -> None:
         """Take what stands where an item belongs, and becomes an error as one."""
@@ -291,5 +289,5 @@ class ArrayReader:
             self._text = self._text[self._at :] + piece
             self._at = 0
         end = end_of_stray(self._text, self._at)
-        self._found.add(self._text[self._at : end].rstrip(), self._line, self._line)
+        self._found.add(self._text[self._at : end].rstrip())
         self._at = end

@@ -39,9 +39,13 @@ class Rejected:
 
 
 class FoundItems:
-    """What was found and did not come out yet. Everything is added in the order of the file."""
+    """What was found and did not come out yet. Everything is added in the order of the file.
+
+    `line` is the line where the next of it stands.
+    """
 
     def __init__(self) -> None:
+        self.line = 1
         self._before: list[Items | Rejected] = []
         self._items = Items()
         self._last_line = 0  # that was counted
@@ -49,38 +53,40 @@ class FoundItems:
     def __bool__(self) -> bool:
         return bool(self._items.texts or self._before)
 
-    def add(self, text: bytes, first: int, last: int) -> None:
-        """An item on the lines from the first to the last."""
+    def add(self, text: bytes) -> None:
+        """An item."""
         self._items.texts.append(text)
-        self._items.numbers.append(first)
-        self._count(first, last)
+        self._items.numbers.append(self.line)
+        self._count(text.count(b"\n"))
 
-    def reject(self, reason: str, raw: bytes, first: int, last: int) -> None:
-        """An error there."""
-        self._count(first, last)
+    def reject(self, reason: str, raw: bytes = b"", newlines: int = 0) -> None:
+        """An error, of something with so many newlines."""
+        first = self.line
+        self._count(newlines)
         self._before += [self._items, Rejected(first, reason, raw)]
         self._items = Items()
 
-    def pass_to(self, line: int) -> None:
+    def end(self) -> None:
         """The array ends in this line."""
-        self._items.lines += line - self._last_line
-        self._items.blank += line - self._last_line
-        self._last_line = line
+        self._items.lines += self.line - self._last_line
+        self._items.blank += self.line - self._last_line
+        self._last_line = self.line
 
     def flush(self) -> Iterator[Items | Rejected]:
         """All of it, once."""
         found, self._before, self._items = [*self._before, self._items], [], Items()
         yield from found
 
-    def _count(self, first: int, last: int) -> None:
+    def _count(self, newlines: int) -> None:
         items = self._items
-        if first > self._last_line:
-            items.blank += first - self._last_line - 1
+        if self.line > self._last_line:
+            items.blank += self.line - self._last_line - 1
         else:
             items.shared += 1
-        items.joined += last - first
-        items.lines += last - self._last_line
-        self._last_line = last
+        self.line += newlines
+        items.joined += newlines
+        items.lines += self.line - self._last_line
+        self._last_line = self.line
 
 
 def find_next_item(text: bytes, begin: int, indent: int) -> int:

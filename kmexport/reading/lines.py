@@ -144,23 +144,14 @@ class _Parser:
     ) -> Iterator[_Found | Outcome]:
         """`fast` takes lines until one is no record as it stands, and leaves the iterator behind that one."""
         slow, counts = self._slow, self._counts
-        if isinstance(block, bytes):
-            lines = block.split(b"\n")
-            numbers: Sequence[int] = range(counts.lines + 1, counts.lines + 1 + len(lines))
-            counts.lines += len(lines)
-            take: _Take = slow.take
-        else:
+        if isinstance(block, Oversized | BrokenOff | Rejected):
             yield from slow.end()
-            if not isinstance(block, Items):
-                yield from self._unreadable(block)
-                return
-            lines, numbers, take = block.texts, block.numbers, slow.take_item
-            counts.lines += block.lines
-            counts.blank += block.blank
-            counts.joined += block.joined
-            counts.shared += block.shared
-            block = b"\n".join(lines)
-        plain = is_plain(block) and not (max(map(len, lines), default=0) > FLAT_BYTES and any(map(is_too_deep, lines)))
+            yield self._unreadable(block)
+            return
+        if isinstance(block, Items):
+            yield from slow.end()
+        lines, numbers, take = self._lines(block)
+        plain = is_plain(block if isinstance(block, bytes) else b"\n".join(lines)) and not _any_too_deep(lines)
         todo = iter(lines)
         at = 0
         while at < len(lines):
@@ -188,18 +179,29 @@ class _Parser:
             at = done
             yield from outcomes
 
-    def _unreadable(self, block: Oversized | BrokenOff | Rejected) -> Iterator[Outcome]:
-        number = self._counts.lines + 1
+    def _lines(self, block: bytes | Items) -> tuple[list[bytes], Sequence[int], _Take]:
+        """The lines of a block, their numbers, and the slow way for one of them."""
+        counts = self._counts
+        if isinstance(block, bytes):
+            lines = block.split(b"\n")
+            counts.lines += len(lines)
+            return lines, range(counts.lines + 1 - len(lines), counts.lines + 1), self._slow.take
+        counts.lines += block.lines
+        counts.blank += block.blank
+        counts.joined += block.joined
+        counts.shared += block.shared
+        return block.texts, block.numbers, self._slow.take_item
+
+    def _unreadable(self, block: Oversized | BrokenOff | Rejected) -> MalformedRecordError:
         if isinstance(block, Rejected):
-            yield self._slow.error(block.number, block.reason, block.raw)
-        elif isinstance(block, Oversized):
-            self._counts.lines += 1
-            limit = f"max_line_bytes={self._slow.max_line_bytes:,}"
-            reason = f"a line of {block.length:,} bytes is above the limit, {limit}"
-            yield self._slow.error(number, reason, block.beginning)
-        else:
-            self._counts.lines += 1
-            yield self._slow.error(number, block.reason, block.line)
+            return self._slow.error(block.number, block.reason, block.raw)
+        self._counts.lines += 1
+        number = self._counts.lines
+        if isinstance(block, BrokenOff):
+            return self._slow.error(number, block.reason, block.line)
+        limit = f"max_line_bytes={self._slow.max_line_bytes:,}"
+        reason = f"a line of {block.length:,} bytes is above the limit, {limit}"
+        return self._slow.error(number, reason, block.beginning)
 
     def _sift(self, block: bytes, line_filter: LineFilter) -> ParsedLines | None:
         """The lines of a block that may be wanted; None where those passed over could change what they are.
@@ -221,8 +223,7 @@ class _Parser:
         heads: list[Head] = []
         texts = list(lines)
         todo = iter(lines)
-        is_shallow = max(map(len, lines), default=0) <= FLAT_BYTES
-        read = _read_heads if is_shallow and is_plain(together) else _read_carefully
+        read = _read_heads if is_plain(together) and not _any_too_deep(lines) else _read_carefully
         try:
             decode_carefully(last)
             while True:
@@ -262,6 +263,10 @@ def _first_of_two_kinds(heads: list[Head]) -> int | None:
     if not [None for head in heads if head.alias is not UNSET and head.name is not UNSET]:
         return None
     return next(at for at, head in enumerate(heads) if head.alias is not UNSET and head.name is not UNSET)
+
+
+def _any_too_deep(lines: list[bytes]) -> bool:
+    return max(map(len, lines), default=0) > FLAT_BYTES and any(map(is_too_deep, lines))
 
 
 def _numbers(lines: list[bytes], block: bytes, first: int) -> list[int]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from kmexport.errors import MalformedRecordError
@@ -21,6 +23,7 @@ __all__ = ["SlowWay"]
 
 _SPACE: Final = b" \t\r"
 _CLOSERS: Final = re.compile(rb"[\]}]+,?[ \t\r]*")
+_further = re.compile(rb"[ \t]+[^ \t\r{]").match  # most further lines
 _LINE_COST: Final = 64  # bytes that Python holds for a line beside its text: a hash of many short lines counts them too
 _MOST_ENDS: Final = 16  # where a joined hash may end that has other text behind it
 
@@ -37,6 +40,7 @@ class SlowWay:
         self._begun_at = 0  # the number of its first line
         self._begun_bytes = 0
         self._indent = 0
+        self._outcomes: list[Outcome] = []
 
     @property
     def is_open(self) -> bool:
@@ -46,79 +50,119 @@ class SlowWay:
     def take(self, number: int, lines: list[bytes], at: int, /) -> tuple[int, list[Outcome]]:
         """What becomes of the line at `at`, which has this number, and of those that belong to it; and where they end.
 
-        When the lines end before it is certain, nothing comes out: the next call goes on with it.
+        Hashes over several lines come in rows, so those that follow are taken too. When the lines end before it is
+        certain, the next call goes on with it.
         """
-        if not self._begun:
-            line = lines[at]
-            text = line.strip(_SPACE)
-            at += 1
-            if not text:
-                self._counts.blank += 1
-                return at, []
-            if not text.removeprefix(codecs.BOM_UTF8).startswith(b"{"):
-                return at, [self._alone(number, line)]
-            why = None
-            if text.endswith(b"}"):
-                try:
-                    return at, [self._record(number, line)]
-                except NotARecord as error:
-                    why = error
-            if why is not None and at < len(lines) and not self._continues(lines[at]):
-                return at, [self.error(number, str(why), line)]
-            self._begin(number, line, indent=len(line) - len(line.lstrip(_SPACE)))
-        at = self._gather(lines, at)
-        return at, self.end() if at < len(lines) else []
-
-    def end(self) -> list[Outcome]:
-        """What becomes of the hash that has begun, now that no line goes on with it."""
-        lines, self._begun = self._begun, []
-        if len(lines) > 1:
-            try:
-                return [self._joined(lines)]
-            except NotAnObject:
-                pass
-            ends = [at for at, line in enumerate(lines[:-1], 1) if line.rstrip(_SPACE).endswith(b"}")]
-            for end in ends[:_MOST_ENDS]:
-                try:
-                    joined = self._joined(lines[:end])
-                except NotAnObject:
-                    continue
-                return [joined, *self._each_alone(self._begun_at + end, lines[end:])]
-        return self._each_alone(self._begun_at, lines)
+        first, outcomes = number - at, self._outcomes
+        while True:
+            if not self._begun:
+                at = self._one(first + at, lines, at)
+            if self._begun:
+                at = self._gather(lines, at)
+                if at == len(lines):
+                    break
+                self._close()
+            if at + 1 >= len(lines) or not _further(lines[at + 1]):
+                break
+        self._outcomes = []
+        return at, outcomes
 
     def take_item(self, number: int, texts: list[bytes], at: int, /) -> tuple[int, list[Outcome]]:
         """The same for a text that no other one belongs to, such as an item of an array."""
-        return at + 1, [self._alone(number, texts[at])]
+        self._alone(number, texts[at])
+        outcomes, self._outcomes = self._outcomes, []
+        return at + 1, outcomes
+
+    def end(self) -> list[Outcome]:
+        """What becomes of the hash that has begun, now that no line goes on with it."""
+        self._close()
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
 
     def error(self, number: int, reason: str, raw: bytes) -> MalformedRecordError:
         """A line that is no record, counted."""
         self._counts.rejected += 1
         return MalformedRecordError(self._source, number, reason, raw)
 
-    def _each_alone(self, number: int, lines: list[bytes]) -> list[Outcome]:
-        return [self._alone(number, line) for number, line in enumerate(lines, number)]
+    # A line.
 
-    def _alone(self, number: int, text: bytes) -> Outcome:
+    def _one(self, number: int, lines: list[bytes], at: int) -> int:
+        """Judge a line, or begin a hash that may go on in the next one; where the next line is."""
+        line = lines[at]
+        text = line.strip(_SPACE)
+        at += 1
+        if not text:
+            self._counts.blank += 1
+            return at
+        if not text.removeprefix(codecs.BOM_UTF8).startswith(b"{"):
+            self._alone(number, line)
+            return at
+        if text.endswith(b"}"):
+            try:
+                self._record(number, line)
+            except NotARecord as why:
+                if at < len(lines) and not self._continues(lines[at]):
+                    self._outcomes.append(self.error(number, str(why), line))
+                    return at
+            else:
+                return at
+        self._begun, self._begun_at, self._begun_bytes = [line], number, len(line)
+        self._indent = len(line) - len(line.lstrip(_SPACE))
+        return at
+
+    def _alone(self, number: int, text: bytes) -> None:
         try:
-            return self._record(number, text)
+            self._record(number, text)
         except NotARecord as why:
-            return self.error(number, str(why), text)
+            self._outcomes.append(self.error(number, str(why), text))
 
-    def _record(self, number: int, text: bytes) -> ParsedLines:
-        judged = self._judge(text, is_first=number == 1)
+    def _record(self, number: int, text: bytes, *, is_joined: bool = False) -> None:
+        judged = self._judge(text, is_first=number == 1, is_joined=is_joined)
         self._counts.records += 1
         self._counts.repaired += judged.is_repaired
-        return ParsedLines([judged.head], [judged.text], [number])
+        last = self._outcomes[-1] if self._outcomes else None
+        if isinstance(last, ParsedLines) and isinstance(last.numbers, list):
+            last.heads.append(judged.head)
+            last.texts.append(judged.text)
+            last.numbers.append(number)
+        else:
+            self._outcomes.append(ParsedLines([judged.head], [judged.text], [number]))
 
     # A hash over several lines.
 
-    def _begin(self, number: int, line: bytes, indent: int) -> None:
-        self._begun, self._begun_at, self._begun_bytes, self._indent = [line], number, len(line), indent
+    def _close(self) -> None:
+        lines, self._begun = self._begun, []
+        if len(lines) > 1:
+            for end in _ends(lines):
+                try:
+                    self._joined(lines[:end])
+                except NotAnObject:
+                    continue
+                lines = lines[end:]
+                self._begun_at += end
+                break
+        for number, line in enumerate(lines, self._begun_at):
+            self._alone(number, line)
+
+    def _joined(self, lines: list[bytes]) -> None:
+        """What several lines are together; NotAnObject where they are not one object."""
+        raw = b"\n".join(lines)
+        try:
+            self._record(self._begun_at, raw, is_joined=len(lines) > 1)
+        except NotAnObject:
+            raise
+        except NotARecord as why:
+            self._outcomes.append(self.error(self._begun_at, str(why), raw))
+        self._counts.joined += len(lines) - 1
 
     def _gather(self, lines: list[bytes], at: int) -> int:
-        while at < len(lines) and self._continues(lines[at]):
-            self._begun.append(lines[at])
-            self._begun_bytes += len(lines[at]) + _LINE_COST
+        while at < len(lines):
+            line = lines[at]
+            size = self._begun_bytes + len(line) + _LINE_COST
+            if size > self.max_line_bytes or not (_further(line) or self._continues(line)):
+                return at
+            self._begun.append(line)
+            self._begun_bytes = size
             at += 1
         return at
 
@@ -128,25 +172,16 @@ class SlowWay:
         Half a record at the start of a line is no further line, nor is a new hash that stands no deeper.
         """
         text = line.lstrip(_SPACE)
-        if not text or self._begun_bytes + len(line) + _LINE_COST > self.max_line_bytes:
+        if not text:
             return False
         indent = len(line) - len(text)
         if text.startswith(b"{"):
             return indent > self._indent
         return indent > 0 or _CLOSERS.fullmatch(text) is not None
 
-    def _joined(self, lines: list[bytes]) -> Outcome:
-        """What several lines are together; NotAnObject where they are not one object."""
-        raw = b"\n".join(lines)
-        try:
-            judged = self._judge(raw, is_first=self._begun_at == 1, is_joined=len(lines) > 1)
-        except NotAnObject:
-            raise
-        except NotARecord as why:
-            outcome: Outcome = self.error(self._begun_at, str(why), raw)
-        else:
-            self._counts.records += 1
-            self._counts.repaired += judged.is_repaired
-            outcome = ParsedLines([judged.head], [judged.text], [self._begun_at])
-        self._counts.joined += len(lines) - 1
-        return outcome
+
+def _ends(lines: list[bytes]) -> Iterator[int]:
+    """Behind which of the lines a hash may end: the last one, or else one of the first that end with a bracket."""
+    yield len(lines)
+    ends = (at for at, line in enumerate(lines[:-1], 1) if line.rstrip(_SPACE).endswith(b"}"))
+    yield from islice(ends, _MOST_ENDS)
