@@ -31,6 +31,14 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
         yield url, folder
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have to tell by `record_property("told", …)`, from whatever process they ran in."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, text in report.user_properties:
+            if name == "told":
+                terminalreporter.write_line(str(text))
+
+
 @pytest.fixture(autouse=True)
 def no_cached_filesystems() -> Iterator[None]:
     """fsspec keeps filesystems, their listings and the files in memory; none of it leaks into the next test."""

@@ -166,6 +166,8 @@ def found_on_s3(rclone: S3Server, shop: Path) -> dict[tuple[str, int], Found]:
 
 
 class TestServers:
+    @pytest.mark.slow
+    @pytest.mark.xdist_group("pages")
     @pytest.mark.parametrize("number", [1, 2, 3])
     @pytest.mark.parametrize("kind", WRONG)
     def test_a_page_of_s3_that_fails_for_ever(self, found_on_s3, kind, number):
