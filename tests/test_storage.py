@@ -215,7 +215,7 @@ def test_storage_options_are_secrets_only_where_they_are_named_so():
     assert "bob:pw" not in f"{caught.value} {caught.value.__cause__}"
 
 
-SECRETS = st.text(min_size=8, max_size=30).filter(lambda text: text.isprintable() and text.strip() == text)
+SECRETS = st.text(max_size=30).filter(str.isprintable).map("7zq{}qz7".format)  # no word of any message
 
 
 def texts(error: BaseException | None) -> str:
