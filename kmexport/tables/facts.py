@@ -34,14 +34,12 @@ class Facts:
     `source` is a Bucket, any iterable of records, or an Arrow stream with the columns of `kmexport.tables.SCHEMA`.
     The numbers are those of `drop_duplicates(merge_identities(records, people), rule=rule)`:
 
-    | table | columns |
-    |---|---|
-    | `events` | `person`, `time`, `name` (folded), `name_as_sent`, `revision`, `line`, `properties` |
-    | `properties` | `person`, `time`, `name` (folded), `name_as_sent`, `value` (JSON), `text`, `number` (where it is
-      one or reads as one), `event` (folded; null for a property set), `revision`, `line`; no reserved keys (`_d` …) |
-    | `people` | `identity`, `person`: every identity that the aliases or records name |
-    | `records` | what the files say, nothing merged or dropped: the columns of `SCHEMA` |
-    | `rejects` | `revision`, `line`, `reason`, `raw` (bytes): what is no record, unless `on_error` is "raise" |
+    - `events`: `person`, `time`, `name` (folded), `name_as_sent`, `revision`, `line`, `properties`;
+    - `properties`, one a row: `person`, `time`, `name` (folded), `name_as_sent`, `value` (JSON), `text`, `number` (of a
+      value that is one or reads as one), `event` (folded; null for a property set), `revision`, `line`; no reserved keys;
+    - `people`: `identity`, `person`: every identity that the aliases or records name;
+    - `records`: what the files say, nothing merged or dropped: the columns of `SCHEMA`;
+    - `rejects`: `revision`, `line`, `reason`, `raw` (bytes): what is no record, unless `on_error` is "raise".
 
     Nothing is read before the first query, and a table is built when a query first needs it: who counts events never
     pays for properties, and a Bucket is read a second time where a later query asks for them.
