@@ -35,8 +35,8 @@ class Facts:
     The numbers are those of `drop_duplicates(merge_identities(records, people), rule=rule)`:
 
     - `events`: `person`, `time`, `name` (folded), `name_as_sent`, `revision`, `line`, `properties`;
-    - `properties`, one a row: `person`, `time`, `name` (folded), `name_as_sent`, `value` (JSON), `text`, `number` (of a
-      value that is one or reads as one), `event` (folded; null for a property set), `revision`, `line`; no reserved keys;
+    - `properties`, a row each: `person`, `time`, `name` (folded), `name_as_sent`, `value` (JSON), `text`, `number` (of
+      what is one or reads as one), `event` (folded; null for a property set), `revision`, `line`; no reserved keys;
     - `people`: `identity`, `person`: every identity that the aliases or records name;
     - `records`: what the files say, nothing merged or dropped: the columns of `SCHEMA`;
     - `rejects`: `revision`, `line`, `reason`, `raw` (bytes): what is no record, unless `on_error` is "raise".

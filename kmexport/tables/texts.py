@@ -38,8 +38,8 @@ def without_heads(texts: Sequence[bytes]) -> list[bytes]:
 def without_head(text: bytes) -> bytes:
     r"""The same for one hash; half a surrogate pair stays as its escape.
 
-    >>> without_head(b'{"_p":"bob","_t":1,"x":1.50,"half":"\\ud83d"}')
-    b'{"x":1.50,"half":"\\ud83d"}'
+    >>> without_head(b'{"_p":"bob","_t":1,"x":1.5,"half":"\\ud83d"}')
+    b'{"x":1.5,"half":"\\ud83d"}'
     """
     try:
         pairs = _read_raw(text)
