@@ -15,6 +15,7 @@ __all__ = [
     "MalformedRecordError",
     "RevisionNotFoundError",
     "StatusFormatError",
+    "UnknownNameError",
 ]
 
 
@@ -178,3 +179,26 @@ class LateRecordError(KmExportError, ValueError):
             f"{self.record} came {self.delay} seconds behind a newer one, and max_delay is {self.max_delay}. "
             "Pass a larger max_delay, or on_late= to take such records out of the stream."
         )
+
+
+class UnknownNameError(KmExportError, LookupError):
+    """No record has an event or a property of that name: `.kind` ("event", "property"), `.name`, `.closest`.
+
+    >>> raise UnknownNameError("event", "singed up", ["signed up"])
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.UnknownNameError: no record has the event 'singed up'. The closest name is 'signed up'.
+    """
+
+    def __init__(self, kind: str, name: str, closest: list[str]) -> None:
+        super().__init__(kind, name, closest)
+        self.kind = kind
+        self.name = name
+        self.closest = closest
+
+    def __str__(self) -> str:
+        sentence = f"no record has the {self.kind} {self.name!r}."
+        if not self.closest:
+            return f"{sentence} Names compare without case; kmexport.profile(bucket.iter_records()) lists them all."
+        names = ", ".join(map(repr, self.closest))
+        return f"{sentence} The closest {'names are' if len(self.closest) > 1 else 'name is'} {names}."

@@ -129,7 +129,7 @@ class Window:
         return first < self.end and last >= self.start and self.start < self.end
 
     def _split_by_days(self, tz: Zone = "UTC") -> list[Window]:
-        zone = _zone(tz)
+        zone = find_zone(tz)
         try:
             day = datetime.fromtimestamp(self.start, zone).date()
         except (OverflowError, ValueError) as error:
@@ -150,7 +150,7 @@ class Window:
 
 
 def _window_of_days(first: Day, last: Day, tz: Zone = "UTC") -> Window:
-    zone = _zone(tz)
+    zone = find_zone(tz)
     first, last = _day(first), _day(last)
     if last < first:
         msg = f"the last day is before the first ({first} to {last}): write Window.days('{last}', '{first}')"
@@ -187,7 +187,8 @@ def _day(day: Day) -> date:
     return day
 
 
-def _zone(tz: Zone) -> tzinfo:
+def find_zone(tz: Zone) -> tzinfo:
+    """A zone by its IANA name, or as it is given; ValueError for an unknown one."""
     if isinstance(tz, tzinfo):
         name = getattr(tz, "zone", None)
         if name is None or not hasattr(tz, "localize"):

@@ -1,0 +1,85 @@
+"""Questions to Facts: queries with their parameters, windows as parameters, and names in any spelling."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, Protocol
+
+from kmexport.errors import UnknownNameError
+from kmexport.names import fold_name
+from kmexport.windows import Window, check_window
+
+# The years 1 to 9999: what a record's time can be, and what the engine can hold.
+FIRST_SECOND: Final = -62_135_596_800
+LAST_SECOND: Final = 253_402_300_800
+
+_PARAMETER: Final = re.compile(r"\$(\w+)")
+
+
+class AskableFacts(Protocol):
+    """What reports need of Facts."""
+
+    def sql(self, query: str, params: Any = None) -> Any: ...
+
+
+def ask(facts: AskableFacts, query: str, params: Mapping[str, object]) -> list[tuple[Any, ...]]:
+    """The rows of a query. Only the parameters that it names are handed over: the engine takes no others."""
+    used = {name: params[name] for name in _PARAMETER.findall(query)}
+    rows: list[tuple[Any, ...]] = facts.sql(query, used or None).fetchall()
+    return rows
+
+
+def check_facts(facts: object) -> None:
+    if not hasattr(facts, "sql"):
+        msg = f"a report takes Facts, not {type(facts).__name__}: facts = Facts(bucket), or Facts([Event(…), …])"
+        raise TypeError(msg)
+
+
+def bounds(window: Window | None) -> dict[str, object]:
+    """The parameters `start` and `end` of a window, in unix seconds."""
+    if window is None:
+        return {"start": FIRST_SECOND, "end": LAST_SECOND}
+    start, end = check_window(window)
+    return {"start": _within_years(start), "end": _within_years(end)}
+
+
+def _within_years(moment: int) -> int:
+    return min(max(moment, FIRST_SECOND), LAST_SECOND)
+
+
+def event_name(facts: AskableFacts, name: str) -> str:
+    """The event's name as the tables have it. UnknownNameError for one that no record has."""
+    return _known(facts, "event", "events", name)
+
+
+def property_name(facts: AskableFacts, name: str) -> str:
+    """The same for a property."""
+    return _known(facts, "property", "properties", name)
+
+
+def _known(facts: AskableFacts, kind: Literal["event", "property"], table: str, name: str) -> str:
+    check_facts(facts)
+    if not isinstance(name, str):
+        msg = f"the name of an {kind} is text, not {name!r}" if kind == "event" else f"a property is text, not {name!r}"
+        raise TypeError(msg)
+    folded = fold_name(name)
+    if not ask(facts, f"select 1 from {table} where name = $name limit 1", {"name": folded}):
+        names = [known for (known,) in ask(facts, f"select distinct name from {table}", {})]
+        raise UnknownNameError(kind, name, _closest(folded, names))
+    return folded
+
+
+def _closest(name: str, known: Iterable[str]) -> list[str]:
+    known = sorted(known)
+    parts = [one for one in known if name and (name in one or one in name)]
+    return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *parts]))[:3]
+
+
+def closest(name: str, known: Sequence[str]) -> str:
+    """The end of a sentence about something that is not there: which ones come close, or which there are."""
+    near = _closest(name, known) or list(known[:3])
+    if not near:
+        return ": it has none"
+    return f": the closest are {', '.join(map(repr, near))}" if len(near) > 1 else f": the closest is {near[0]!r}"

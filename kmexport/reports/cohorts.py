@@ -1,0 +1,204 @@
+"""Cohorts: who comes back, and how much later."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from attrs import define, frozen
+
+from kmexport.reports.asking import ask, bounds, event_name, property_name
+from kmexport.reports.occurrences import cut_into_periods, events, firsts, in_periods, valued
+from kmexport.reports.periods import LENGTHS, Every, check_every
+from kmexport.reports.results import ALL, Choice, Column, Persons, Result, check_choice
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from kmexport.reports.asking import AskableFacts
+    from kmexport.windows import Window, Zone
+
+__all__ = ["CohortRow", "Cohorts", "cohorts"]
+
+MANY_CELLS = 5_000_000
+
+
+@frozen
+class CohortRow:
+    """One cohort: its period or value, its people, and in each bucket the people who came back, and their share.
+
+    `begun` is the number of buckets that had begun by the facts' last event, for the first of its people: what lies
+    behind it can't hold anybody yet.
+    """
+
+    cohort: str | None
+    people: int
+    buckets: tuple[int, ...]
+    shares: tuple[float, ...]
+    begun: int
+
+
+@define(repr=False, kw_only=True)
+class Cohorts(Result):
+    """What `cohorts` gives: `rows`, one for each cohort that has people, in the order of time (`by=`: of size)."""
+
+    first: str
+    second: str
+    every: str
+    by: str | None
+    first_time_only: bool
+    cumulative: bool
+    rows: tuple[CohortRow, ...]
+
+    def people_of(self, cohort: Choice = ALL, bucket: int | None = None) -> list[str]:
+        """The persons of a cohort, or of all; with `bucket`, those of them who came back in it (cumulative: by then)."""
+        check_choice("cohort", cohort, [row.cohort for row in self.rows])
+        condition, params = "true", {}
+        if cohort is not ALL:
+            condition, params = "label is not distinct from $label", {"label": cohort}
+        if bucket is None:
+            return self._behind.where(condition, **params)
+        longest = max((len(row.buckets) for row in self.rows), default=0)
+        if not 0 <= bucket < longest:
+            msg = (
+                f"the report has the buckets 0 to {longest - 1}, not {bucket}"
+                if longest
+                else "the report has no bucket"
+            )
+            raise LookupError(msg)
+        compare = "<=" if self.cumulative else "="
+        return self._behind.where(f"{condition} and bucket {compare} $bucket", **params, bucket=bucket)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """A heat map of the shares: a line for each cohort, a column for each bucket; cells in the future are blank."""
+        from kmexport.reports import plots  # noqa: PLC0415
+
+        title = f"“{self.first}”, then “{self.second}”"
+        names = [f"{'None' if row.cohort is None else row.cohort} ({row.people:,})" for row in self.rows]
+        cells = [[share if at < row.begun else None for at, share in enumerate(row.shares)] for row in self.rows]
+        return plots.heat_map(
+            names, cells, title, f"{self.every}s after{', cumulative' if self.cumulative else ''}", ax
+        )
+
+    def _title(self) -> str:
+        people = sum(row.people for row in self.rows)
+        shown = "cumulative" if self.cumulative else "first time only" if self.first_time_only else "every time"
+        return f"{self.first} → {self.second}: {people:,} people by {self.by or self.every}, {shown}"
+
+    def _columns(self) -> list[Column]:
+        count = max((len(row.buckets) for row in self.rows), default=0)
+        return [
+            Column(self.by or self.every, "string", [row.cohort for row in self.rows]),
+            Column("people", "int64", [row.people for row in self.rows]),
+            *(
+                Column(str(at), "int64", [row.buckets[at] if at < row.begun else None for row in self.rows])
+                for at in range(count)
+            ),
+        ]
+
+
+def cohorts(
+    facts: AskableFacts,
+    first: str,
+    second: str,
+    window: Window | None = None,
+    *,
+    every: Every = "week",
+    tz: Zone = "UTC",
+    by: str | None = None,
+    first_time_only: bool = False,
+    cumulative: bool = False,
+    buckets: int | None = None,
+) -> Cohorts:
+    """Retention: people by the time of their first event 1 in the window, and how much later they did event 2.
+
+    The cohort of a person is the hour, day, week (from Monday) or month of the zone `tz` in which their earliest event
+    1 in the window lies; with `by=` the value of a property at it (the event's own, else the person's value in force).
+    Bucket k holds those who did event 2 k whole lengths of `every` after their own event 1, be it after the window's end: hours, days of 24
+    hours, weeks of 7 such days, months of 30. In the same second is bucket 0. When event 2 is event 1, that
+    first occurrence itself is not counted.
+
+    A person may stand in several buckets, once in each; `first_time_only=True` counts the first event 2 at or after event
+    1 only. `cumulative=True` counts in each bucket the people who came back in it or before it, each once. `buckets=` gives
+    only so many of them; without it they go up to the last one that has somebody.
+
+    Source: the vendor's retention report. Raises UnknownNameError for names that no record has. Costs one pass over
+    the rows of both events.
+
+    >>> from kmexport import Event, Facts
+    >>> day = 86_400
+    >>> facts = Facts([
+    ...     Event("a", 0, "signed up"), Event("a", 3 * day, "visited"), Event("a", 8 * day, "visited"),
+    ...     Event("b", 1 * day, "signed up"), Event("b", 30 * day, "visited"), Event("c", 2 * day, "signed up"),
+    ... ])
+    >>> [row] = cohorts(facts, "signed up", "visited").rows
+    >>> row.cohort, row.people, row.buckets
+    ('1969-12-29', 3, (1, 1, 0, 0, 1))
+    >>> cohorts(facts, "signed up", "visited", cumulative=True).rows[0].buckets
+    (1, 1, 1, 1, 2)
+    """
+    if buckets is not None and buckets < 1:
+        msg = f"buckets is a number of buckets, 1 or more, not {buckets}"
+        raise ValueError(msg)
+    check_every(every)
+    params = {**bounds(window), "first": event_name(facts, first), "second": event_name(facts, second)}
+    params["length"] = LENGTHS[every]
+    if by is not None:
+        params["by"] = property_name(facts, by)
+    periods = cut_into_periods(facts, window, every if by is None else None, tz, events("first"), params)
+    params["labels"] = [period.label for period in periods]
+    query = _query(by=by is not None, only_first=first_time_only or cumulative)
+    behind = Persons(facts, query, params)
+    people = {label: rest for label, *rest in behind.groups("label", "count(distinct person), min(started)")}
+    counts = {
+        (label, bucket): found for label, bucket, found in behind.groups("label, bucket", "count(distinct person)")
+    }
+    length = 1 + max((bucket for _, bucket in counts if bucket is not None), default=-1)
+    length = length if buckets is None else buckets
+    if length * len(people) > MANY_CELLS:
+        msg = f"{len(people):,} cohorts of {length:,} buckets are too many: give buckets=, or a longer every="
+        raise ValueError(msg)
+    [(last,)] = ask(facts, "select epoch_us(max(time)) // 1000000 from events", {})
+
+    def row(label: str | None) -> CohortRow:
+        size, started = people[label]
+        cells = [counts.get((label, bucket), 0) for bucket in range(length)]
+        shown = tuple(accumulate(cells) if cumulative else cells)
+        return CohortRow(
+            label, size, shown, tuple(cell / size for cell in shown), (last - started) // LENGTHS[every] + 1
+        )
+
+    ordered = (
+        sorted(people, key=lambda label: (-people[label][0], label is None, label or ""))
+        if by
+        else sorted(people, key=lambda label: people[label][1])
+    )
+    return Cohorts(
+        behind=behind,
+        first=first,
+        second=second,
+        every=every,
+        by=by,
+        first_time_only=first_time_only,
+        cumulative=cumulative,
+        rows=tuple(map(row, ordered)),
+    )
+
+
+def _query(*, by: bool, only_first: bool) -> str:
+    """A row for each person and bucket: person, label (of the cohort), started (unix seconds), bucket (null: never came back)."""
+    starts = valued(firsts(events("first"), "person"), by=by)
+    label = "s.value" if by else "$labels[s.period + 1]"
+    bucket = "(epoch_us(e.time) - epoch_us(s.time)) // 1000000 // $length"
+    returns = f"""
+        from starts s join ({events("second", in_window=False)}) e
+            on s.person = e.person and e.time >= s.time and e.seq <> s.seq"""
+    chosen = (
+        f"select s.person, min({bucket}) as bucket {returns} group by s.person"
+        if only_first
+        else f"select distinct s.person, {bucket} as bucket {returns}"
+    )
+    return f"""
+        with starts as ({in_periods(starts, cut=not by)})
+        select s.person, {label} as label, epoch_us(s.time) // 1000000 as started, r.bucket
+        from starts s left join ({chosen}) r on s.person = r.person"""

@@ -1,0 +1,177 @@
+"""From one event to another: how many people went on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from attrs import define, frozen
+
+from kmexport.reports.asking import bounds, event_name
+from kmexport.reports.occurrences import events, firsts
+from kmexport.reports.results import ALL, Choice, Column, ratio
+from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from kmexport.reports.asking import AskableFacts
+    from kmexport.reports.periods import Every
+    from kmexport.windows import Window, Zone
+
+__all__ = ["Conversion", "ConversionRow", "conversion"]
+
+Side = Literal["numerator", "denominator", "dropped"]
+
+_CONDITIONS: dict[Side, str] = {
+    "numerator": "in_numerator",
+    "denominator": "in_denominator",
+    "dropped": "in_denominator",
+}
+
+
+@frozen
+class ConversionRow(Part):
+    """One part of a `Conversion`."""
+
+    numerator: int
+    denominator: int
+    rate: float | None
+
+
+@define(repr=False, kw_only=True)
+class Conversion(SplitResult):
+    """What `conversion` gives: `numerator`, `denominator`, `rate` (None for nobody), and `rows` of a split."""
+
+    first: str
+    second: str
+    repeating: bool
+    numerator: int
+    denominator: int
+    rate: float | None
+    rows: tuple[ConversionRow, ...]
+
+    def people_of(self, side: Side = "numerator", *, label: Choice = ALL, value: Choice = ALL) -> list[str]:
+        """The persons of the numerator, of the denominator, or those of the denominator who "dropped" out.
+
+        With `repeating=True` these are the persons who did event 2, who did event 1, and who did only event 1.
+        """
+        if side not in _CONDITIONS:
+            msg = f'side is "numerator", "denominator" or "dropped", not {side!r}'
+            raise ValueError(msg)
+        people = self._people(label, value, _CONDITIONS[side])
+        if side != "dropped":
+            return people
+        converted = set(self._people(label, value, _CONDITIONS["numerator"]))
+        return [person for person in people if person not in converted]
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """A line of the rate in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
+        from kmexport.reports import plots  # noqa: PLC0415
+
+        title = f"“{self.first}” to “{self.second}”"
+        if self.every is None:
+            rows = self.rows or (ConversionRow(None, "all", self.numerator, self.denominator, self.rate),)
+            return plots.bars([row.value for row in rows], [row.rate for row in rows], title, "rate", ax, share=True)
+        lines: dict[str | None, list[float | None]] = {}
+        for row in self.rows:
+            lines.setdefault(row.value, []).append(row.rate)
+        labels = list(dict.fromkeys(row.label for row in self.rows))
+        return plots.lines(labels, lines, title, "rate", ax, share=True)
+
+    def _title(self) -> str:
+        rate = "" if self.rate is None else f" ({self.rate:.1%})"
+        return f"{self.first} → {self.second}: {self.numerator:,} of {self.denominator:,}{rate}"
+
+    def _parts_of(self) -> tuple[ConversionRow, ...]:
+        return self.rows
+
+    def _columns(self) -> list[Column]:
+        rows = self.rows or (ConversionRow(None, None, self.numerator, self.denominator, self.rate),)
+        return [
+            *(Column(name, "string", values) for name, values in self._split_columns()),
+            Column("numerator", "int64", [row.numerator for row in rows]),
+            Column("denominator", "int64", [row.denominator for row in rows]),
+            Column("rate", "float64", [row.rate for row in rows], is_share=True),
+        ]
+
+
+def conversion(
+    facts: AskableFacts,
+    first: str,
+    second: str,
+    window: Window | None = None,
+    *,
+    repeating: bool = False,
+    by: str | None = None,
+    every: Every | None = None,
+    tz: Zone = "UTC",
+) -> Conversion:
+    """The conversion rate from event 1 to event 2: of people, once each, or of occurrences.
+
+    Once: the denominator is the people with event 1 in the window, without those whose first-ever event 2 came before their
+    first event 1 in the window. The numerator is those of them whose first-ever event 2, up to the window's end, is
+    after that event 1. "After" is later by a second or more, for the rule says "at or after" only of funnels:
+    who did both in the same second stays in the denominator and is not converted. `repeating=True`: occurrences
+    of event 2 divided by occurrences of event 1, both in the window.
+
+    `by=` files a person under the value at their first event 1 in the window, an occurrence (repeating) under the value at
+    itself: the event's own, else the person's value in force. `every=` gives a row for each period of the zone `tz`, as
+    if the period were the window.
+
+    Source: the vendor's metric "conversion rate". "First-ever" reaches as far back as the facts do: don't give Facts
+    a window. Raises UnknownNameError for names that no record has. Costs one pass over the rows of both events.
+
+    >>> from kmexport import Event, Facts, Window
+    >>> facts = Facts([
+    ...     Event("a", 10, "E1"), Event("a", 20, "E2"), Event("b", 10, "E1"), Event("c", 5, "E2"), Event("c", 10, "E1"),
+    ...     Event("c", 30, "E2"), Event("d", 10, "E1"), Event("d", 120, "E2"),
+    ... ])
+    >>> once = conversion(facts, "E1", "E2", Window(0, 100))
+    >>> once.numerator, once.denominator, once.people_of("dropped")
+    (1, 3, ['b', 'd'])
+    """
+    params = {**bounds(window), "first": event_name(facts, first), "second": event_name(facts, second)}
+    splitting = Splitting.of(facts, events("first"), params, window=window, by=by, every=every, tz=tz)
+
+    def query(pieces: Pieces) -> str:
+        return _repeating(pieces) if repeating else _once(pieces)
+
+    whole, parts = splitting.queries(query)
+    counted = "*" if repeating else "distinct person"
+    numbers = f"count({counted}) filter (in_denominator), count({counted}) filter (in_numerator)"
+    [(denominator, numerator)] = whole.groups("", numbers)
+    return Conversion(
+        behind=whole,
+        parts=parts,
+        by=by,
+        every=every,
+        first=first,
+        second=second,
+        repeating=repeating,
+        numerator=numerator,
+        denominator=denominator,
+        rate=ratio(numerator, denominator),
+        rows=splitting.rows(parts, _row, numbers, (0, 0)),
+    )
+
+
+def _once(pieces: Pieces) -> str:
+    starts = pieces.valued(firsts(pieces.in_periods(events("first"))))
+    return f"""
+        select s.person, s.period, s.value, true as in_denominator,
+            coalesce(e.time > s.time and e.time < s.until, false) as in_numerator
+        from ({starts}) s
+        left join (select person, min(time) as time from ({events("second", in_window=False)}) group by person) e
+            on s.person = e.person
+        where e.time is null or e.time >= s.time"""
+
+
+def _repeating(pieces: Pieces) -> str:
+    first, second = (pieces.valued(pieces.in_periods(events(name))) for name in ("first", "second"))
+    return f"""
+        select person, period, value, true as in_denominator, false as in_numerator from ({first})
+        union all select person, period, value, false, true from ({second})"""
+
+
+def _row(label: str | None, value: str | None, denominator: int, numerator: int) -> ConversionRow:
+    return ConversionRow(label, value, numerator, denominator, ratio(numerator, denominator))

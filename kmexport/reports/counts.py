@@ -1,0 +1,129 @@
+"""How many people did an event, and how often."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, frozen
+
+from kmexport.reports.asking import bounds, event_name
+from kmexport.reports.occurrences import events
+from kmexport.reports.results import ALL, Choice, Column, ratio
+from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from kmexport.reports.asking import AskableFacts
+    from kmexport.reports.periods import Every
+    from kmexport.windows import Window, Zone
+
+__all__ = ["CountRow", "EventCounts", "event_counts"]
+
+
+@frozen
+class CountRow(Part):
+    """One part of `EventCounts`."""
+
+    people: int
+    times: int
+    average: float | None
+
+
+@define(repr=False, kw_only=True)
+class EventCounts(SplitResult):
+    """What `event_counts` gives: `people`, `times`, `average` (times a person; None for nobody), and `rows` of a split."""
+
+    event: str
+    people: int
+    times: int
+    average: float | None
+    rows: tuple[CountRow, ...]
+
+    def people_of(self, *, label: Choice = ALL, value: Choice = ALL) -> list[str]:
+        """The persons who did it: in one period, with one value (None: without one), or all."""
+        return self._people(label, value)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Lines of people in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
+        from kmexport.reports import plots  # noqa: PLC0415
+
+        title = f"People who did “{self.event}”"
+        if self.every is None:
+            rows = self.rows or (CountRow(None, self.event, self.people, self.times, self.average),)
+            return plots.bars([row.value for row in rows], [row.people for row in rows], title, "people", ax)
+        lines: dict[str | None, list[float | None]] = {}
+        for row in self.rows:
+            lines.setdefault(row.value, []).append(row.people)
+        return plots.lines(list(dict.fromkeys(row.label for row in self.rows)), lines, title, "people", ax)
+
+    def _title(self) -> str:
+        average = "" if self.average is None else f", {self.average:,.6g} times a person"
+        return f"{self.event}: {self.people:,} people, {self.times:,} times{average}"
+
+    def _parts_of(self) -> tuple[CountRow, ...]:
+        return self.rows
+
+    def _columns(self) -> list[Column]:
+        rows = self.rows or (CountRow(None, None, self.people, self.times, self.average),)
+        return [
+            *(Column(name, "string", values) for name, values in self._split_columns()),
+            Column("people", "int64", [row.people for row in rows]),
+            Column("times", "int64", [row.times for row in rows]),
+            Column("average", "float64", [row.average for row in rows]),
+        ]
+
+
+def event_counts(
+    facts: AskableFacts,
+    event: str,
+    window: Window | None = None,
+    *,
+    by: str | None = None,
+    every: Every | None = None,
+    tz: Zone = "UTC",
+) -> EventCounts:
+    """People who did an event, and times: each person once, each occurrence.
+
+    `every="day"` (or "hour", "week", "month") gives `.rows` for the periods of the zone `tz`, those without an
+    occurrence too; without a window they go from the first occurrence to the last. `by=` gives a row for each value of
+    a property: the event's own, else the person's value in force then (the latest set at or before it), else None. A
+    person may stand in several rows, so their people can add up to more than `.people`.
+
+    Source: the vendor's metrics "people who did an event", "times" and "average times per person". Raises
+    UnknownNameError for names that no record has. Costs one pass over the event's rows.
+
+    >>> from kmexport import Event, Facts, Window
+    >>> did = [("a", 1), ("a", 5), ("b", 7), ("c", 100)]
+    >>> facts = Facts([Event(person, moment, "X") for person, moment in did])
+    >>> counts = event_counts(facts, "x", Window(0, 100))
+    >>> counts.people, counts.times, counts.average
+    (2, 3, 1.5)
+    >>> counts.people_of()
+    ['a', 'b']
+    """
+    params = {**bounds(window), "event": event_name(facts, event)}
+    source = events("event")
+    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, tz=tz)
+
+    def query(pieces: Pieces) -> str:
+        return pieces.valued(pieces.in_periods(source))
+
+    whole, parts = splitting.queries(query)
+    numbers = "count(distinct person), count(*)"
+    [(people, times)] = whole.groups("", numbers)
+    return EventCounts(
+        behind=whole,
+        parts=parts,
+        by=by,
+        every=every,
+        event=event,
+        people=people,
+        times=times,
+        average=ratio(times, people),
+        rows=splitting.rows(parts, _row, numbers, (0, 0)),
+    )
+
+
+def _row(label: str | None, value: str | None, people: int, times: int) -> CountRow:
+    return CountRow(label, value, people, times, ratio(times, people))

@@ -1,0 +1,195 @@
+"""The funnel: how many people get how far along a list of events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from attrs import define, frozen
+
+from kmexport.names import fold_name
+from kmexport.reports.asking import bounds, check_facts, event_name, property_name
+from kmexport.reports.funnel_sql import funnel_query, step_events
+from kmexport.reports.occurrences import cut_into_days
+from kmexport.reports.results import ALL, Choice, Column, Persons, Result, check_choice, ratio
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from kmexport.reports.asking import AskableFacts
+    from kmexport.windows import Window, Zone
+
+__all__ = ["Funnel", "FunnelRow", "FunnelStep", "funnel"]
+
+
+@frozen
+class FunnelStep:
+    """One step: how many people reached it, their share of the first step's, and of the step before (None of nobody)."""
+
+    event: str
+    people: int
+    share: float | None
+    of_previous: float | None
+
+
+@frozen
+class FunnelRow:
+    """The funnel of the people with one value of the property (None: without one)."""
+
+    value: str | None
+    steps: tuple[FunnelStep, ...]
+
+
+@define(repr=False, kw_only=True)
+class Funnel(Result):
+    """What `funnel` gives: `steps`, and with `by=` a row of steps for each value."""
+
+    by: str | None
+    steps: tuple[FunnelStep, ...]
+    rows: tuple[FunnelRow, ...]
+
+    def people_of(self, step: str | int, *, dropped: bool = False, value: Choice = ALL) -> list[str]:
+        """The persons who reached a step, given by its event or its number from 1.
+
+        `dropped=True`: those who reached the step before it, and not this one.
+        """
+        place = self._place(step)
+        if dropped and place == 0:
+            msg = "nobody drops out before the first step"
+            raise ValueError(msg)
+        check_choice("value", value, [row.value for row in self.rows])
+        condition = f"t{place - 1} is not null and t{place} is null" if dropped else f"t{place} is not null"
+        if value is ALL:
+            return self._behind.where(condition)
+        return self._behind.where(f"{condition} and value is not distinct from $value", value=value)
+
+    def _place(self, step: str | int) -> int:
+        events = [fold_name(one.event) for one in self.steps]
+        if isinstance(step, int) and not isinstance(step, bool):
+            if not 1 <= step <= len(events):
+                msg = f"the funnel has the steps 1 to {len(events)}, not {step}"
+                raise LookupError(msg)
+            return step - 1
+        check_choice("step", fold_name(step), events)
+        if events.count(fold_name(step)) > 1:
+            msg = f"{step!r} is more than one step: give the number of the step, from 1"
+            raise ValueError(msg)
+        return events.index(fold_name(step))
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """A bar for each step, with people and share; with `by=`, bars of the commonest values beside one another."""
+        from kmexport.reports import plots  # noqa: PLC0415
+
+        groups = {row.value: [step.people for step in row.steps] for row in self.rows}
+        return plots.funnel([step.event for step in self.steps], [step.people for step in self.steps], groups, ax)
+
+    def _title(self) -> str:
+        first, last = self.steps[0], self.steps[-1]
+        share = "" if last.share is None else f" ({last.share:.1%})"
+        return f"{first.event} → {last.event}: {last.people:,} of {first.people:,} people{share}"
+
+    def _columns(self) -> list[Column]:
+        rows = self.rows if self.by is not None else (FunnelRow(None, self.steps),)
+        lines = [(row.value, step) for row in rows for step in row.steps]
+        values = [] if self.by is None else [Column(self.by, "string", [value for value, _ in lines])]
+        return [
+            *values,
+            Column("step", "string", [step.event for _, step in lines]),
+            Column("people", "int64", [step.people for _, step in lines]),
+            Column("share", "float64", [step.share for _, step in lines], is_share=True),
+            Column("of_previous", "float64", [step.of_previous for _, step in lines], is_share=True),
+        ]
+
+
+def funnel(
+    facts: AskableFacts,
+    steps: Sequence[str],
+    window: Window | None = None,
+    *,
+    tz: Zone = "UTC",
+    skip_steps: bool = False,
+    within: float | timedelta | None = None,
+    step_within: float | timedelta | None = None,
+    by: str | None = None,
+) -> Funnel:
+    """How many people reach each step of a list of events.
+
+    Of each day of the zone `tz` only the last occurrence of each event counts for a person, of what lies in the window. A person
+    reaches the first step with the earliest occurrence that counts, and each further one with the earliest at or after the one
+    that reached the step before; the same second counts. An event may be several steps: each needs an occurrence of its own,
+    which is on a later day then.
+
+    `skip_steps=True`: people may enter at a later step and skip steps. The steps are gone through in their order, and each is taken when
+    an occurrence of it still follows the last that was taken. `within=` (seconds or a timedelta) limits the time from the
+    first step that a person takes, `step_within=` that between two steps; then a person reaches a step when any of their
+    occurrences of the first step leads to it in time. The vendor has no rule for this, nor for `step_within=` with `skip_steps=`: that is a ValueError.
+
+    `by=` files a person under the value at the first occurrence that counts of the step at which they enter: the event's
+    own, else the person's value in force.
+
+    Source: the vendor's funnel report; it differs from `conversion`, for who did event 2 before event 1 still converts by
+    doing it again. Raises UnknownNameError for names that no record has, ValueError for no steps. Costs one pass over
+    the rows of these events and a join for each step.
+
+    >>> from kmexport import Event, Facts
+    >>> facts = Facts([
+    ...     Event("a", 10, "visited"), Event("a", 10, "signed up"), Event("a", 30, "purchased"),
+    ...     Event("b", 20, "visited"), Event("b", 10, "signed up"),
+    ... ])
+    >>> found = funnel(facts, ["Visited", "signed up", "purchased"])
+    >>> [(step.event, step.people, step.share) for step in found.steps]
+    [('Visited', 2, 1.0), ('signed up', 1, 0.5), ('purchased', 1, 0.5)]
+    >>> found.people_of("signed up", dropped=True)
+    ['b']
+    """
+    check_facts(facts)
+    if isinstance(steps, str) or not (steps := list(steps)):
+        msg = f"steps is a list of one event or more, not {steps!r}"
+        raise TypeError(msg) if isinstance(steps, str) else ValueError(msg)
+    if skip_steps and step_within is not None:
+        msg = "skip_steps= has no rule for a limit between two steps, for which step is next is open: use within="
+        raise ValueError(msg)
+    folded = [event_name(facts, step) for step in steps]
+    params: dict[str, object] = {**bounds(window), **{f"step{place}": step for place, step in enumerate(folded)}}
+    params |= {"within": _limit("within", within), "step_within": _limit("step_within", step_within)}
+    if by is not None:
+        params["by"] = property_name(facts, by)
+    cut_into_days(facts, tz, step_events(folded), params)
+    query = funnel_query(
+        folded,
+        skip_steps=skip_steps,
+        within=within is not None,
+        step_within=step_within is not None,
+        by=by is not None,
+    )
+    behind = Persons(facts, query, params)
+    found = {value: counts for value, *counts in behind.groups("value", _counts(len(steps)))} if by is not None else {}
+    [total] = behind.groups("", _counts(len(steps)))
+    rows = sorted(found.items(), key=lambda row: ([-count for count in row[1]], row[0] is None, row[0] or ""))
+    return Funnel(
+        behind=behind,
+        by=by,
+        steps=_steps(steps, total),
+        rows=tuple(FunnelRow(value, _steps(steps, counts)) for value, counts in rows),
+    )
+
+
+def _counts(steps: int) -> str:
+    return ", ".join(f"count(t{place})" for place in range(steps))
+
+
+def _steps(steps: Sequence[str], counts: Sequence[int]) -> tuple[FunnelStep, ...]:
+    before = [counts[0], *counts]
+    return tuple(
+        FunnelStep(step, count, ratio(count, counts[0]), ratio(count, previous))
+        for step, count, previous in zip(steps, counts, before, strict=False)
+    )
+
+
+def _limit(name: str, limit: float | timedelta | None) -> float | None:
+    seconds = limit.total_seconds() if isinstance(limit, timedelta) else limit
+    if seconds is not None and not seconds >= 0:
+        msg = f"{name} is a number of seconds or a timedelta, 0 or more, not {limit!r}"
+        raise ValueError(msg)
+    return seconds

@@ -1,0 +1,119 @@
+"""The pieces of SQL that the reports share: events in a window, the period they lie in, the value they are filed under.
+
+Every piece is the text of one query. A source of occurrences has the columns person, time, seq (the number of its record in the
+order of arrival); `in_periods` adds period and until (the end of the period); `valued` adds value. Names and moments
+are parameters always; nothing that comes from data stands in the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from kmexport.reports.asking import FIRST_SECOND, LAST_SECOND, AskableFacts, ask
+from kmexport.reports.periods import Every, Period, check_every, split
+from kmexport.windows import Window, Zone, find_zone
+
+IN_WINDOW: Final = "time >= to_timestamp($start) and time < to_timestamp($end)"
+
+_DAY: Final = 86_400
+
+# Who did anything, or had a property set. An alias alone makes nobody.
+EVERYONE: Final = """
+    select distinct person from people
+    where identity in (select person from records where kind <> 'alias')"""
+
+
+def events(parameter: str, *, in_window: bool = True) -> str:
+    """The occurrences of the event whose name is the parameter."""
+    limit = f"and {IN_WINDOW}" if in_window else ""
+    return f"select person, time, seq from events where name = ${parameter} {limit}"
+
+
+def in_periods(source: str, *, cut: bool) -> str:
+    """The source, each row with the number of its period and the period's end; all in one without a cut."""
+    if not cut:
+        return f"select *, 0 as period, to_timestamp($end) as until from ({source})"
+    return f"""
+        select o.*, p.period, p.until from ({source}) o
+        asof join (
+            select unnest($numbers::bigint[]) as period, to_timestamp(unnest($starts::bigint[])) as since,
+                to_timestamp(unnest($ends::bigint[])) as until
+        ) p on o.time >= p.since"""
+
+
+def firsts(source: str, keys: str = "person, period, until") -> str:
+    """The first row of each key; of several in its second the one that arrived first."""
+    return f"select {keys}, min(time) as time, arg_min(seq, (time, seq)) as seq from ({source}) group by {keys}"
+
+
+def settings() -> str:
+    """Each moment at which the property $by was set, and its text; of several in a second the one that arrived last."""
+    return """
+        select person, time, arg_max(text, (seq, pos)) as text from properties
+        where name = $by and text is not null group by person, time"""
+
+
+def valued(source: str, *, by: bool) -> str:
+    """The source, each row with its value of the property $by: its record's own, else the person's value in force."""
+    if not by:
+        return f"select *, null::varchar as value from ({source})"
+    return f"""
+        select o.*, coalesce(own.text, in_force.text) as value from ({source}) o
+        left join (
+            select seq, arg_max(text, pos) as text from properties
+            where name = $by and text is not null group by seq
+        ) own on o.seq = own.seq
+        asof left join ({settings()}) in_force on o.person = in_force.person and o.time >= in_force.time"""
+
+
+def cut_into_periods(
+    facts: AskableFacts, window: Window | None, every: Every | None, tz: Zone, source: str, params: dict[str, object]
+) -> list[Period]:
+    """The periods of the window, put into the params; without a window they go from the source's first row to its last."""
+    find_zone(tz)
+    if every is None:
+        return []
+    check_every(every)
+    if window is None:
+        query = f"select epoch_us(min(time)) // 1000000, epoch_us(max(time)) // 1000000 from ({source})"
+        [(first, last)] = ask(facts, query, params)
+        window = Window(first, last + 1) if first is not None else Window(0, 0)
+    periods = split(window, every, tz)
+    _put(periods, params)
+    return periods
+
+
+def cut_into_days(facts: AskableFacts, tz: Zone, source: str, params: dict[str, object]) -> None:
+    """Put the zone's days in which the source has rows into the params.
+
+    Only those: the clock of one phone may be thousands of years away.
+    """
+    find_zone(tz)
+    query = f"select distinct epoch_us(time) // 86400000000 as day from ({source}) order by day"
+    days: list[Period] = []
+    for stretch in _stretches([day for (day,) in ask(facts, query, params)]):
+        days += split(stretch, "day", tz)
+    if days:  # the first days of the year 1 have no local date everywhere
+        days[0] = Period(days[0].label, FIRST_SECOND, days[0].end)
+    _put(days, params)
+
+
+def _stretches(days: Iterable[int]) -> Iterator[Window]:
+    """Windows around days of UTC, a day wider on either side, so that every local day that has a row is whole."""
+    start = end = None
+    for day in days:
+        first = max((day - 1) * _DAY, FIRST_SECOND + 2 * _DAY)
+        if start is None or end is None or first > end:
+            if start is not None and end is not None:
+                yield Window(start, end)
+            start = first
+        end = min((day + 2) * _DAY, LAST_SECOND)
+    if start is not None and end is not None:
+        yield Window(min(start, end), end)
+
+
+def _put(periods: Sequence[Period], params: dict[str, object]) -> None:
+    params["numbers"] = list(range(len(periods)))
+    params["starts"] = [period.start for period in periods]
+    params["ends"] = [period.end for period in periods]

@@ -1,0 +1,77 @@
+"""The hours, days, weeks and months of a zone that a window is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from typing import Final, Literal, TypeAlias
+
+from attrs import frozen
+
+from kmexport.windows import Window, Zone, find_zone
+
+Every: TypeAlias = Literal["hour", "day", "week", "month"]
+
+# Seconds. A bucket of a cohort has this length; a month is 30 days. Source: the vendor's retention report.
+LENGTHS: Final[dict[str, int]] = {"hour": 3_600, "day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400}
+MANY: Final = 100_000
+
+
+@frozen
+class Period:
+    """An hour, day, week or month of a zone: its label, and its first second and the one behind its last."""
+
+    label: str
+    start: int
+    end: int
+
+
+def check_every(every: str) -> None:
+    if every not in LENGTHS:
+        msg = f'every is "hour", "day", "week" or "month", not {every!r}'
+        raise ValueError(msg)
+
+
+def split(window: Window, every: Every, tz: Zone = "UTC") -> list[Period]:
+    """The periods that make up a window; the first and the last may be parts of one.
+
+    Days have 23, 24 or 25 hours; weeks begin on Monday. Labels are ISO text: "2012-10-03" (a day, or the Monday of a
+    week), "2012-10", "2012-10-03 14:00-04:00". Raises ValueError for more than 100,000 periods.
+
+    >>> [(period.label, (period.end - period.start) / 3600) for period in split(
+    ...     Window.days("2012-11-03", "2012-11-05", "America/New_York"), "week", "America/New_York")]
+    [('2012-10-29', 49.0), ('2012-11-05', 24.0)]
+    """
+    check_every(every)
+    if (window.end - window.start) // LENGTHS[every] > MANY:
+        msg = f"the window has more than {MANY:,} periods of one {every}: take a shorter window, or longer periods"
+        raise ValueError(msg)
+    days = ((_local(day.start, tz).date(), day) for day in window.days(tz))
+    if every == "hour":
+        return [hour for _, day in days for hour in _hours(day, tz)]
+    return [
+        Period(label, parts[0].start, parts[-1].end)
+        for label, group in groupby(days, lambda day: _label(day[0], every))
+        for parts in [[part for _, part in group]]
+    ]
+
+
+def _label(day: date, every: Every) -> str:
+    if every == "week":
+        return (day - timedelta(days=day.weekday())).isoformat()
+    return day.isoformat() if every == "day" else day.isoformat()[:7]
+
+
+def _hours(day: Window, tz: Zone) -> Iterator[Period]:
+    start = day.start
+    while start < day.end:
+        local = _local(start, tz)
+        end = min(start + 3_600 - local.minute * 60 - local.second, day.end)
+        label = local.isoformat(" ", "minutes")
+        yield Period(f"{label[:14]}00{label[16:]}", start, end)
+        start = end
+
+
+def _local(moment: int, tz: Zone) -> datetime:
+    return datetime.fromtimestamp(moment, find_zone(tz))

@@ -1,0 +1,163 @@
+"""What every report gives back: numbers that print as a table, and a way to the persons behind them."""
+
+from __future__ import annotations
+
+import enum
+import html
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import attrs
+from attrs import define, field
+
+from kmexport.reports.asking import ask, closest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kmexport.reports.asking import AskableFacts
+
+ROWS_SHOWN: Final = 200  # of a table on paper or in a notebook; `.to_arrow()` has all
+
+
+class All(enum.Enum):
+    """The one value of `ALL`, which stands for every part of a split; None stands for the people without a value."""
+
+    ALL = "all"
+
+    def __repr__(self) -> str:
+        return "ALL"
+
+
+ALL: Final = All.ALL
+Choice: TypeAlias = str | None | Literal[All.ALL]
+
+
+@define(frozen=True)
+class Column:
+    """One column of a result: how it is called, its Arrow type, how it is shown, its values."""
+
+    name: str
+    type: Literal["string", "int64", "float64"]
+    values: Sequence[object]
+    is_share: bool = False
+
+    def cells(self) -> list[str]:
+        return [self._cell(value) for value in self.values[:ROWS_SHOWN]]
+
+    def _cell(self, value: object) -> str:
+        if value is None:
+            return "None" if self.type == "string" else "-"
+        if isinstance(value, float):
+            return f"{value:.1%}" if self.is_share else f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.2f}"
+        return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@define
+class Persons:
+    """The query behind a result: one row a person, and the columns that tell which numbers the person is in."""
+
+    facts: AskableFacts
+    query: str
+    params: Mapping[str, object]
+
+    def where(self, condition: str = "true", **values: object) -> list[str]:
+        """The persons of the rows that fulfil the condition, each once, in order."""
+        query = f"select distinct person from ({self.query}) where person is not null and ({condition}) order by person"
+        return [person for (person,) in ask(self.facts, query, {**self.params, **values})]
+
+    def groups(self, keys: str, numbers: str) -> list[tuple[Any, ...]]:
+        """The numbers of each group, the keys before them; one row in all without keys."""
+        if not keys:
+            return ask(self.facts, f"select {numbers} from ({self.query})", self.params)
+        return ask(self.facts, f"select {keys}, {numbers} from ({self.query}) group by {keys}", self.params)
+
+    def numbers(self, expression: str, condition: str = "true", **values: object) -> list[Any]:
+        """One number of each row that fulfils the condition, in order."""
+        query = f"select {expression} from ({self.query}) where {condition} order by all"
+        return [number for (number,) in ask(self.facts, query, {**self.params, **values})]
+
+
+@define(repr=False, kw_only=True)
+class Result:
+    """The base of all results. Two are equal when their numbers are."""
+
+    _behind: Persons = field(repr=False, eq=False)
+
+    def _title(self) -> str:
+        raise NotImplementedError
+
+    def _columns(self) -> list[Column]:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        columns = self._columns()
+        lines = []
+        texts = []
+        for column in columns:
+            cells = [_one_line(cell) for cell in column.cells()]
+            width = max(map(len, [column.name, *cells]))
+            align = str.ljust if column.type == "string" else str.rjust
+            texts.append([align(cell, width) for cell in [column.name, *cells]])
+        lines = [f"  {'  '.join(row)}".rstrip() for row in zip(*texts, strict=True)]
+        return "\n".join([_one_line(self._title()), *lines, *self._left_out(columns)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        columns = self._columns()
+        head = "".join(f"<th>{html.escape(column.name)}</th>" for column in columns)
+        rows = []
+        for row in zip(*(column.cells() for column in columns), strict=True):
+            aligned = zip(row, columns, strict=True)
+            cells = (
+                f'<td style="text-align:{_ALIGN[column.type]}">{html.escape(cell)}</td>' for cell, column in aligned
+            )
+            rows.append(f"<tr>{''.join(cells)}</tr>")
+        rest = "".join(f"<p>{html.escape(line)}</p>" for line in self._left_out(columns))
+        return f"<p>{html.escape(self._title())}</p><table><tr>{head}</tr>{''.join(rows)}</table>{rest}"
+
+    @staticmethod
+    def _left_out(columns: Sequence[Column]) -> list[str]:
+        more = len(columns[0].values) - ROWS_SHOWN if columns else 0
+        return [f"… and {more:,} rows more: .to_arrow() has all"] if more > 0 else []
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers as dicts, lists, text and numbers: what JSON can hold."""
+        return attrs.asdict(self, filter=_is_public, value_serializer=_as_list)
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as an Arrow table: `.to_arrow().to_pandas()`, or `polars.from_arrow(…)`."""
+        import pyarrow as pa  # noqa: PLC0415  # only needed here
+
+        columns = self._columns()
+        arrays = [pa.array(column.values, getattr(pa, column.type)()) for column in columns]
+        return pa.table(arrays, names=[column.name for column in columns])
+
+
+_ALIGN: Final = {"string": "left", "int64": "right", "float64": "right"}
+
+
+def _is_public(attribute: attrs.Attribute[Any], _: object) -> bool:
+    return not attribute.name.startswith("_")
+
+
+def _as_list(_: object, __: object, value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def check_choice(what: str, wanted: Choice, known: Sequence[str | None]) -> None:
+    """LookupError, with the closest ones, for a part of a split that is not there."""
+    if wanted is ALL or wanted in known:
+        return
+    msg = f"the report has no {what} {wanted!r}{closest(str(wanted), [one for one in known if one is not None])}"
+    raise LookupError(msg)
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """None where there is nothing to divide by."""
+    return part / whole if whole else None

@@ -1,0 +1,125 @@
+"""Results in parts: by the periods of a zone, by the values of a property, by both, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import TypeVar
+
+from attrs import define, field, frozen
+
+from kmexport.reports.asking import AskableFacts, property_name
+from kmexport.reports.occurrences import cut_into_periods, in_periods, valued
+from kmexport.reports.periods import Every
+from kmexport.reports.results import ALL, Choice, Persons, Result, check_choice
+from kmexport.windows import Window, Zone
+
+
+@frozen
+class Part:
+    """One part of a split: `label` is the period's (None without `every=`), `value` the property's (None for none)."""
+
+    label: str | None
+    value: str | None
+
+
+P = TypeVar("P", bound=Part)
+
+
+@define
+class Splitting:
+    """What a report is split by; its names and periods are in the params of the query."""
+
+    facts: AskableFacts
+    params: dict[str, object]
+    labels: list[str]
+    cut: bool
+    by: bool
+
+    @classmethod
+    def of(
+        cls,
+        facts: AskableFacts,
+        source: str,
+        params: dict[str, object],
+        *,
+        window: Window | None,
+        by: str | None,
+        every: Every | None,
+        tz: Zone,
+    ) -> Splitting:
+        """`source` is the query whose rows the periods have to cover where there is no window."""
+        if by is not None:
+            params["by"] = property_name(facts, by)
+        periods = cut_into_periods(facts, window, every, tz, source, params)
+        return cls(facts, params, [period.label for period in periods], every is not None, by is not None)
+
+    def queries(self, query: Callable[[Pieces], str]) -> tuple[Persons, Persons]:
+        """The same question asked as a whole and in parts."""
+        whole, parts = Pieces(cut=False, by=False), Pieces(cut=self.cut, by=self.by)
+        return Persons(self.facts, query(whole), self.params), Persons(self.facts, query(parts), self.params)
+
+    def rows(self, parts: Persons, make: Callable[..., P], numbers: str, zeros: tuple[object, ...]) -> tuple[P, ...]:
+        """A row for each period and value, the values with most in them first; zeros where nothing happened."""
+        if not self.cut and not self.by:
+            return ()
+        found = {(period, value): rest for period, value, *rest in parts.groups("period, value", numbers)}
+        size: dict[str | None, float] = {} if self.by else {None: 0}
+        for (_, value), (first, *_) in found.items():
+            size[value] = size.get(value, 0) + (first or 0)
+        values = sorted(size, key=lambda value: (-size[value], value is None, value or ""))
+        labels: list[str | None] = [*self.labels] if self.cut else [None]
+        return tuple(
+            make(label, value, *found.get((number, value), zeros))
+            for (number, label), value in product(enumerate(labels), values)
+        )
+
+
+@frozen
+class Pieces:
+    """Which pieces a query is built of: cut into periods or not, with values or without."""
+
+    cut: bool
+    by: bool
+
+    def in_periods(self, source: str) -> str:
+        return in_periods(source, cut=self.cut)
+
+    def valued(self, source: str) -> str:
+        return valued(source, by=self.by)
+
+
+@define(repr=False, kw_only=True)
+class SplitResult(Result):
+    """The base of results that may be split. `by` and `every` are what was asked for; `rows` has the parts."""
+
+    _parts: Persons = field(repr=False, eq=False)
+    by: str | None
+    every: str | None
+
+    def _parts_of(self) -> Sequence[Part]:
+        raise NotImplementedError
+
+    def _people(self, label: Choice, value: Choice, condition: str = "true", **params: object) -> list[str]:
+        """The persons of one part, or of all."""
+        if label is ALL and value is ALL:
+            return self._behind.where(condition, **params)
+        parts = self._parts_of()
+        labels = list(dict.fromkeys(part.label for part in parts))
+        check_choice("period", label, labels)
+        check_choice("value", value, list(dict.fromkeys(part.value for part in parts)))
+        if label is not ALL:
+            condition, params = f"({condition}) and period = $period", {**params, "period": labels.index(label)}
+        if value is not ALL:
+            condition, params = f"({condition}) and value is not distinct from $value", {**params, "value": value}
+        return self._parts.where(condition, **params)
+
+    def _split_columns(self) -> list[tuple[str, list[str | None]]]:
+        """The columns that name the parts."""
+        parts = self._parts_of()
+        columns: list[tuple[str, list[str | None]]] = []
+        if self.every is not None:
+            columns.append((self.every, [part.label for part in parts]))
+        if self.by is not None:
+            columns.append((self.by, [part.value for part in parts]))
+        return columns

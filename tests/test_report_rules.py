@@ -1,0 +1,278 @@
+"""The reports against the rules written out as loops (report_model.py), on random records."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from tests import report_model as model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kmexport import (
+    Alias,
+    Event,
+    Facts,
+    IdentityMap,
+    PropertySet,
+    Window,
+    drop_duplicates,
+    in_window,
+    merge_identities,
+    reports,
+)
+
+# Few of everything, so that much meets: persons, names in several spellings, seconds, values.
+PERSONS = st.sampled_from(["a", "b", "c", "d", "e"])
+EVENTS = st.sampled_from(["E1", "e1", "E2", "E3", "e3"])
+VALUES = st.sampled_from(["Pro", "pro", "7", 7, 7.5, "-2.25", 1000000, "", "None", True, "1e3", None])
+PROPERTIES = st.dictionaries(st.sampled_from(["plan", "Plan", "amount", "Amount", "_d"]), VALUES, max_size=2)
+# Around the ends of summer time in New York and São Paulo (whose midnight is missing on 21 October 2012), and on
+# the edges of days; near one another, too.
+ANCHORS = [1350788400, 1352005200, 1352008800, 1351992600, 1352091600, 0, -1]
+TIMES = st.builds(
+    lambda anchor, step, unit: anchor + step * unit,
+    st.sampled_from(ANCHORS[:5]),
+    st.integers(-4, 4),
+    st.sampled_from([1, 1, 3_600, 43_200, 86_400, 7 * 86_400]),
+)
+RECORDS = st.lists(
+    st.one_of(
+        st.builds(Event, PERSONS, TIMES, EVENTS, PROPERTIES),
+        st.builds(Event, PERSONS, TIMES, EVENTS, PROPERTIES),
+        st.builds(PropertySet, PERSONS, TIMES, PROPERTIES),
+        st.builds(Alias, PERSONS, TIMES, st.sampled_from(["a", "z"])),
+    ),
+    max_size=24,
+)
+ALWAYS = [  # so that every name is known, whatever is drawn
+    Event("f", 1351992600, "E1", {"plan": "Pro"}),
+    Event("f", 1351992600, "E2", {"amount": 3}),
+    Event("g", 1352008800, "E3"),
+    Alias("nobody", 1352008800, "nobody else"),
+]
+WINDOWS = st.one_of(st.none(), st.builds(lambda a, b: Window(min(a, b), max(a, b)), TIMES, TIMES))
+RULES = st.sampled_from(["classic", "strict"])
+ZONES = st.sampled_from(["UTC", "America/New_York", "America/Sao_Paulo", "Asia/Kolkata", "Australia/Lord_Howe"])
+BY = st.sampled_from([None, "plan", "AMOUNT"])
+NAMES = st.sampled_from(["E1", "e2", "E3"])
+
+
+def prepare(records, rule):
+    """The records that count, and the Facts of all."""
+    records = ALWAYS + records
+    people = IdentityMap().update(records)
+    return list(drop_duplicates(merge_identities(records, people), rule=rule)), Facts(records, rule=rule)
+
+
+def span(window):
+    return model.ALL_TIME if window is None else window
+
+
+def by_value(rows, *names):
+    """value → numbers, for the rows in which anything is."""
+    found = {row.value: tuple(getattr(row, name) for name in names) for row in rows}
+    return {value: numbers for value, numbers in found.items() if any(numbers)}
+
+
+def ratio(part, whole):
+    return part / whole if whole else None
+
+
+@given(RECORDS, RULES, NAMES, WINDOWS, BY)
+def test_event_counts(records, rule, event, window, by):
+    kept, facts = prepare(records, rule)
+    counts = reports.event_counts(facts, event, window, by=by)
+    [(people, times)] = model.event_counts(kept, event, span(window)).values() or [(set(), 0)]
+    assert (counts.people, counts.times, counts.average) == (len(people), times, ratio(times, len(people)))
+    assert counts.people_of() == sorted(people)
+    if by is None:
+        assert counts.rows == ()
+        return
+    expected = model.event_counts(kept, event, span(window), by)
+    assert by_value(counts.rows, "people", "times") == {v: (len(p), t) for v, (p, t) in expected.items()}
+    for value, (people, _) in expected.items():
+        assert counts.people_of(value=value) == sorted(people)
+
+
+@settings(max_examples=40)
+@given(RECORDS, st.integers(1, 60), ZONES, st.sampled_from(["hour", "day", "week", "month"]), BY)
+def test_event_counts_in_periods(records, hours, tz, every, by):
+    kept, facts = prepare(records, "classic")
+    window = Window(1352005200 - 3_600 * hours, 1352005200 + 1_800 * hours)
+    counts = reports.event_counts(facts, "E1", window, every=every, tz=tz, by=by)
+    periods = model.periods(kept, "E1", window, every, tz)
+    assert list(dict.fromkeys(row.label for row in counts.rows)) == (list(periods) if counts.rows else [])
+    for label, period in periods.items():
+        expected = model.event_counts(kept, "E1", period, by)
+        rows = [row for row in counts.rows if row.label == label]
+        assert by_value(rows, "people", "times") == {v: (len(p), t) for v, (p, t) in expected.items()}
+        for value, (people, _) in expected.items():
+            assert counts.people_of(label=label, value=value) == sorted(people)
+
+
+@given(RECORDS, RULES, NAMES, NAMES, WINDOWS, BY)
+def test_conversion(records, rule, first, second, window, by):
+    kept, facts = prepare(records, rule)
+    found = reports.conversion(facts, first, second, window, by=by)
+    [(whole, converted)] = model.conversion(kept, first, second, span(window)).values() or [(set(), set())]
+    assert (found.numerator, found.denominator) == (len(converted), len(whole))
+    assert found.rate == ratio(len(converted), len(whole))
+    assert found.people_of("denominator") == sorted(whole)
+    assert found.people_of() == sorted(converted)
+    assert found.people_of("dropped") == sorted(whole - converted)
+    if by is not None:
+        expected = model.conversion(kept, first, second, span(window), by)
+        assert by_value(found.rows, "denominator", "numerator") == {v: (len(w), len(c)) for v, (w, c) in expected.items()}
+
+
+@given(RECORDS, RULES, NAMES, NAMES, WINDOWS, BY)
+def test_repeating_conversion(records, rule, first, second, window, by):
+    kept, facts = prepare(records, rule)
+    found = reports.conversion(facts, first, second, window, repeating=True, by=by)
+    [(firsts, seconds)] = model.repeating_conversion(kept, first, second, span(window)).values() or [(0, 0)]
+    assert (found.denominator, found.numerator, found.rate) == (firsts, seconds, ratio(seconds, firsts))
+    if by is not None:
+        expected = model.repeating_conversion(kept, first, second, span(window), by)
+        assert by_value(found.rows, "denominator", "numerator") == expected
+
+
+@given(RECORDS, RULES, NAMES, NAMES, WINDOWS, st.booleans(), BY)
+def test_time_between(records, rule, first, second, window, first_ever, by):
+    kept, facts = prepare(records, rule)
+    found = reports.time_between(facts, first, second, window, first_ever=first_ever, by=by)
+    [took] = model.time_between(kept, first, second, span(window), first_ever=first_ever).values() or [{}]
+    assert (found.people, found.mean, found.median) == (len(took), *model.mean_and_median(took.values()))
+    assert found.people_of() == sorted(took)
+    assert found.people_of(at_least=3_600) == sorted(person for person, seconds in took.items() if seconds >= 3_600)
+    assert found.seconds() == sorted(took.values())
+    if by is not None:
+        expected = model.time_between(kept, first, second, span(window), first_ever=first_ever, by=by)
+        assert by_value(found.rows, "people", "mean", "median") == {
+            value: (len(took), *model.mean_and_median(took.values())) for value, took in expected.items()
+        }
+
+
+@settings(max_examples=40)
+@given(RECORDS, st.integers(1, 60), ZONES, st.sampled_from(["day", "week"]), st.booleans(), BY)
+def test_rates_and_durations_in_periods_are_those_of_each_period(records, hours, tz, every, option, by):
+    _, facts = prepare(records, "classic")
+    window = Window(1352005200 - 3_600 * hours, 1352005200 + 1_800 * hours)
+    split = {"every": every, "tz": tz, "by": by}
+    rate = reports.conversion(facts, "E1", "E2", window, repeating=option, **split)
+    between = reports.time_between(facts, "E1", "E2", window, first_ever=option, **split)
+    total = reports.property_total(facts, "amount", window, population="e3" if option else "everyone", **split)
+    for label, period in model.periods([], "", window, every, tz).items():
+        alone = reports.conversion(facts, "E1", "E2", period, repeating=option, by=by)
+        of_label = [row for row in rate.rows if row.label == label]
+        pairs = [(of_label, alone, ("denominator", "numerator"))]
+        of_label = [row for row in between.rows if row.label == label]
+        pairs.append((of_label, reports.time_between(facts, "E1", "E2", period, first_ever=option, by=by), ("people", "mean")))
+        of_label = [row for row in total.rows if row.label == label]
+        population = "e3" if option else "everyone"
+        alone = reports.property_total(facts, "amount", period, population=population, by=by)
+        pairs.append((of_label, alone, ("values", "people")))
+        for rows, alone, names in pairs:
+            if by is None:
+                [row] = rows
+                assert [getattr(row, name) for name in names] == [getattr(alone, name) for name in names]
+            else:
+                assert by_value(rows, *names) == by_value(alone.rows, *names)
+
+
+@given(
+    RECORDS,
+    RULES,
+    WINDOWS,
+    st.sampled_from([None, "E1", "e2"]),
+    st.sampled_from(["with_property", "everyone", "e1"]),
+    BY,
+)
+def test_property_total(records, rule, window, event, population, by):
+    kept, facts = prepare(records, rule)
+    found = reports.property_total(facts, "amount", window, event=event, population=population, by=by)
+    options = {"event": event, "population": population}
+    [(numbers, people)] = model.property_total(kept, "amount", span(window), **options).values() or [([], set())]
+    assert math.isclose(found.total, math.fsum(numbers), abs_tol=1e-9)
+    assert (found.values, found.people) == (len(numbers), len(people))
+    assert found.average_per_incident == ratio(found.total, len(numbers))
+    assert found.average_per_person == ratio(found.total, len(people))
+    assert found.people_of() == sorted(people)
+    if by is not None:
+        expected = model.property_total(kept, "amount", span(window), **options, by=by)
+        sizes = {value: (len(numbers), len(people)) for value, (numbers, people) in expected.items()}
+        assert by_value(found.rows, "values", "people") == sizes
+        for row in found.rows:
+            assert math.isclose(row.total, math.fsum(expected[row.value][0]), abs_tol=1e-9)
+
+
+STEPS = st.lists(NAMES, min_size=1, max_size=4)
+LIMITS = st.sampled_from([None, 0, 3_600, 86_400, 3 * 86_400])
+
+
+@settings(max_examples=200)
+@given(RECORDS, RULES, STEPS, WINDOWS, ZONES, st.booleans(), LIMITS, LIMITS, BY)
+def test_funnel(records, rule, steps, window, tz, skip_steps, within, step_within, by):
+    kept, facts = prepare(records, rule)
+    options = {"tz": tz, "skip_steps": skip_steps, "within": within, "step_within": None if skip_steps else step_within}
+    found = reports.funnel(facts, steps, window, **options, by=by)
+    [reached] = model.funnel(kept, steps, span(window), **options).values() or [[set() for _ in steps]]
+    assert [step.people for step in found.steps] == [len(people) for people in reached]
+    assert [step.share for step in found.steps] == [ratio(len(people), len(reached[0])) for people in reached]
+    for place, people in enumerate(reached):
+        assert found.people_of(place + 1) == sorted(people)
+        if place:
+            assert found.people_of(place + 1, dropped=True) == sorted(reached[place - 1] - people)
+    if by is not None:
+        expected = model.funnel(kept, steps, span(window), **options, by=by)
+        counted = {row.value: [step.people for step in row.steps] for row in found.rows}
+        assert counted == {value: [len(people) for people in reached] for value, reached in expected.items()}
+
+
+@given(RECORDS, RULES, WINDOWS, st.sampled_from(["plan", "Amount"]))
+def test_property_values(records, rule, window, name):
+    kept, facts = prepare(records, rule)
+    for at in ("first_ever", "last_ever", "first_in_window", "last_before_end", "at_step"):
+        step = "e1" if at == "at_step" else None
+        found = reports.property_values(facts, name, window, at=at, step=step)
+        expected = model.property_values(kept, name, span(window), at=at, step=step)
+        assert {row.value: row.people for row in found.rows} == {v: len(people) for v, people in expected.items()}
+        for value, people in expected.items():
+            assert found.people_of(value) == sorted(people)
+
+
+@settings(max_examples=150)
+@given(
+    RECORDS, RULES, NAMES, NAMES, WINDOWS, st.sampled_from(["hour", "day", "week", "month"]), ZONES, BY, st.booleans()
+)
+def test_cohorts(records, rule, first, second, window, every, tz, by, first_time_only):
+    kept, facts = prepare(records, rule)
+    options = {"every": every, "tz": tz, "by": by, "first_time_only": first_time_only}
+    found = reports.cohorts(facts, first, second, window, **options)
+    running = reports.cohorts(facts, first, second, window, **options, cumulative=True)
+    expected = model.cohorts(kept, first, second, span(window), **options)
+    assert {row.cohort: row.people for row in found.rows} == {name: len(people) for name, (people, _) in expected.items()}
+    for row, total in zip(found.rows, running.rows, strict=True):
+        people, buckets = expected[row.cohort]
+        so_far = set()
+        assert found.people_of(row.cohort) == sorted(people)
+        assert row.begun > max(buckets, default=-1)
+        assert sum(map(bool, row.buckets)) == len(buckets)
+        for bucket, count in enumerate(row.buckets[:50]):
+            here = buckets.get(bucket, set())
+            so_far |= here
+            assert (count, row.shares[bucket]) == (len(here), len(here) / len(people))
+            assert total.buckets[bucket] == len(so_far)
+            if here:
+                assert found.people_of(row.cohort, bucket) == sorted(here)
+                assert running.people_of(row.cohort, bucket) == sorted(so_far)
+
+
+@given(RECORDS, RULES, WINDOWS, NAMES, st.sampled_from(["plan", "Amount"]), st.booleans())
+def test_segments(records, rule, window, event, name, relative):
+    kept, facts = prepare(records, rule)
+    found = reports.segments(facts, event, name, window, relative=relative)
+    expected = model.segments(kept, event, name, span(window), relative=relative)
+    assert {row.value: row.people for row in found.rows} == {v: len(people) for v, people in expected.items()}
+    for value, people in expected.items():
+        assert found.people_of(value) == sorted(people)
