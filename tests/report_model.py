@@ -16,6 +16,7 @@ from kmexport import Alias, Event, Window
 from kmexport.names import fold_name
 
 ALL_TIME = Window(-(10**12), 10**12)
+QUARTER = 900
 LENGTHS = {"hour": 3_600, "day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400}
 
 
@@ -79,21 +80,18 @@ def label(timestamp, every, tz):
     """The calendar period of a zone that a moment lies in."""
     local = datetime.fromtimestamp(timestamp, ZoneInfo(tz))
     if every == "hour":
-        return f"{local:%Y-%m-%d %H}:00{local:%z}"
+        return f"{local:%Y-%m-%d %H}:00{local.isoformat()[19:]}"
     if every == "week":
         return (local.date() - timedelta(days=local.weekday())).isoformat()
     return local.date().isoformat() if every == "day" else local.date().isoformat()[:7]
 
 
-def periods(records, event, window, every, tz):
-    """The windows that a window is cut into, each under its label; without a window, from the first event to the last."""
-    if window == ALL_TIME:
-        moments = [r.timestamp for r in occurrences(records, event)]
-        window = Window(min(moments), max(moments) + 1)
+def periods(window, every, tz):
+    """The windows that a window of whole quarters of an hour is cut into, each under its label."""
     cut = {}
-    for timestamp in range(window.start, window.end):
-        cut.setdefault(label(timestamp, every, tz), []).append(timestamp)
-    return {name: Window(seconds[0], seconds[-1] + 1) for name, seconds in cut.items()}
+    for moment in range(window.start, window.end, QUARTER):  # a zone's clock changes at a quarter of an hour
+        cut.setdefault(label(moment, every, tz), []).append(moment)
+    return {name: Window(quarters[0], quarters[-1] + QUARTER) for name, quarters in cut.items()}
 
 
 # The reports. `by=None` gives one group, under the value None.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
 
-import pytest
 from tests import report_model as model
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,6 +56,8 @@ RULES = st.sampled_from(["classic", "strict"])
 ZONES = st.sampled_from(["UTC", "America/New_York", "America/Sao_Paulo", "Asia/Kolkata", "Australia/Lord_Howe"])
 BY = st.sampled_from([None, "plan", "AMOUNT"])
 NAMES = st.sampled_from(["E1", "e2", "E3"])
+# Each example builds Facts; KMEXPORT_EXAMPLES=1000 for a thorough run.
+SETTINGS = settings(max_examples=int(os.environ.get("KMEXPORT_EXAMPLES", "40")), deadline=None)
 
 
 def prepare(records, rule):
@@ -79,6 +81,7 @@ def ratio(part, whole):
     return part / whole if whole else None
 
 
+@SETTINGS
 @given(RECORDS, RULES, NAMES, WINDOWS, BY)
 def test_event_counts(records, rule, event, window, by):
     kept, facts = prepare(records, rule)
@@ -95,13 +98,13 @@ def test_event_counts(records, rule, event, window, by):
         assert counts.people_of(value=value) == sorted(people)
 
 
-@settings(max_examples=40)
+@SETTINGS
 @given(RECORDS, st.integers(1, 60), ZONES, st.sampled_from(["hour", "day", "week", "month"]), BY)
 def test_event_counts_in_periods(records, hours, tz, every, by):
     kept, facts = prepare(records, "classic")
     window = Window(1352005200 - 3_600 * hours, 1352005200 + 1_800 * hours)
     counts = reports.event_counts(facts, "E1", window, every=every, tz=tz, by=by)
-    periods = model.periods(kept, "E1", window, every, tz)
+    periods = model.periods(window, every, tz)
     assert list(dict.fromkeys(row.label for row in counts.rows)) == (list(periods) if counts.rows else [])
     for label, period in periods.items():
         expected = model.event_counts(kept, "E1", period, by)
@@ -111,6 +114,7 @@ def test_event_counts_in_periods(records, hours, tz, every, by):
             assert counts.people_of(label=label, value=value) == sorted(people)
 
 
+@SETTINGS
 @given(RECORDS, RULES, NAMES, NAMES, WINDOWS, BY)
 def test_conversion(records, rule, first, second, window, by):
     kept, facts = prepare(records, rule)
@@ -126,6 +130,7 @@ def test_conversion(records, rule, first, second, window, by):
         assert by_value(found.rows, "denominator", "numerator") == {v: (len(w), len(c)) for v, (w, c) in expected.items()}
 
 
+@SETTINGS
 @given(RECORDS, RULES, NAMES, NAMES, WINDOWS, BY)
 def test_repeating_conversion(records, rule, first, second, window, by):
     kept, facts = prepare(records, rule)
@@ -137,6 +142,7 @@ def test_repeating_conversion(records, rule, first, second, window, by):
         assert by_value(found.rows, "denominator", "numerator") == expected
 
 
+@SETTINGS
 @given(RECORDS, RULES, NAMES, NAMES, WINDOWS, st.booleans(), BY)
 def test_time_between(records, rule, first, second, window, first_ever, by):
     kept, facts = prepare(records, rule)
@@ -153,7 +159,7 @@ def test_time_between(records, rule, first, second, window, first_ever, by):
         }
 
 
-@settings(max_examples=40)
+@SETTINGS
 @given(RECORDS, st.integers(1, 60), ZONES, st.sampled_from(["day", "week"]), st.booleans(), BY)
 def test_rates_and_durations_in_periods_are_those_of_each_period(records, hours, tz, every, option, by):
     _, facts = prepare(records, "classic")
@@ -162,7 +168,7 @@ def test_rates_and_durations_in_periods_are_those_of_each_period(records, hours,
     rate = reports.conversion(facts, "E1", "E2", window, repeating=option, **split)
     between = reports.time_between(facts, "E1", "E2", window, first_ever=option, **split)
     total = reports.property_total(facts, "amount", window, population="e3" if option else "everyone", **split)
-    for label, period in model.periods([], "", window, every, tz).items():
+    for label, period in model.periods(window, every, tz).items():
         alone = reports.conversion(facts, "E1", "E2", period, repeating=option, by=by)
         of_label = [row for row in rate.rows if row.label == label]
         pairs = [(of_label, alone, ("denominator", "numerator"))]
@@ -180,6 +186,7 @@ def test_rates_and_durations_in_periods_are_those_of_each_period(records, hours,
                 assert by_value(rows, *names) == by_value(alone.rows, *names)
 
 
+@SETTINGS
 @given(
     RECORDS,
     RULES,
@@ -210,7 +217,7 @@ STEPS = st.lists(NAMES, min_size=1, max_size=4)
 LIMITS = st.sampled_from([None, 0, 3_600, 86_400, 3 * 86_400])
 
 
-@settings(max_examples=200)
+@SETTINGS
 @given(RECORDS, RULES, STEPS, WINDOWS, ZONES, st.booleans(), LIMITS, LIMITS, BY)
 def test_funnel(records, rule, steps, window, tz, skip_steps, within, step_within, by):
     kept, facts = prepare(records, rule)
@@ -229,6 +236,7 @@ def test_funnel(records, rule, steps, window, tz, skip_steps, within, step_withi
         assert counted == {value: [len(people) for people in reached] for value, reached in expected.items()}
 
 
+@SETTINGS
 @given(RECORDS, RULES, WINDOWS, st.sampled_from(["plan", "Amount"]))
 def test_property_values(records, rule, window, name):
     kept, facts = prepare(records, rule)
@@ -241,7 +249,7 @@ def test_property_values(records, rule, window, name):
             assert found.people_of(value) == sorted(people)
 
 
-@settings(max_examples=150)
+@SETTINGS
 @given(
     RECORDS, RULES, NAMES, NAMES, WINDOWS, st.sampled_from(["hour", "day", "week", "month"]), ZONES, BY, st.booleans()
 )
@@ -268,6 +276,7 @@ def test_cohorts(records, rule, first, second, window, every, tz, by, first_time
                 assert running.people_of(row.cohort, bucket) == sorted(so_far)
 
 
+@SETTINGS
 @given(RECORDS, RULES, WINDOWS, NAMES, st.sampled_from(["plan", "Amount"]), st.booleans())
 def test_segments(records, rule, window, event, name, relative):
     kept, facts = prepare(records, rule)
