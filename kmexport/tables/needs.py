@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import duckdb
 
-__all__ = ["COLUMNS", "UNREAD", "create_stand_ins", "needs_of"]
+__all__ = ["COLUMNS", "NUMBERS", "UNREAD", "create_stand_ins", "needs_of"]
 
 COLUMNS: Final = {
     "records": {
@@ -31,6 +31,15 @@ COLUMNS: Final = {
     "rejects": {"revision": "BIGINT", "line": "BIGINT", "reason": "VARCHAR", "raw": "BLOB"},
 }  # fmt: skip
 
+# What kmexport.numbered_events and its like have beside these columns: the numbers that reports join by.
+# `seq` is the number of a record in the order of arrival, `place` that of a property in its record.
+NUMBERS: Final[dict[str, dict[str, str]]] = {
+    "records": {"seq": "BIGINT", "person_id": "INTEGER"},
+    "people": {"person_id": "INTEGER"},
+    "events": {"seq": "BIGINT", "person_id": "INTEGER"},
+    "properties": {"seq": "BIGINT", "place": "INTEGER", "person_id": "INTEGER"},
+}
+
 # The column of a table that was built without properties: a query that reads it needs them.
 UNREAD: Final = "unread_properties"
 
@@ -41,14 +50,16 @@ _EVERYTHING: Final = frozenset((table, "properties") for table in COLUMNS)
 def create_stand_ins(connection: duckdb.DuckDBPyConnection) -> None:
     """A view for each table, which tells that it is not built yet."""
     for table, columns in COLUMNS.items():
-        held = ", ".join(f"unbuilt_{table}_column_{name} {kind}" for name, kind in columns.items())
-        shown = ", ".join(f"unbuilt_{table}_column_{name} AS {name}" for name in columns)
+        all_columns = columns | NUMBERS.get(table, {})
+        held = ", ".join(f"unbuilt_{table}_column_{name} {kind}" for name, kind in all_columns.items())
         what = f"the table {table} is not built yet: ask for it through Facts.sql(), or call Facts.build() first"
         connection.execute(f"CREATE OR REPLACE TABLE kmexport.unbuilt_{table} ({held})")
-        connection.execute(f"INSERT INTO kmexport.unbuilt_{table} VALUES ({', '.join(['NULL'] * len(columns))})")
-        connection.execute(
-            f"CREATE OR REPLACE VIEW main.{table} AS SELECT {shown} FROM kmexport.unbuilt_{table} WHERE error('{what}')"
-        )
+        connection.execute(f"INSERT INTO kmexport.unbuilt_{table} VALUES ({', '.join(['NULL'] * len(all_columns))})")
+        for view, names in ((f"main.{table}", columns), (f"kmexport.numbered_{table}", all_columns)):
+            shown = ", ".join(f"unbuilt_{table}_column_{name} AS {name}" for name in names)
+            connection.execute(
+                f"CREATE OR REPLACE VIEW {view} AS SELECT {shown} FROM kmexport.unbuilt_{table} WHERE error('{what}')"
+            )
 
 
 def needs_of(

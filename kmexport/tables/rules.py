@@ -84,12 +84,11 @@ STRICT_RECORDS: Final = f"""
 
 # Text that DuckDB reads as a number and that is none for us: nan, inf, 1_000.
 PROPERTIES: Final = """
-    SELECT person, time, name, name_as_sent, value, value->>'$' AS text,
+    SELECT seq, place, person_id, time, name, name_as_sent, value, value->>'$' AS text,
            CASE WHEN isfinite(TRY_CAST(value->>'$' AS DOUBLE)) AND NOT contains(value, '_')
                 THEN TRY_CAST(value->>'$' AS DOUBLE) END AS number,
            event, revision, line
     FROM kmexport.properties AS properties
-    JOIN kmexport.persons USING (person_id)
     JOIN kmexport.property_names USING (spelling_id)
     LEFT JOIN kmexport.event_names USING (event_id)
 """

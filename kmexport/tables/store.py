@@ -14,7 +14,7 @@ from attrs import define
 
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.tables.arrivals import HEADS, WHOLE, Arrivals
-from kmexport.tables.needs import UNREAD, create_stand_ins
+from kmexport.tables.needs import COLUMNS, UNREAD, create_stand_ins
 from kmexport.tables.rejects import Rejects
 from kmexport.tables.rules import (
     CLASSIC_EVENTS,
@@ -178,9 +178,9 @@ class Store:
                 ),
             }
         )
-        self._view("people", "SELECT identity, person FROM kmexport.identities")
+        self._view("people", "SELECT identity, person, person_id FROM kmexport.identities")
         self._view("rejects", "FROM kmexport.rejects")
-        shown = "SELECT revision, line, kind, identity AS person, time, name_as_sent AS name, alias"
+        shown = "SELECT seq, person_id, revision, line, kind, identity AS person, time, name_as_sent AS name, alias"
         if not arrivals.exact:
             self._view(
                 "records", f"{shown}, {'properties' if is_whole else UNREAD} AS properties FROM kmexport.records"
@@ -208,7 +208,7 @@ class Store:
         properties = "properties" if self.is_whole else UNREAD
         self._view(
             "events",
-            f"SELECT person, time, name, name_as_sent, revision, line, {properties} AS properties "
+            f"SELECT seq, person_id, person, time, name, name_as_sent, revision, line, {properties} AS properties "
             "FROM kmexport.records WHERE counts AND kind = 'event'",
         )
         self.built.add("events")
@@ -239,7 +239,7 @@ class Store:
         self.connection.execute(
             "CREATE OR REPLACE TABLE kmexport.persons AS SELECT DISTINCT person_id, person FROM kmexport.identities"
         )
-        self._view("properties", PROPERTIES)
+        self._view("properties", PROPERTIES, "JOIN kmexport.persons USING (person_id)")
         self.built.add("properties")
 
     def _stream(self, query: str) -> Iterator[pa.RecordBatch]:
@@ -247,8 +247,11 @@ class Store:
         with self.connection.cursor() as reading:
             yield from reading.sql(query).to_arrow_reader(_UNNESTED_ROWS)
 
-    def _view(self, name: str, query: str) -> None:
-        self.connection.execute(f"CREATE OR REPLACE VIEW main.{name} AS {query}")
+    def _view(self, name: str, query: str, joined: str = "") -> None:
+        """The view with the numbers that reports join by, and above it the one that users see."""
+        self.connection.execute(f"CREATE OR REPLACE VIEW kmexport.numbered_{name} AS {query}")
+        shown = f"SELECT {', '.join(COLUMNS[name])} FROM kmexport.numbered_{name} {joined}"
+        self.connection.execute(f"CREATE OR REPLACE VIEW main.{name} AS {shown}")
 
 
 def _resolved(people: IdentityMap) -> tuple[Iterator[pa.RecordBatch], Any]:
