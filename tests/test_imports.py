@@ -23,6 +23,7 @@ FLOORS = [
     {"in_turn"},
     {"audit", "tables"},
     {"bucket"},
+    {"reports"},
     {"testing", "tour"},
 ]
 FLOORS_INSIDE = {
@@ -42,6 +43,13 @@ FLOORS_INSIDE = {
         {"sources"},
         {"store"},
         {"facts"},
+        {"__init__"},
+    ],
+    "reports": [
+        {"asking", "periods", "plots"},
+        {"occurrences", "results"},
+        {"funnel_sql", "splits"},
+        {"cohorts", "conversions", "counts", "durations", "funnels", "totals", "values"},
         {"__init__"},
     ],
     "storage": [

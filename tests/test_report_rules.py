@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 
-from tests import report_model as model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,10 +16,10 @@ from kmexport import (
     PropertySet,
     Window,
     drop_duplicates,
-    in_window,
     merge_identities,
     reports,
 )
+from tests import report_model as model
 
 # Few of everything, so that much meets: persons, names in several spellings, seconds, values.
 PERSONS = st.sampled_from(["a", "b", "c", "d", "e"])
@@ -127,7 +126,9 @@ def test_conversion(records, rule, first, second, window, by):
     assert found.people_of("dropped") == sorted(whole - converted)
     if by is not None:
         expected = model.conversion(kept, first, second, span(window), by)
-        assert by_value(found.rows, "denominator", "numerator") == {v: (len(w), len(c)) for v, (w, c) in expected.items()}
+        assert by_value(found.rows, "denominator", "numerator") == {
+            v: (len(w), len(c)) for v, (w, c) in expected.items()
+        }
 
 
 @SETTINGS
@@ -173,7 +174,9 @@ def test_rates_and_durations_in_periods_are_those_of_each_period(records, hours,
         of_label = [row for row in rate.rows if row.label == label]
         pairs = [(of_label, alone, ("denominator", "numerator"))]
         of_label = [row for row in between.rows if row.label == label]
-        pairs.append((of_label, reports.time_between(facts, "E1", "E2", period, first_ever=option, by=by), ("people", "mean")))
+        pairs.append(
+            (of_label, reports.time_between(facts, "E1", "E2", period, first_ever=option, by=by), ("people", "mean"))
+        )
         of_label = [row for row in total.rows if row.label == label]
         population = "e3" if option else "everyone"
         alone = reports.property_total(facts, "amount", period, population=population, by=by)
@@ -259,7 +262,9 @@ def test_cohorts(records, rule, first, second, window, every, tz, by, first_time
     found = reports.cohorts(facts, first, second, window, **options)
     running = reports.cohorts(facts, first, second, window, **options, cumulative=True)
     expected = model.cohorts(kept, first, second, span(window), **options)
-    assert {row.cohort: row.people for row in found.rows} == {name: len(people) for name, (people, _) in expected.items()}
+    assert {row.cohort: row.people for row in found.rows} == {
+        name: len(people) for name, (people, _) in expected.items()
+    }
     for row, total in zip(found.rows, running.rows, strict=True):
         people, buckets = expected[row.cohort]
         so_far = set()

@@ -1,7 +1,9 @@
-"""The vendor's report rules as functions over Facts: the numbers of the vendor's own pages, and the persons behind them.
+"""The vendor's report rules as functions over Facts: the numbers of the vendor's pages, and the persons behind them.
 
 Extra `tables` (DuckDB and pyarrow); pictures need the extra `plot` (matplotlib).
 """
+
+from __future__ import annotations
 
 from kmexport.reports.cohorts import CohortRow, Cohorts, cohorts
 from kmexport.reports.conversions import Conversion, ConversionRow, conversion

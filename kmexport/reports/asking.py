@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from kmexport.errors import UnknownNameError
 from kmexport.names import fold_name
+from kmexport.tables import Facts
 from kmexport.windows import Window, check_window
 
 # The years 1 to 9999: what a record's time can be, and what the engine can hold.
@@ -18,13 +19,7 @@ LAST_SECOND: Final = 253_402_300_800
 _PARAMETER: Final = re.compile(r"\$(\w+)")
 
 
-class AskableFacts(Protocol):
-    """What reports need of Facts."""
-
-    def sql(self, query: str, params: Any = None) -> Any: ...
-
-
-def ask(facts: AskableFacts, query: str, params: Mapping[str, object]) -> list[tuple[Any, ...]]:
+def ask(facts: Facts, query: str, params: Mapping[str, object]) -> list[tuple[Any, ...]]:
     """The rows of a query. Only the parameters that it names are handed over: the engine takes no others."""
     used = {name: params[name] for name in _PARAMETER.findall(query)}
     rows: list[tuple[Any, ...]] = facts.sql(query, used or None).fetchall()
@@ -32,7 +27,7 @@ def ask(facts: AskableFacts, query: str, params: Mapping[str, object]) -> list[t
 
 
 def check_facts(facts: object) -> None:
-    if not hasattr(facts, "sql"):
+    if not isinstance(facts, Facts):
         msg = f"a report takes Facts, not {type(facts).__name__}: facts = Facts(bucket), or Facts([Event(…), …])"
         raise TypeError(msg)
 
@@ -49,26 +44,30 @@ def _within_years(moment: int) -> int:
     return min(max(moment, FIRST_SECOND), LAST_SECOND)
 
 
-def event_name(facts: AskableFacts, name: str) -> str:
+def event_name(facts: Facts, name: str) -> str:
     """The event's name as the tables have it. UnknownNameError for one that no record has."""
     return _known(facts, "event", "events", name)
 
 
-def property_name(facts: AskableFacts, name: str) -> str:
+def property_name(facts: Facts, name: str) -> str:
     """The same for a property."""
     return _known(facts, "property", "properties", name)
 
 
-def _known(facts: AskableFacts, kind: Literal["event", "property"], table: str, name: str) -> str:
+def _known(facts: Facts, kind: Literal["event", "property"], table: str, name: str) -> str:
     check_facts(facts)
-    if not isinstance(name, str):
-        msg = f"the name of an {kind} is text, not {name!r}" if kind == "event" else f"a property is text, not {name!r}"
-        raise TypeError(msg)
+    _check_text(kind, name)
     folded = fold_name(name)
     if not ask(facts, f"select 1 from {table} where name = $name limit 1", {"name": folded}):
         names = [known for (known,) in ask(facts, f"select distinct name from {table}", {})]
         raise UnknownNameError(kind, name, _closest(folded, names))
     return folded
+
+
+def _check_text(kind: str, name: object) -> None:
+    if not isinstance(name, str):
+        msg = f"the name of an event or a property is text: the {kind} can't be {name!r}"
+        raise TypeError(msg)
 
 
 def _closest(name: str, known: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ from kmexport.reports.results import ALL, Choice, Column, Persons, Result, check
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from kmexport.reports.asking import AskableFacts
+    from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
 
 __all__ = ["CohortRow", "Cohorts", "cohorts"]
@@ -51,7 +51,7 @@ class Cohorts(Result):
     rows: tuple[CohortRow, ...]
 
     def people_of(self, cohort: Choice = ALL, bucket: int | None = None) -> list[str]:
-        """The persons of a cohort, or of all; with `bucket`, those of them who came back in it (cumulative: by then)."""
+        """The persons of a cohort, or of all; with `bucket` those who came back in it (cumulative: by then)."""
         check_choice("cohort", cohort, [row.cohort for row in self.rows])
         condition, params = "true", {}
         if cohort is not ALL:
@@ -71,14 +71,12 @@ class Cohorts(Result):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A heat map of the shares: a line for each cohort, a column for each bucket; cells in the future are blank."""
-        from kmexport.reports import plots  # noqa: PLC0415
+        from kmexport.reports.plots import heat_map  # noqa: PLC0415
 
         title = f"“{self.first}”, then “{self.second}”"
         names = [f"{'None' if row.cohort is None else row.cohort} ({row.people:,})" for row in self.rows]
         cells = [[share if at < row.begun else None for at, share in enumerate(row.shares)] for row in self.rows]
-        return plots.heat_map(
-            names, cells, title, f"{self.every}s after{', cumulative' if self.cumulative else ''}", ax
-        )
+        return heat_map(names, cells, title, f"{self.every}s after{', cumulative' if self.cumulative else ''}", ax)
 
     def _title(self) -> str:
         people = sum(row.people for row in self.rows)
@@ -98,7 +96,7 @@ class Cohorts(Result):
 
 
 def cohorts(
-    facts: AskableFacts,
+    facts: Facts,
     first: str,
     second: str,
     window: Window | None = None,
@@ -112,15 +110,15 @@ def cohorts(
 ) -> Cohorts:
     """Retention: people by the time of their first event 1 in the window, and how much later they did event 2.
 
-    The cohort of a person is the hour, day, week (from Monday) or month of the zone `tz` in which their earliest event
-    1 in the window lies; with `by=` the value of a property at it (the event's own, else the person's value in force).
-    Bucket k holds those who did event 2 k whole lengths of `every` after their own event 1, be it after the window's end: hours, days of 24
-    hours, weeks of 7 such days, months of 30. In the same second is bucket 0. When event 2 is event 1, that
-    first occurrence itself is not counted.
+    The cohort of a person is the hour, day, week (from Monday) or month of the zone `tz` in which their earliest
+    event 1 in the window lies; with `by=` the value of a property at it (the event's own, else the person's value in
+    force). Bucket k holds those who did event 2 k whole lengths of `every` after their own event 1, be it after the
+    window's end: hours, days of 24 hours, weeks of 7 such days, months of 30. In the same second is bucket 0. When
+    event 2 is event 1, that first occurrence itself is not counted.
 
-    A person may stand in several buckets, once in each; `first_time_only=True` counts the first event 2 at or after event
-    1 only. `cumulative=True` counts in each bucket the people who came back in it or before it, each once. `buckets=` gives
-    only so many of them; without it they go up to the last one that has somebody.
+    A person may stand in several buckets, once in each; `first_time_only=True` counts the first event 2 at or after
+    event 1 only. `cumulative=True` counts in each bucket the people who came back in it or before it, each once.
+    `buckets=` gives only so many of them; without it they go up to the last one that has somebody.
 
     Source: the vendor's retention report. Raises UnknownNameError for names that no record has. Costs one pass over
     the rows of both events.
@@ -145,7 +143,9 @@ def cohorts(
     params["length"] = LENGTHS[every]
     if by is not None:
         params["by"] = property_name(facts, by)
-    periods = cut_into_periods(facts, window, every if by is None else None, tz, events("first"), params)
+    periods = cut_into_periods(
+        facts, events("first"), params, window=window, every=every if by is None else None, tz=tz
+    )
     params["labels"] = [period.label for period in periods]
     query = _query(by=by is not None, only_first=first_time_only or cumulative)
     behind = Persons(facts, query, params)
@@ -186,7 +186,7 @@ def cohorts(
 
 
 def _query(*, by: bool, only_first: bool) -> str:
-    """A row for each person and bucket: person, label (of the cohort), started (unix seconds), bucket (null: never came back)."""
+    """A row for each person and bucket: person, label (of the cohort), started (unix seconds), bucket (null: none)."""
     starts = valued(firsts(events("first"), "person"), by=by)
     label = "s.value" if by else "$labels[s.period + 1]"
     bucket = "(epoch_us(e.time) - epoch_us(s.time)) // 1000000 // $length"

@@ -14,8 +14,8 @@ from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from kmexport.reports.asking import AskableFacts
     from kmexport.reports.periods import Every
+    from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
 
 __all__ = ["Conversion", "ConversionRow", "conversion"]
@@ -66,17 +66,14 @@ class Conversion(SplitResult):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A line of the rate in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
-        from kmexport.reports import plots  # noqa: PLC0415
+        from kmexport.reports.plots import bars, lines  # noqa: PLC0415
 
         title = f"“{self.first}” to “{self.second}”"
         if self.every is None:
             rows = self.rows or (ConversionRow(None, "all", self.numerator, self.denominator, self.rate),)
-            return plots.bars([row.value for row in rows], [row.rate for row in rows], title, "rate", ax, share=True)
-        lines: dict[str | None, list[float | None]] = {}
-        for row in self.rows:
-            lines.setdefault(row.value, []).append(row.rate)
-        labels = list(dict.fromkeys(row.label for row in self.rows))
-        return plots.lines(labels, lines, title, "rate", ax, share=True)
+            return bars([row.value for row in rows], [row.rate for row in rows], title, "rate", ax, share=True)
+        labels, series = self._series(lambda row: row.rate)
+        return lines(labels, series, title, "rate", ax, share=True)
 
     def _title(self) -> str:
         rate = "" if self.rate is None else f" ({self.rate:.1%})"
@@ -96,7 +93,7 @@ class Conversion(SplitResult):
 
 
 def conversion(
-    facts: AskableFacts,
+    facts: Facts,
     first: str,
     second: str,
     window: Window | None = None,
@@ -108,15 +105,15 @@ def conversion(
 ) -> Conversion:
     """The conversion rate from event 1 to event 2: of people, once each, or of occurrences.
 
-    Once: the denominator is the people with event 1 in the window, without those whose first-ever event 2 came before their
-    first event 1 in the window. The numerator is those of them whose first-ever event 2, up to the window's end, is
-    after that event 1. "After" is later by a second or more, for the rule says "at or after" only of funnels:
-    who did both in the same second stays in the denominator and is not converted. `repeating=True`: occurrences
-    of event 2 divided by occurrences of event 1, both in the window.
+    Once: the denominator is the people with event 1 in the window, without those whose first-ever event 2 came before
+    their first event 1 in the window. The numerator is those of them whose first-ever event 2, up to the window's
+    end, is after that event 1. "After" is later by a second or more, for the rule says "at or after" only of funnels:
+    who did both in the same second stays in the denominator and is not converted. `repeating=True`: occurrences of
+    event 2 divided by occurrences of event 1, both in the window.
 
-    `by=` files a person under the value at their first event 1 in the window, an occurrence (repeating) under the value at
-    itself: the event's own, else the person's value in force. `every=` gives a row for each period of the zone `tz`, as
-    if the period were the window.
+    `by=` files a person under the value at their first event 1 in the window, an occurrence (repeating) under the
+    value at itself: the event's own, else the person's value in force. `every=` gives a row for each period of the
+    zone `tz`, as if the period were the window.
 
     Source: the vendor's metric "conversion rate". "First-ever" reaches as far back as the facts do: don't give Facts
     a window. Raises UnknownNameError for names that no record has. Costs one pass over the rows of both events.

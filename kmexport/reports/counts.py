@@ -14,8 +14,8 @@ from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from kmexport.reports.asking import AskableFacts
     from kmexport.reports.periods import Every
+    from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
 
 __all__ = ["CountRow", "EventCounts", "event_counts"]
@@ -32,7 +32,7 @@ class CountRow(Part):
 
 @define(repr=False, kw_only=True)
 class EventCounts(SplitResult):
-    """What `event_counts` gives: `people`, `times`, `average` (times a person; None for nobody), and `rows` of a split."""
+    """What `event_counts` gives: `people`, `times`, `average` (times a person; None for nobody), and `rows`."""
 
     event: str
     people: int
@@ -46,16 +46,14 @@ class EventCounts(SplitResult):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Lines of people in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
-        from kmexport.reports import plots  # noqa: PLC0415
+        from kmexport.reports.plots import bars, lines  # noqa: PLC0415
 
         title = f"People who did “{self.event}”"
         if self.every is None:
             rows = self.rows or (CountRow(None, self.event, self.people, self.times, self.average),)
-            return plots.bars([row.value for row in rows], [row.people for row in rows], title, "people", ax)
-        lines: dict[str | None, list[float | None]] = {}
-        for row in self.rows:
-            lines.setdefault(row.value, []).append(row.people)
-        return plots.lines(list(dict.fromkeys(row.label for row in self.rows)), lines, title, "people", ax)
+            return bars([row.value for row in rows], [row.people for row in rows], title, "people", ax)
+        labels, series = self._series(lambda row: row.people)
+        return lines(labels, series, title, "people", ax)
 
     def _title(self) -> str:
         average = "" if self.average is None else f", {self.average:,.6g} times a person"
@@ -75,7 +73,7 @@ class EventCounts(SplitResult):
 
 
 def event_counts(
-    facts: AskableFacts,
+    facts: Facts,
     event: str,
     window: Window | None = None,
     *,
@@ -86,9 +84,9 @@ def event_counts(
     """People who did an event, and times: each person once, each occurrence.
 
     `every="day"` (or "hour", "week", "month") gives `.rows` for the periods of the zone `tz`, those without an
-    occurrence too; without a window they go from the first occurrence to the last. `by=` gives a row for each value of
-    a property: the event's own, else the person's value in force then (the latest set at or before it), else None. A
-    person may stand in several rows, so their people can add up to more than `.people`.
+    occurrence too; without a window they go from the first occurrence to the last. `by=` gives a row for each value
+    of a property: the event's own, else the person's value in force then (the latest set at or before it), else None.
+    A person may stand in several rows, so their people can add up to more than `.people`.
 
     Source: the vendor's metrics "people who did an event", "times" and "average times per person". Raises
     UnknownNameError for names that no record has. Costs one pass over the event's rows.

@@ -15,8 +15,8 @@ from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from kmexport.reports.asking import AskableFacts
     from kmexport.reports.periods import Every
+    from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
 
 __all__ = ["TimeBetween", "TimeBetweenRow", "time_between"]
@@ -63,16 +63,13 @@ class TimeBetween(SplitResult):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """How many people took how long, with the median; with `every=`, the median in each period as a line."""
-        from kmexport.reports import plots  # noqa: PLC0415
+        from kmexport.reports.plots import distribution, lines  # noqa: PLC0415
 
         title = f"From “{self.first}” to “{self.second}”"
         if self.every is None:
-            return plots.distribution(self.seconds(), self.median, title, ax)
-        lines: dict[str | None, list[float | None]] = {}
-        for row in self.rows:
-            lines.setdefault(row.value, []).append(None if row.median is None else row.median / 3_600)
-        labels = list(dict.fromkeys(row.label for row in self.rows))
-        return plots.lines(labels, lines, title, "median, hours", ax)
+            return distribution(self.seconds(), self.median, title, ax)
+        labels, series = self._series(lambda row: None if row.median is None else row.median / 3_600)
+        return lines(labels, series, title, "median, hours", ax)
 
     def _title(self) -> str:
         if self.mean is None or self.median is None:
@@ -94,7 +91,7 @@ class TimeBetween(SplitResult):
 
 
 def time_between(
-    facts: AskableFacts,
+    facts: Facts,
     first: str,
     second: str,
     window: Window | None = None,
@@ -106,13 +103,13 @@ def time_between(
 ) -> TimeBetween:
     """The average time from event 1 to the first event 2 after it, over the people who did both in this order.
 
-    `first_ever=True`: event 1 is the person's first ever, in the window or before it; the first event 2 after it has to lie in the
-    window, so each person counts in one window only. `first_ever=False`: only what lies in the window counts: the person's
-    first event 1 in it, and the first event 2 after that, in it too. "After" is later by a second or more, so
-    that event 2 may be event 1 again: the time to the second purchase.
+    `first_ever=True`: event 1 is the person's first ever, in the window or before it; the first event 2 after it has
+    to lie in the window, so each person counts in one window only. `first_ever=False`: only what lies in the window
+    counts: the person's first event 1 in it, and the first event 2 after that, in it too. "After" is later by a
+    second or more, so that event 2 may be event 1 again: the time to the second purchase.
 
-    `by=` files a person under the value at event 1: the event's own, else the person's value in force. `every=` gives a row
-    for each period of the zone `tz`, as if the period were the window.
+    `by=` files a person under the value at event 1: the event's own, else the person's value in force. `every=` gives
+    a row for each period of the zone `tz`, as if the period were the window.
 
     Source: the vendor's metric "average time between events"; the median is ours. Raises UnknownNameError for names
     that no record has. Costs one pass over the rows of both events.

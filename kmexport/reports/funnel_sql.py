@@ -1,8 +1,9 @@
 """The queries of the funnel. Each gives a row for a person, with a column for each step: null where it was not reached.
 
-`kept` holds what counts: for each person, step event and day of the zone the last occurrence, in unix seconds. From it, one
-step after the other joins the earliest occurrence that follows. With limits the earliest is not always the right one
-(who visits in January and again in June, and buys in June, bought soon after a visit), so there every start is tried.
+`kept` holds what counts: for each person, step event and day of the zone the last occurrence, in unix seconds. From
+it, one step after the other joins the earliest occurrence that follows. With limits the earliest is not always the
+right one (who visits in January and again in June, and buys in June, bought soon after a visit), so there every start
+is tried.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from kmexport.reports.occurrences import IN_WINDOW, in_periods, valued
 def step_events(steps: Sequence[str]) -> str:
     """The occurrences of all steps, `steps` being the folded names; their parameters are $step0, $step1 …"""
     names = ", ".join(f"$step{place}" for place in _first_places(steps))
-    return f"select person, time, seq, name from events where name in ({names}) and {IN_WINDOW}"
+    return f"""
+        select person_id as person, time, seq, name from kmexport.numbered_events
+        where name in ({names}) and {IN_WINDOW}"""
 
 
 def funnel_query(steps: Sequence[str], *, skip_steps: bool, within: bool, step_within: bool, by: bool) -> str:
@@ -43,6 +46,11 @@ def funnel_query(steps: Sequence[str], *, skip_steps: bool, within: bool, step_w
 def _first_places(steps: Sequence[str]) -> dict[int, str]:
     """The places of the steps without those that come again."""
     return {place: step for place, step in enumerate(steps) if step not in steps[:place]}
+
+
+def _place(steps: Sequence[str]) -> str:
+    """The first place of a row's event among the steps."""
+    return "case name " + " ".join(f"when $step{place} then {place}" for place in _first_places(steps)) + " end"
 
 
 def _same_before(steps: Sequence[str], place: int) -> list[int]:
@@ -75,9 +83,9 @@ def _skipping(steps: Sequence[str], *, within: bool) -> str:
     """One way through all steps in their order, a step being taken when an occurrence of it still follows."""
     query = "select distinct person, null::bigint as entered, null::bigint as moment from kept"
     if within:  # a way from each occurrence of the step at which the person enters
-        place = "case name " + " ".join(f"when $step{at} then {at}" for at in _first_places(steps)) + " end"
         query = f"""
-            select person, time as entered, null::bigint as moment, place from (select *, {place} as place from kept)
+            select person, time as entered, null::bigint as moment, place from (select *, {_place(steps)} as place
+            from kept)
             qualify place = min(place) over (partition by person)"""
     for place in range(len(steps)):
         since = _since("coalesce(w.moment, w.entered, -1000000000000)", steps, place)
@@ -123,10 +131,9 @@ def _remembered(steps: Sequence[str], place: int) -> list[int]:
 
 def _entries(steps: Sequence[str], *, skip_steps: bool) -> str:
     """The record by which a person is filed: the first that is kept of the step at which the person enters."""
-    place = "case name " + " ".join(f"when $step{at} then {at}" for at in _first_places(steps)) + " end"
     only = "" if skip_steps else "where name = $step0"
     return f"""
         select e.person, any_value(e.time) as time, min(e.seq) as seq
-        from (select distinct on (person) * from kept {only} order by person, {place}, time) f
+        from (select distinct on (person) * from kept {only} order by person, {_place(steps)}, time) f
         join ({step_events(steps)}) e on e.person = f.person and e.name = f.name and e.time = to_timestamp(f.time)
         group by e.person"""

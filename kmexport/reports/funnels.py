@@ -17,7 +17,7 @@ from kmexport.reports.results import ALL, Choice, Column, Persons, Result, check
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from kmexport.reports.asking import AskableFacts
+    from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
 
 __all__ = ["Funnel", "FunnelRow", "FunnelStep", "funnel"]
@@ -25,7 +25,7 @@ __all__ = ["Funnel", "FunnelRow", "FunnelStep", "funnel"]
 
 @frozen
 class FunnelStep:
-    """One step: how many people reached it, their share of the first step's, and of the step before (None of nobody)."""
+    """One step: the people who reached it, their share of the first step, and of the one before (None of nobody)."""
 
     event: str
     people: int
@@ -66,7 +66,7 @@ class Funnel(Result):
 
     def _place(self, step: str | int) -> int:
         events = [fold_name(one.event) for one in self.steps]
-        if isinstance(step, int) and not isinstance(step, bool):
+        if isinstance(step, int):
             if not 1 <= step <= len(events):
                 msg = f"the funnel has the steps 1 to {len(events)}, not {step}"
                 raise LookupError(msg)
@@ -79,10 +79,10 @@ class Funnel(Result):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A bar for each step, with people and share; with `by=`, bars of the commonest values beside one another."""
-        from kmexport.reports import plots  # noqa: PLC0415
+        from kmexport.reports.plots import funnel  # noqa: PLC0415
 
         groups = {row.value: [step.people for step in row.steps] for row in self.rows}
-        return plots.funnel([step.event for step in self.steps], [step.people for step in self.steps], groups, ax)
+        return funnel([step.event for step in self.steps], [step.people for step in self.steps], groups, ax)
 
     def _title(self) -> str:
         first, last = self.steps[0], self.steps[-1]
@@ -103,7 +103,7 @@ class Funnel(Result):
 
 
 def funnel(
-    facts: AskableFacts,
+    facts: Facts,
     steps: Sequence[str],
     window: Window | None = None,
     *,
@@ -115,22 +115,23 @@ def funnel(
 ) -> Funnel:
     """How many people reach each step of a list of events.
 
-    Of each day of the zone `tz` only the last occurrence of each event counts for a person, of what lies in the window. A person
-    reaches the first step with the earliest occurrence that counts, and each further one with the earliest at or after the one
-    that reached the step before; the same second counts. An event may be several steps: each needs an occurrence of its own,
-    which is on a later day then.
+    Of each day of the zone `tz` only the last occurrence of each event counts for a person, of what lies in the
+    window. A person reaches the first step with the earliest occurrence that counts, and each further one with the
+    earliest at or after the one that reached the step before; the same second counts. An event may be several steps:
+    each needs an occurrence of its own, which is on a later day then.
 
-    `skip_steps=True`: people may enter at a later step and skip steps. The steps are gone through in their order, and each is taken when
-    an occurrence of it still follows the last that was taken. `within=` (seconds or a timedelta) limits the time from the
-    first step that a person takes, `step_within=` that between two steps; then a person reaches a step when any of their
-    occurrences of the first step leads to it in time. The vendor has no rule for this, nor for `step_within=` with `skip_steps=`: that is a ValueError.
+    `skip_steps=True`: people may enter at a later step and skip steps. The steps are gone through in their order, and
+    each is taken when an occurrence of it still follows the last that was taken. `within=` (seconds or a timedelta)
+    limits the time from the first step that a person takes, `step_within=` that between two steps; then a person
+    reaches a step when any of their occurrences of the first step leads to it in time. The vendor has no rule for
+    this, nor for `step_within=` with `skip_steps=`: that is a ValueError.
 
-    `by=` files a person under the value at the first occurrence that counts of the step at which they enter: the event's
-    own, else the person's value in force.
+    `by=` files a person under the value at the first occurrence that counts of the step at which they enter: the
+    event's own, else the person's value in force.
 
-    Source: the vendor's funnel report; it differs from `conversion`, for who did event 2 before event 1 still converts by
-    doing it again. Raises UnknownNameError for names that no record has, ValueError for no steps. Costs one pass over
-    the rows of these events and a join for each step.
+    Source: the vendor's funnel report; it differs from `conversion`, for who did event 2 before event 1 still
+    converts by doing it again. Raises UnknownNameError for names that no record has, ValueError for no steps. Costs
+    one pass over the rows of these events and a join for each step.
 
     >>> from kmexport import Event, Facts
     >>> facts = Facts([

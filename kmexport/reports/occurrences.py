@@ -1,8 +1,8 @@
 """The pieces of SQL that the reports share: events in a window, the period they lie in, the value they are filed under.
 
-Every piece is the text of one query. A source of occurrences has the columns person, time, seq (the number of its record in the
-order of arrival); `in_periods` adds period and until (the end of the period); `valued` adds value. Names and moments
-are parameters always; nothing that comes from data stands in the text.
+Every piece is the text of one query. A source of occurrences has the columns person, time, seq (the number of its
+record in the order of arrival); `in_periods` adds period and until (the end of the period); `valued` adds value.
+Names and moments are parameters always; nothing that comes from data stands in the text.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from kmexport.reports.asking import FIRST_SECOND, LAST_SECOND, AskableFacts, ask
+from kmexport.reports.asking import FIRST_SECOND, LAST_SECOND, ask
 from kmexport.reports.periods import Every, Period, check_every, split
+from kmexport.tables import Facts
 from kmexport.windows import Window, Zone, find_zone
 
 IN_WINDOW: Final = "time >= to_timestamp($start) and time < to_timestamp($end)"
@@ -20,14 +21,13 @@ _DAY: Final = 86_400
 
 # Who did anything, or had a property set. An alias alone makes nobody.
 EVERYONE: Final = """
-    select distinct person from people
-    where identity in (select person from records where kind <> 'alias')"""
+    select distinct person_id as person from kmexport.numbered_records where kind <> 'alias'"""
 
 
 def events(parameter: str, *, in_window: bool = True) -> str:
     """The occurrences of the event whose name is the parameter."""
     limit = f"and {IN_WINDOW}" if in_window else ""
-    return f"select person, time, seq from events where name = ${parameter} {limit}"
+    return f"select person_id as person, time, seq from kmexport.numbered_events where name = ${parameter} {limit}"
 
 
 def in_periods(source: str, *, cut: bool) -> str:
@@ -50,8 +50,8 @@ def firsts(source: str, keys: str = "person, period, until") -> str:
 def settings() -> str:
     """Each moment at which the property $by was set, and its text; of several in a second the one that arrived last."""
     return """
-        select person, time, arg_max(text, (seq, pos)) as text from properties
-        where name = $by and text is not null group by person, time"""
+        select person_id as person, time, arg_max(text, (seq, place)) as text from kmexport.numbered_properties
+        where name = $by and text is not null group by person_id, time"""
 
 
 def valued(source: str, *, by: bool) -> str:
@@ -61,16 +61,16 @@ def valued(source: str, *, by: bool) -> str:
     return f"""
         select o.*, coalesce(own.text, in_force.text) as value from ({source}) o
         left join (
-            select seq, arg_max(text, pos) as text from properties
+            select seq, arg_max(text, place) as text from kmexport.numbered_properties
             where name = $by and text is not null group by seq
         ) own on o.seq = own.seq
         asof left join ({settings()}) in_force on o.person = in_force.person and o.time >= in_force.time"""
 
 
 def cut_into_periods(
-    facts: AskableFacts, window: Window | None, every: Every | None, tz: Zone, source: str, params: dict[str, object]
+    facts: Facts, source: str, params: dict[str, object], *, window: Window | None, every: Every | None, tz: Zone
 ) -> list[Period]:
-    """The periods of the window, put into the params; without a window they go from the source's first row to its last."""
+    """The periods of the window, put into the params; without a window from the source's first row to its last."""
     find_zone(tz)
     if every is None:
         return []
@@ -84,7 +84,7 @@ def cut_into_periods(
     return periods
 
 
-def cut_into_days(facts: AskableFacts, tz: Zone, source: str, params: dict[str, object]) -> None:
+def cut_into_days(facts: Facts, tz: Zone, source: str, params: dict[str, object]) -> None:
     """Put the zone's days in which the source has rows into the params.
 
     Only those: the clock of one phone may be thousands of years away.

@@ -15,7 +15,7 @@ from kmexport.reports.asking import ask, closest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from kmexport.reports.asking import AskableFacts
+    from kmexport.tables import Facts
 
 ROWS_SHOWN: Final = 200  # of a table on paper or in a notebook; `.to_arrow()` has all
 
@@ -30,7 +30,7 @@ class All(enum.Enum):
 
 
 ALL: Final = All.ALL
-Choice: TypeAlias = str | None | Literal[All.ALL]
+Choice: TypeAlias = str | Literal[All.ALL] | None
 
 
 @define(frozen=True)
@@ -57,13 +57,16 @@ class Column:
 class Persons:
     """The query behind a result: one row a person, and the columns that tell which numbers the person is in."""
 
-    facts: AskableFacts
+    facts: Facts
     query: str
     params: Mapping[str, object]
 
     def where(self, condition: str = "true", **values: object) -> list[str]:
         """The persons of the rows that fulfil the condition, each once, in order."""
-        query = f"select distinct person from ({self.query}) where person is not null and ({condition}) order by person"
+        people = f"select person from ({self.query}) where {condition}"
+        query = f"""
+            select person from kmexport.numbered_people
+            where identity = person and person_id in ({people}) order by person"""
         return [person for (person,) in ask(self.facts, query, {**self.params, **values})]
 
     def groups(self, keys: str, numbers: str) -> list[tuple[Any, ...]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 
-from kmexport.reports.asking import AskableFacts, property_name
+from kmexport.reports.asking import property_name
 from kmexport.reports.occurrences import cut_into_periods, in_periods, valued
 from kmexport.reports.periods import Every
 from kmexport.reports.results import ALL, Choice, Persons, Result, check_choice
+from kmexport.tables import Facts
 from kmexport.windows import Window, Zone
 
 
@@ -30,7 +31,7 @@ P = TypeVar("P", bound=Part)
 class Splitting:
     """What a report is split by; its names and periods are in the params of the query."""
 
-    facts: AskableFacts
+    facts: Facts
     params: dict[str, object]
     labels: list[str]
     cut: bool
@@ -39,7 +40,7 @@ class Splitting:
     @classmethod
     def of(
         cls,
-        facts: AskableFacts,
+        facts: Facts,
         source: str,
         params: dict[str, object],
         *,
@@ -51,7 +52,7 @@ class Splitting:
         """`source` is the query whose rows the periods have to cover where there is no window."""
         if by is not None:
             params["by"] = property_name(facts, by)
-        periods = cut_into_periods(facts, window, every, tz, source, params)
+        periods = cut_into_periods(facts, source, params, window=window, every=every, tz=tz)
         return cls(facts, params, [period.label for period in periods], every is not None, by is not None)
 
     def queries(self, query: Callable[[Pieces], str]) -> tuple[Persons, Persons]:
@@ -113,6 +114,13 @@ class SplitResult(Result):
         if value is not ALL:
             condition, params = f"({condition}) and value is not distinct from $value", {**params, "value": value}
         return self._parts.where(condition, **params)
+
+    def _series(self, number: Callable[[Any], float | None]) -> tuple[list[str | None], dict[str | None, list[Any]]]:
+        """For a picture: the labels, and for each value the numbers of its rows."""
+        series: dict[str | None, list[Any]] = {}
+        for part in self._parts_of():
+            series.setdefault(part.value, []).append(number(part))
+        return list(dict.fromkeys(part.label for part in self._parts_of())), series
 
     def _split_columns(self) -> list[tuple[str, list[str | None]]]:
         """The columns that name the parts."""

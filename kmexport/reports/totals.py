@@ -16,9 +16,9 @@ from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from kmexport.reports.asking import AskableFacts
     from kmexport.reports.periods import Every
     from kmexport.reports.results import Persons
+    from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
 
 __all__ = ["PropertyTotal", "TotalRow", "property_total"]
@@ -37,7 +37,7 @@ class TotalRow(Part):
 
 @define(repr=False, kw_only=True)
 class PropertyTotal(SplitResult):
-    """What `property_total` gives: `total`, `values` (how many), `people` (the population), the averages, and `rows`."""
+    """What `property_total` gives: `total`, `values` (how many), `people` (the population), averages, and `rows`."""
 
     property: str
     total: float
@@ -53,16 +53,14 @@ class PropertyTotal(SplitResult):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A line of the total in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
-        from kmexport.reports import plots  # noqa: PLC0415
+        from kmexport.reports.plots import bars, lines  # noqa: PLC0415
 
         title = f"Total of “{self.property}”"
         if self.every is None:
             rows = self.rows or (_row(None, "all", self.total, self.values, self.people),)
-            return plots.bars([row.value for row in rows], [row.total for row in rows], title, "total", ax)
-        lines: dict[str | None, list[float | None]] = {}
-        for row in self.rows:
-            lines.setdefault(row.value, []).append(row.total)
-        return plots.lines(list(dict.fromkeys(row.label for row in self.rows)), lines, title, "total", ax)
+            return bars([row.value for row in rows], [row.total for row in rows], title, "total", ax)
+        labels, series = self._series(lambda row: row.total)
+        return lines(labels, series, title, "total", ax)
 
     def _title(self) -> str:
         return f"{self.property}: {self.total:,.15g} in {self.values:,} values, {self.people:,} people"
@@ -83,7 +81,7 @@ class PropertyTotal(SplitResult):
 
 
 def property_total(
-    facts: AskableFacts,
+    facts: Facts,
     property: str,  # noqa: A002  # the contract's name
     window: Window | None = None,
     *,
@@ -95,22 +93,25 @@ def property_total(
 ) -> PropertyTotal:
     """The sum of a property's numbers in the window, its average per incident, and its average per person.
 
-    Every value that is a finite number, or text that reads as one, counts; refunds are negative values. `event=`: only the values on
-    that event. The average per incident is the total by the number of values. The average per person is the total by
-    the people of the population: `"with_property"`, those with a value that counts; an event's name, those who did it
-    in the window; `"everyone"`, all who did anything or had a property set at any time (who has no value counts as 0;
-    an alias alone makes nobody). An event that is itself called "everyone" can't be asked for so.
+    Every value that is a finite number, or text that reads as one, counts; refunds are negative values. `event=`:
+    only the values on that event. The average per incident is the total by the number of values. The average per
+    person is the total by the people of the population: `"with_property"`, those with a value that counts; an event's
+    name, those who did it in the window; `"everyone"`, all who did anything or had a property set at any time (who
+    has no value counts as 0; an alias alone makes nobody). An event that is itself called "everyone" can't be asked
+    for so.
 
-    `by=` files a value under another property: the same record's, else the person's value in force then; of "everyone", the
-    value in force at the end of the window. `every=` gives a row for each period of the zone `tz`.
+    `by=` files a value under another property: the same record's, else the person's value in force then; of
+    "everyone", the value in force at the end of the window. `every=` gives a row for each period of the zone `tz`.
 
-    Source: the vendor's metrics "total" and "average value" of a property. Raises UnknownNameError for names that no record has,
-    ValueError where no value of the property is a number, OverflowError where a float can't hold the total.
-    Costs one pass over the property's rows. Sums carry their rounding errors along; for exact cents, add up Decimals of `as_number`.
+    Source: the vendor's metrics "total" and "average value" of a property. Raises UnknownNameError for names that no
+    record has, ValueError where no value of the property is a number, OverflowError where a float can't hold the
+    total. Costs one pass over the property's rows. Sums carry their rounding errors along; for exact cents, add up
+    Decimals of `as_number`.
 
     >>> from kmexport import Event, Facts
     >>> facts = Facts([
-    ...     Event("a", 1, "purchased", {"amount": "24.00"}), Event("a", 2, "refunded", {"amount": -4}), Event("b", 3, "visited"),
+    ...     Event("a", 1, "purchased", {"amount": "24.00"}), Event("a", 2, "refunded", {"amount": -4}),
+    ...     Event("b", 3, "visited"),
     ... ])
     >>> revenue = property_total(facts, "Amount", population="everyone")
     >>> revenue.total, revenue.average_per_incident, revenue.average_per_person
@@ -161,7 +162,7 @@ def _row(label: str | None, value: str | None, total: float, values: int, people
     return TotalRow(label, value, total, values, people, ratio(total, values), ratio(total, people))
 
 
-def _check_numbers(facts: AskableFacts, property: str, folded: object) -> None:  # noqa: A002
+def _check_numbers(facts: Facts, property: str, folded: object) -> None:  # noqa: A002
     query = "select 1 from properties where name = $property and number is not null limit 1"
     if not ask(facts, query, {"property": folded}):
         query = "select text from properties where name = $property limit 1"
@@ -173,7 +174,7 @@ def _check_numbers(facts: AskableFacts, property: str, folded: object) -> None: 
 def _values(event: str | None) -> str:
     on_event = "and event = $event" if event is not None else ""
     return f"""
-        select person, time, seq, number from properties
+        select person_id as person, time, seq, number from kmexport.numbered_properties
         where name = $property and number is not null and {IN_WINDOW} {on_event}"""
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 from attrs import define, frozen
 
 from kmexport.reports.asking import bounds, event_name, property_name
-from kmexport.reports.occurrences import EVERYONE, IN_WINDOW, events, firsts, settings
+from kmexport.reports.occurrences import EVERYONE, events, firsts, settings
 from kmexport.reports.results import ALL, Choice, Column, Persons, Result, check_choice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from kmexport.reports.asking import AskableFacts
+    from kmexport.tables import Facts
     from kmexport.windows import Window
 
 __all__ = ["PropertyValues", "Segments", "ValueRow", "property_values", "segments"]
@@ -54,11 +54,9 @@ class _ByValue(Result):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A bar for each value, the commonest first."""
-        from kmexport.reports import plots  # noqa: PLC0415
+        from kmexport.reports.plots import bars  # noqa: PLC0415
 
-        return plots.bars(
-            [row.value for row in self.rows], [row.people for row in self.rows], self._title(), "people", ax
-        )
+        return bars([row.value for row in self.rows], [row.people for row in self.rows], self._title(), "people", ax)
 
     def _columns(self) -> list[Column]:
         return [
@@ -92,7 +90,7 @@ class Segments(_ByValue):
 
 
 def property_values(
-    facts: AskableFacts,
+    facts: Facts,
     property: str,  # noqa: A002  # the contract's name
     window: Window | None = None,
     *,
@@ -102,10 +100,11 @@ def property_values(
     """How many people have which value of a property, at one moment of each person.
 
     `at="first_ever"` or `"last_ever"`: the first or last of all time. `"first_in_window"`: the first at or after the
-    window's start, however late. `"last_before_end"`: the last before the window's end, however early. `"at_step"`: the value in force
-    (the latest set at or before it) at the person's first `step` in the window. Of two values in one second the one that arrived last
-    is the later. People with none count under None: of everyone who did anything or had a property set at any time (an alias
-    alone makes nobody), with `"at_step"` of those who did the step in the window.
+    window's start, however late. `"last_before_end"`: the last before the window's end, however early. `"at_step"`:
+    the value in force (the latest set at or before it) at the person's first `step` in the window. Of two values in
+    one second the one that arrived last is the later. People with none count under None: of everyone who did anything
+    or had a property set at any time (an alias alone makes nobody), with `"at_step"` of those who did the step in the
+    window.
 
     Source: the vendor's choices of a property in reports. Raises UnknownNameError for names that no record has.
     Costs one pass over the property's rows, and one over all records for who there is.
@@ -138,7 +137,7 @@ def property_values(
 
 
 def segments(
-    facts: AskableFacts,
+    facts: Facts,
     event: str,
     property: str,  # noqa: A002  # the contract's name
     window: Window | None = None,
@@ -147,17 +146,18 @@ def segments(
 ) -> Segments:
     """The people who did an event in the window, by the last value of a property; who has none stands under None.
 
-    `relative=True` counts only people of whom an event in the window came at or after the moment at which their last value was
-    set; people without a value are counted as ever. Setting the same value again is a new moment: the rule
+    `relative=True` counts only people of whom an event in the window came at or after the moment at which their last
+    value was set; people without a value are counted as ever. Setting the same value again is a new moment: the rule
     speaks of the last value's, and an export does not tell a value that was confirmed from one that was meant anew.
 
-    Source: the vendor's option "relative to a segment". Raises UnknownNameError for names that no record has. Costs one
-    pass over the rows of the event and of the property.
+    Source: the vendor's option "relative to a segment". Raises UnknownNameError for names that no record has. Costs
+    one pass over the rows of the event and of the property.
 
     >>> from kmexport import Event, Facts, PropertySet
     >>> facts = Facts([
     ...     Event("A", 1, "foo"), PropertySet("A", 2, {"var": "A"}), Event("A", 3, "foo"), Event("B", 1, "foo"),
-    ...     Event("C", 1, "foo"), PropertySet("C", 2, {"var": "A"}), Event("D", 2, "foo"), PropertySet("D", 2, {"var": "A"}),
+    ...     Event("C", 1, "foo"), PropertySet("C", 2, {"var": "A"}), Event("D", 2, "foo"),
+    ...     PropertySet("D", 2, {"var": "A"}),
     ... ])
     >>> [(row.value, row.people) for row in segments(facts, "foo", "var").rows]
     [('A', 3), (None, 1)]
@@ -171,8 +171,8 @@ def segments(
         select e.person, p.text as value
         from (select person, max(time) as time from ({events("event")}) group by person) e
         left join (
-            select person, max(time) as time, arg_max(text, (time, seq, pos)) as text from properties
-            where name = $by and text is not null group by person
+            select person_id as person, max(time) as time, arg_max(text, (time, seq, place)) as text from
+            kmexport.numbered_properties where name = $by and text is not null group by person_id
         ) p on e.person = p.person
         {since}"""
     behind = Persons(facts, query, params)
@@ -185,8 +185,8 @@ def _at_moment(choose: str, condition: str) -> str:
     return f"""
         select e.person, p.text as value from ({EVERYONE}) e
         left join (
-            select person, {choose}(text, (time, seq, pos)) as text from properties
-            where name = $by and text is not null and {condition} group by person
+            select person_id as person, {choose}(text, (time, seq, place)) as text from kmexport.numbered_properties
+            where name = $by and text is not null and {condition} group by person_id
         ) p on e.person = p.person"""
 
 

@@ -1,0 +1,202 @@
+"""Pictures of results: plain numbers in, Axes out. Needs matplotlib (extra `plot`).
+
+Colours are those of Okabe and Ito, which the colour-blind can tell; lines differ in their markers too. Names come
+from data: they are cut to a length, and never read as formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import quantiles
+from textwrap import shorten, wrap
+from typing import Any, Final
+
+try:
+    from matplotlib import pyplot as plt
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+except ImportError as error:
+    msg = f"pictures need {error.name}: pip install 'kmexport[plot]'"
+    raise ImportError(msg, name=error.name) from error
+
+COLOURS: Final = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555"]
+MARKERS: Final = ["o", "s", "^", "D", "v", "P", "X"]
+BARS_SHOWN: Final = 20
+GROUPS_SHOWN: Final = 4
+ROWS_SHOWN: Final = 40
+UNITS: Final = [("days", 2 * 86_400, 86_400), ("hours", 2 * 3_600, 3_600), ("minutes", 120, 60), ("seconds", 0, 1)]
+
+
+def bars(
+    names: Sequence[str | None],
+    numbers: Sequence[float | None],
+    title: str,
+    unit: str,
+    ax: Axes | None,
+    *,
+    share: bool = False,
+) -> Axes:
+    """A horizontal bar for each name, the first at the top."""
+    shown = min(len(names), BARS_SHOWN)
+    axes = _axes(ax, title, height=1.2 + 0.35 * max(shown, 2))
+    if not names or not any(numbers):
+        return _nothing(axes)
+    widths = [number or 0 for number in numbers[:shown]]
+    drawn = axes.barh(range(shown), widths, color=COLOURS[0])
+    axes.bar_label(drawn, [_number(number, share=share) for number in numbers[:shown]], padding=3)
+    axes.set_yticks(range(shown), [name_shown(name, 40) for name in names[:shown]])
+    axes.set_ylim(shown - 0.5, -0.5)
+    axes.margins(x=0.15)
+    axes.set_xlabel(unit if shown == len(names) else f"{unit} (the first {shown} of {len(names):,} values)")
+    axes.xaxis.set_major_formatter(_formatter(share=share))
+    return axes
+
+
+def lines(
+    labels: Sequence[str | None],
+    series: Mapping[str | None, Sequence[float | None]],
+    title: str,
+    unit: str,
+    ax: Axes | None,
+    *,
+    share: bool = False,
+) -> Axes:
+    """A line for each series, over the same periods; gaps where there is no number."""
+    axes = _axes(ax, title)
+    if not labels or not series:
+        return _nothing(axes)
+    for (name, numbers), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
+        heights = [float("nan") if number is None else number for number in numbers]
+        marker_size = 5 if len(labels) <= 60 else 0
+        axes.plot(
+            range(len(labels)), heights, color=colour, marker=marker, markersize=marker_size, label=name_shown(name, 30)
+        )
+    axes.set_ylim(bottom=min(0, axes.get_ylim()[0] if _has_negative(series) else 0))
+    axes.xaxis.set_major_locator(MaxNLocator(min(10, len(labels)), integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: _label_at(labels, at)))
+    axes.tick_params(axis="x", rotation=30)
+    plt.setp(axes.get_xticklabels(), ha="right")
+    axes.set_ylabel(unit)
+    axes.yaxis.set_major_formatter(_formatter(share=share))
+    if len(series) > 1:
+        more = len(series) - len(COLOURS)
+        axes.legend(title=f"the largest {len(COLOURS)}; {more:,} more" if more > 0 else None, frameon=False)
+    return axes
+
+
+def distribution(seconds: Sequence[int], median: float | None, title: str, ax: Axes | None) -> Axes:
+    """How many people took how long. Where few took far longer than the rest, they are counted in a note."""
+    axes = _axes(ax, title)
+    if not seconds or median is None:
+        return _nothing(axes)
+    most = quantiles(seconds, n=20, method="inclusive")[-1] if len(seconds) > 1 else seconds[0]
+    limit = most if max(seconds) > 3 * most > 0 else max(seconds)
+    unit, _, length = next(entry for entry in UNITS if limit >= entry[1])
+    shown = [second / length for second in seconds if second <= limit]
+    axes.hist(shown, bins=min(30, max(5, len(set(shown)))), range=(0, max(limit / length, 1)), color=COLOURS[0])
+    left = len(seconds) - len(shown)
+    told = f"median {median / length:,.3g} {unit}" + (f"; {left:,} took longer than shown" if left else "")
+    if median <= limit:
+        axes.axvline(median / length, color=COLOURS[1], linestyle="--", label=told)
+        axes.legend(frameon=False, loc="upper right")
+    axes.set_xlabel(unit)
+    axes.set_ylabel("people")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    return axes
+
+
+def funnel(
+    steps: Sequence[str], people: Sequence[int], groups: Mapping[str | None, Sequence[int]], ax: Axes | None
+) -> Axes:
+    """A bar for each step with its people and share; with groups, the largest beside one another."""
+    axes = _axes(ax, "Funnel", width=max(6.4, 1.1 * len(steps)))
+    if not any(people):
+        return _nothing(axes)
+    drawn = dict(list(groups.items())[:GROUPS_SHOWN]) or {"": people}
+    width = 0.8 / len(drawn)
+    for number, ((name, counts), colour) in enumerate(zip(drawn.items(), COLOURS, strict=False)):
+        places = [place + (number - (len(drawn) - 1) / 2) * width for place in range(len(steps))]
+        rectangles = axes.bar(places, counts, width * 0.95, color=colour, label=name_shown(name, 30))
+        shares = [f"{count / counts[0]:.0%}" if counts[0] else "-" for count in counts]
+        texts = shares if groups else [f"{count:,}\n{share}" for count, share in zip(counts, shares, strict=True)]
+        axes.bar_label(rectangles, texts, padding=2, fontsize=8 if groups else 10)
+    axes.set_xticks(range(len(steps)), ["\n".join(wrap(name_shown(step, 45), 15)) for step in steps])
+    axes.set_ylabel("people")
+    axes.margins(y=0.18)
+    axes.yaxis.set_major_formatter(_formatter(share=False))
+    if groups:
+        more = len(groups) - len(drawn)
+        axes.legend(title=f"the largest {len(drawn)}; {more:,} more" if more > 0 else None, frameon=False)
+    return axes
+
+
+def heat_map(
+    names: Sequence[str], cells: Sequence[Sequence[float | None]], title: str, unit: str, ax: Axes | None
+) -> Axes:
+    """A line for each name, the first at the top; a darker cell is a larger share, a blank one has none."""
+    columns = max(map(len, cells), default=0)
+    shown = min(len(names), ROWS_SHOWN)
+    axes = _axes(ax, title, width=max(6.4, 2.5 + 0.5 * min(columns, 20)), height=1.3 + 0.32 * max(shown, 2))
+    if not columns:
+        return _nothing(axes)
+    rows = [[float("nan") if cell is None else cell for cell in row] for row in cells[:shown]]
+    largest = max((cell for row in cells[:shown] for cell in row if cell is not None), default=0) or 1
+    image = axes.imshow(rows, cmap="Blues", vmin=0, vmax=largest, aspect="auto")
+    if columns <= 20:
+        for at, row in enumerate(cells[:shown]):
+            for bucket, cell in enumerate(row):
+                if cell is not None:
+                    colour = "white" if cell > 0.6 * largest else "black"
+                    axes.text(bucket, at, f"{cell:.0%}", ha="center", va="center", color=colour, fontsize=8)
+    else:
+        axes.figure.colorbar(image, ax=axes, format=PercentFormatter(1, decimals=0))
+    axes.xaxis.set_major_locator(MaxNLocator(min(20, columns), integer=True))
+    axes.set_yticks(range(shown), [name_shown(name, 40) for name in names[:shown]])
+    axes.set_xlabel(unit if shown == len(names) else f"{unit} (the first {shown} of {len(names):,})")
+    axes.spines[:].set_visible(False)
+    return axes
+
+
+def name_shown(name: str | None, length: int) -> str:
+    """A name from data as a label: cut to a length, printable, and no formula."""
+    if name is None:
+        return "None"
+    printable = "".join(character if character.isprintable() else " " for character in name)
+    cut = printable if len(printable) <= length else shorten(printable, length, placeholder="…")
+    if len(cut) < 2 <= len(printable.strip()):  # one long word
+        cut = f"{printable[: length - 1]}…"
+    return cut.replace("$", r"\$") or "(empty)"
+
+
+def _axes(ax: Axes | None, title: str, *, width: float = 6.4, height: float = 3.8) -> Axes:
+    axes = ax
+    if axes is None:
+        _, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    axes.set_title("\n".join(wrap(name_shown(title, 110), 60)))
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def _nothing(axes: Axes) -> Axes:
+    axes.text(0.5, 0.5, "no people", ha="center", va="center", transform=axes.transAxes)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return axes
+
+
+def _number(number: float | None, *, share: bool) -> str:
+    if number is None:
+        return "-"
+    return f"{number:.1%}" if share else f"{number:,.6g}" if abs(number) < 1e6 else f"{number:,.0f}"
+
+
+def _formatter(*, share: bool) -> Any:
+    return PercentFormatter(1, decimals=0) if share else FuncFormatter(lambda number, _: f"{number:,.6g}")
+
+
+def _label_at(labels: Sequence[str | None], at: float) -> str:
+    return str(labels[int(at)]) if at == int(at) and 0 <= at < len(labels) else ""
+
+
+def _has_negative(series: Mapping[str | None, Sequence[float | None]]) -> bool:
+    return any(number is not None and number < 0 for numbers in series.values() for number in numbers)
