@@ -29,7 +29,7 @@ from kmexport.identities import IdentityMap, merge_identities
 from kmexport.manifest import Revision, Status
 from kmexport.names import fold_name
 from kmexport.profiles import Profile, profile
-from kmexport.reading import iter_records
+from kmexport.reading import OnError, iter_records, select
 from kmexport.reading.outcomes import LineCounts
 from kmexport.records import Alias, Event, PropertySet, Record
 from kmexport.windows import Window, in_window, sort_by_time
@@ -53,6 +53,7 @@ __all__ = [
     "LateRecordError",
     "LineCounts",
     "MalformedRecordError",
+    "OnError",
     "Profile",
     "PropertySet",
     "Record",
@@ -68,6 +69,7 @@ __all__ = [
     "iter_records",
     "merge_identities",
     "profile",
+    "select",
     "sort_by_time",
 ]
 

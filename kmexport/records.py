@@ -17,6 +17,7 @@ from kmexport.format.hashes import (
     decode_object,
     read_properties,
 )
+from kmexport.names import fold_name
 
 __all__ = [
     "Alias",
@@ -57,6 +58,21 @@ class _LazyProperties:
     def time(self) -> datetime:
         """The moment as an aware datetime in UTC."""
         return datetime.fromtimestamp(self.timestamp, UTC)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a property, whatever the case of its name, with commas and colons as spaces.
+
+        `default` where there is none, or its value is null. Of two spellings in one record the first counts, as in
+        `drop_duplicates`. Source: the vendor does not tell case in names.
+
+        >>> Event("bob", 1349222400, "signed up", {"Plan: Name": "Pro"}).get("plan  name")
+        'Pro'
+        """
+        folded = fold_name(name)
+        for key, value in self.properties.items():
+            if value is not None and (key == name or fold_name(key) == folded):
+                return value
+        return default
 
 
 @define(weakref_slot=False)

@@ -27,7 +27,7 @@ FLOORS = [
     {"testing", "tour"},
 ]
 FLOORS_INSIDE = {
-    "format": [{"octal", "hashes", "spelling"}, {"repair"}],
+    "format": [{"octal", "hashes"}, {"repair", "spelling"}],
     "reading": [
         {"items", "outcomes", "pieces", "pushdown", "shadow"},
         {"following", "selection", "slow"},

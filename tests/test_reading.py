@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kmexport import Alias, Event, MalformedRecordError, PropertySet, iter_records
+from kmexport import Alias, Event, LineCounts, MalformedRecordError, PropertySet, iter_records, select
 
 LINES = [
     b'{"_n":"signed up","_p":"ana","_t":1}',
@@ -55,6 +55,49 @@ def test_selection(selection, times):
     assert [r.timestamp for r in iter_records(LINES, on_error="skip", **selection)] == times
 
 
+@pytest.mark.parametrize(
+    "selection",
+    [{}, {"kinds": Event}, {"kinds": [Alias, PropertySet]}, {"names": "SIGNED, UP"}, {"names": []}, {"kinds": []}],
+)
+def test_select_leaves_what_reading_with_the_same_arguments_gives(selection):
+    records = iter_records(LINES, on_error="skip")
+    assert list(select(records, **selection)) == list(iter_records(LINES, on_error="skip", **selection))
+
+
+def test_select_is_lazy_and_checks_its_arguments_at_the_call():
+    def records():
+        yield Event("ana", 1, "a")
+        pytest.fail("read too far")
+
+    assert next(select(records(), names="A")).person == "ana"
+    with pytest.raises(TypeError, match="kinds are the classes"):
+        select([], kinds="event")
+
+
+def test_counts_add_up_over_files_and_lines_are_numbered_in_each(caplog):
+    counts = LineCounts()
+    for _ in range(2):
+        errors: list[MalformedRecordError] = []
+        with caplog.at_level(logging.INFO, "kmexport"):
+            assert len(list(iter_records(LINES, on_error=errors.append, counts=counts))) == 5
+        assert [error.line_number for error in errors] == [2]
+        assert caplog.messages[-1] == "<stream>: 1 of 6 lines were repaired"
+    assert counts == LineCounts(lines=12, records=10, rejected=2, repaired=2)
+    records = iter_records(LINES, names="signed up", on_error="skip", counts=counts)
+    next(records)
+    assert counts.lines == 13  # while it reads
+
+
+def test_counts_of_an_array_behind_another_file():
+    counts = LineCounts()
+    array = b'[\n{"_p":"ana","_t":1},\n17,\n{"_p":"bob",\n"_t":2}, {"_p":"eve","_t":3.5}\n]\n'
+    for _ in range(2):
+        errors: list[MalformedRecordError] = []
+        list(iter_records(io.BytesIO(array), on_error=errors.append, counts=counts))
+        assert [error.line_number for error in errors] == [3]
+    assert counts == LineCounts(lines=12, records=6, rejected=2, blank=4, joined=2, shared=2, repaired=2)
+
+
 def test_a_file_gives_its_name_to_the_error(tmp_path: Path):
     path = tmp_path / "7.json"
     path.write_bytes(b"\n".join(LINES))
@@ -96,6 +139,13 @@ def test_what_was_skipped_is_told_when_the_loop_ends_early(caplog):
         ({"source": [], "on_error": "ignore"}, ValueError, "on_error"),
         ({"source": [], "kinds": [dict]}, TypeError, "kinds are"),
         ({"source": [], "max_line_bytes": 0}, ValueError, "max_line_bytes"),
+        ({"source": [], "kinds": "event"}, TypeError, "kinds are the classes Event, .* not 'event'"),
+        ({"source": [], "kinds": ["Event"]}, TypeError, "kinds are the classes .* not \\['Event'\\]"),
+        ({"source": [], "kinds": 7}, TypeError, "kinds are the classes .* not 7"),
+        ({"source": [], "names": 7}, TypeError, "names are strings, .* not 7"),
+        ({"source": [], "names": b"signed up"}, TypeError, "names are strings, .* not b'signed up'"),
+        ({"source": [], "names": ["a", None]}, TypeError, "names are strings, .* not None"),
+        ({"source": [], "counts": {}}, TypeError, "counts is a LineCounts, not {}"),
     ],
 )
 def test_arguments_are_checked_at_the_call(arguments, error, reason):

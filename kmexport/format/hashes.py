@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -28,7 +29,11 @@ __all__ = [
     "load_slowly",
     "no_number",
     "read_properties",
+    "with_own_stack",
 ]
+
+_Taken = TypeVar("_Taken")
+_Given = TypeVar("_Given")
 
 RESERVED: Final = ("_p", "_t", "_n", "_p2")
 UNSET: Final = msgspec.UNSET
@@ -98,7 +103,7 @@ def load_slowly(text: bytes, decoder: json.JSONDecoder | None = None) -> dict[st
         msg = f"not UTF-8 (byte {text[error.start]:#04x} at column {error.start + 1})"
         raise NotAnObject(msg) from error
     try:
-        found = _decode_anywhere(decoder or _SLOW, decoded)
+        found = with_own_stack((decoder or _SLOW).decode, decoded)
     except json.JSONDecodeError as error:
         what = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
         msg = f"not a JSON object ({what} at column {error.pos + 1})"
@@ -109,15 +114,15 @@ def load_slowly(text: bytes, decoder: json.JSONDecoder | None = None) -> dict[st
     return found
 
 
-def _decode_anywhere(decoder: json.JSONDecoder, text: str) -> object:
+def with_own_stack(function: Callable[[_Taken], _Given], argument: _Taken) -> _Given:
+    """What the function gives, also where the caller's stack is so high that there is no room for 500 levels."""
     try:
-        return decoder.decode(text)
+        return function(argument)
     except RecursionError:
-        # The caller's stack is high already: what is not too deep is read all the same.
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
-        with ThreadPoolExecutor(1) as with_own_stack:
-            return with_own_stack.submit(decoder.decode, text).result()
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(function, argument).result()
 
 
 def is_too_deep(text: bytes) -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
+
+from attrs import evolve
 
 from kmexport.errors import MalformedRecordError
 from kmexport.reading.blocks import iter_blocks
 from kmexport.reading.lines import read_blocks
 from kmexport.reading.outcomes import LineCounts
 from kmexport.reading.pieces import Source, check_source
-from kmexport.reading.selection import Selection, check_selection
-from kmexport.records import Record
+from kmexport.reading.selection import Kinds, Names, Selection, check_selection, select
+from kmexport.records import Event, Record
 
 __all__ = [
     "MAX_LINE_BYTES",
@@ -24,21 +26,43 @@ __all__ = [
     "check_selection",
     "iter_records",
     "read_stream",
+    "select",
 ]
 
 MAX_LINE_BYTES = 64 << 20
+
+_R = TypeVar("_R", bound=Record)
 
 OnError: TypeAlias = Literal["raise", "skip"] | Callable[[MalformedRecordError], object]
 
 logger = logging.getLogger("kmexport")
 
 
+class _Options(TypedDict, total=False):
+    on_error: OnError
+    counts: LineCounts | None
+    max_line_bytes: int
+
+
+@overload
+def iter_records(
+    source: Source, *, kinds: Kinds = None, names: str | Iterable[str], **options: Unpack[_Options]
+) -> Iterator[Event]: ...
+@overload
+def iter_records(
+    source: Source, *, kinds: type[_R] | Iterable[type[_R]], names: None = None, **options: Unpack[_Options]
+) -> Iterator[_R]: ...
+@overload
+def iter_records(
+    source: Source, *, kinds: Kinds = None, names: Names = None, **options: Unpack[_Options]
+) -> Iterator[Record]: ...
 def iter_records(
     source: Source,
     *,
-    kinds: type[Record] | Iterable[type[Record]] | None = None,
-    names: str | Iterable[str] | None = None,
+    kinds: Any = None,
+    names: Names = None,
     on_error: OnError = "raise",
+    counts: LineCounts | None = None,
     max_line_bytes: int = MAX_LINE_BYTES,
 ) -> Iterator[Record]:
     r"""The records of one revision, in the order of its lines.
@@ -49,10 +73,11 @@ def iter_records(
     they are parsed, malformed or not.
 
     What a line needs is done and counted: a byte-order mark, CRLF and blank lines are passed over, octal escapes
-    become the text they stand for, `_t` in a string or as a whole float becomes an int, a hash over several
+    become the text they stand for, `_t` in a string or as a float becomes the second it lies in, a hash over several
     lines and a file that is one array are read. A line that is no record all the same costs one
     `MalformedRecordError`: `on_error="raise"` raises it, `"skip"` goes on and logs one warning with the
-    count, a callable gets each error and the reader goes on. A line of more than `max_line_bytes` bytes is malformed.
+    count, a callable gets each error and the reader goes on. A line (or an item of an array) of more than
+    `max_line_bytes` bytes is malformed. `counts`, a `LineCounts`, is added to while lines are read.
 
     Lazy: reads 64 KiB at a time (of lines: one, then more and more up to that). Holds what it has
     read ahead and nothing of what it gave: memory does not grow with the file, only with its longest line.
@@ -70,7 +95,18 @@ def iter_records(
     check_source(source)
     check_policy(on_error, max_line_bytes)
     selection = check_selection(kinds, names)
-    return read_stream(source, _source_name(source), on_error, max_line_bytes, LineCounts(), selection=selection)
+    counts = check_counts(counts)
+    return read_stream(source, _source_name(source), on_error, max_line_bytes, counts, selection=selection)
+
+
+def check_counts(counts: object) -> LineCounts:
+    """The counts to add to, new ones for None; TypeError for anything else."""
+    if counts is None:
+        return LineCounts()
+    if isinstance(counts, LineCounts):
+        return counts
+    msg = f"counts is a LineCounts, not {counts!r}"
+    raise TypeError(msg)
 
 
 def check_policy(on_error: OnError, max_line_bytes: int) -> None:
@@ -97,6 +133,7 @@ def read_stream(
     Errors go the way of `on_error`, and the log says what was repaired and skipped.
     """
     errors = ErrorPolicy(on_error)
+    before = evolve(counts)
     blocks = iter_blocks(source, max_line_bytes)
     try:
         for found in read_blocks(blocks, source_name, counts, max_line_bytes, selection=selection):
@@ -105,7 +142,7 @@ def read_stream(
             else:
                 yield from found
     finally:
-        errors.log(source_name, counts)
+        errors.log(source_name, counts.since(before))
 
 
 class ErrorPolicy:

@@ -117,6 +117,7 @@ class _Parser:
         self._slow = slow
         self._judge = judge
         self._counts = counts
+        self._lines_before = counts.lines  # of other files
         self._is_numbered = is_numbered  # lines that were passed over make it a search
         self._filter = selection.line_filter if selection is not None else None
 
@@ -144,7 +145,10 @@ class _Parser:
     ) -> Iterator[_Found | Outcome]:
         """`fast` takes lines until one is no record as it stands, and leaves the iterator behind that one."""
         slow, counts = self._slow, self._counts
-        if isinstance(block, Oversized | BrokenOff | Rejected):
+        if isinstance(block, BrokenOff):
+            yield from slow.broken_off(self._next_line(), block.reason, block.line)
+            return
+        if isinstance(block, Oversized | Rejected):
             yield from slow.end()
             yield self._unreadable(block)
             return
@@ -184,21 +188,23 @@ class _Parser:
         counts = self._counts
         if isinstance(block, bytes):
             lines = block.split(b"\n")
+            first = self._next_line()
             counts.lines += len(lines)
-            return lines, range(counts.lines + 1 - len(lines), counts.lines + 1), self._slow.take
+            return lines, range(first, first + len(lines)), self._slow.take
         counts.lines += block.lines
         counts.blank += block.blank
         counts.joined += block.joined
         counts.shared += block.shared
         return block.texts, block.numbers, self._slow.take_item
 
-    def _unreadable(self, block: Oversized | BrokenOff | Rejected) -> MalformedRecordError:
+    def _next_line(self) -> int:
+        return self._counts.lines - self._lines_before + 1
+
+    def _unreadable(self, block: Oversized | Rejected) -> MalformedRecordError:
         if isinstance(block, Rejected):
             return self._slow.error(block.number, block.reason, block.raw)
+        number = self._next_line()
         self._counts.lines += 1
-        number = self._counts.lines
-        if isinstance(block, BrokenOff):
-            return self._slow.error(number, block.reason, block.line)
         limit = f"max_line_bytes={self._slow.max_line_bytes:,}"
         reason = f"a line of {block.length:,} bytes is above the limit, {limit}"
         return self._slow.error(number, reason, block.beginning)
@@ -238,7 +244,7 @@ class _Parser:
             return None
         if _first_of_two_kinds(heads) is not None:
             return None
-        numbers = _numbers(lines, block, self._counts.lines + 1) if self._is_numbered else range(0)
+        numbers = _numbers(lines, block, self._next_line()) if self._is_numbered else range(0)
         here = _newlines(block) + 1
         self._counts.lines += here
         self._counts.records += len(lines)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import TypeAlias
 
-from attrs import define
+from attrs import astuple, define
 
 from kmexport.errors import MalformedRecordError
 from kmexport.format.hashes import Head
@@ -39,12 +39,19 @@ Outcome: TypeAlias = ParsedLines | MalformedRecordError
 
 @define
 class LineCounts:
-    """How the lines of one file were counted. `records`, `rejected` and `blank` lines are all of its lines.
+    """How the lines of files were counted: give one as `counts=`, and it is added to.
 
-    A hash over several lines is one record; `joined` counts its further lines. The lone brackets and commas
-    of a file that is one array count as `blank`, and several records on one of its lines in `shared`. `passed` lines
-    were not looked at, since no wanted record can stand there:
+    `records` are those that were read, wanted or not, `rejected` the lines that are none, `repaired` the records in
+    which something was mended. A hash over several lines is one record; `joined` counts its further lines. The lone
+    brackets and commas of a file that is one array count as `blank`, and several records on one of its lines in
+    `shared`. `passed` lines were not looked at, since no wanted record can stand there. Every line is counted:
     `lines == records + rejected + blank + joined - shared + passed`.
+
+    >>> from kmexport import iter_records
+    >>> counts = LineCounts()
+    >>> people = {r.person for r in iter_records([b'{"_p":"bob","_t":1.5}', b"", b"?"], on_error="skip", counts=counts)}
+    >>> counts.lines, counts.records, counts.repaired, counts.blank, counts.rejected
+    (3, 1, 1, 1, 1)
     """
 
     lines: int = 0
@@ -55,3 +62,7 @@ class LineCounts:
     shared: int = 0
     repaired: int = 0
     passed: int = 0
+
+    def since(self, before: LineCounts) -> LineCounts:
+        """What was added since then."""
+        return LineCounts(*(now - then for now, then in zip(astuple(self), astuple(before), strict=True)))

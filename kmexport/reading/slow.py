@@ -79,6 +79,26 @@ class SlowWay:
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
+    def broken_off(self, number: int, reason: str, line: bytes) -> list[Outcome]:
+        """What becomes of the line that the stream broke off in, if any, and of the hash that goes on in it.
+
+        It makes one error with the break, unless it is whole.
+        """
+        if self._begun and line.strip(_SPACE) and not self._continues(line):
+            self._close()
+        lines, self._begun = [*self._begun, *filter(None, [line])], []
+        self._begun_at = number - len(lines) + bool(line)
+        self._counts.lines += bool(line)
+        try:
+            if lines:
+                self._joined(lines)
+            self._counts.lines += 1
+            lines, self._begun_at = [], number + bool(line)
+        except NotAnObject:
+            self._counts.joined += len(lines) - 1
+        outcomes, self._outcomes = self._outcomes, []
+        return [*outcomes, self.error(self._begun_at, reason, b"\n".join(lines))]
+
     def error(self, number: int, reason: str, raw: bytes) -> MalformedRecordError:
         """A line that is no record, counted."""
         self._counts.rejected += 1

@@ -15,7 +15,9 @@ from kmexport import (
     Coverage,
     Event,
     IdentityMap,
+    LineCounts,
     MalformedRecordError,
+    OnError,
     Profile,
     PropertySet,
     Record,
@@ -28,6 +30,7 @@ from kmexport import (
     iter_records,
     merge_identities,
     profile,
+    select,
     sort_by_time,
 )
 from kmexport.testing import write_export
@@ -57,6 +60,15 @@ assert_type(bucket.iter_records(callback="tqdm", prefetch_bytes=1 << 20, request
 assert_type(bucket.identities(callback="tqdm", prefetch_bytes=1 << 20, requests=4), IdentityMap)
 assert_type(iter_records(io.BytesIO(), kinds=[Event, Alias], on_error="skip"), Iterator[Record])
 assert_type(iter_records([b"{}"]), Iterator[Record])
+assert_type(iter_records([b"{}"], kinds=Event), Iterator[Event])
+assert_type(iter_records([b"{}"], names="signed up", on_error=collect, counts=LineCounts()), Iterator[Event])
+assert_type(iter_records([b"{}"], kinds=Alias, names=["signed up"]), Iterator[Event])
+assert_type(iter_records([b"{}"], kinds=None, names=None), Iterator[Record])
+assert_type(select([Event("bob", 1, "x")]), Iterator[Event])
+assert_type(select(bucket.iter_records(), kinds=PropertySet), Iterator[PropertySet])
+assert_type(select(bucket.iter_records(), names="signed up"), Iterator[Event])
+policy: OnError = "skip"
+assert_type(iter_records([b"{}"], on_error=policy), Iterator[Record])
 assert_type(iter_records(["{}"]), Iterator[Record])
 with Path("1.json").open("rb") as file:
     assert_type(iter_records(file), Iterator[Record])
