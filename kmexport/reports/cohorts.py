@@ -71,10 +71,10 @@ class Cohorts(Result):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A heat map of the shares: a line for each cohort, a column for each bucket; cells in the future are blank."""
-        from kmexport.reports.plots import heat_map  # noqa: PLC0415
+        from kmexport.reports.plots import NAME_LENGTH, heat_map, name_shown  # noqa: PLC0415
 
         title = f"“{self.first}”, then “{self.second}”"
-        names = [f"{'None' if row.cohort is None else row.cohort} ({row.people:,})" for row in self.rows]
+        names = [f"{name_shown(row.cohort, NAME_LENGTH)} ({row.people:,})" for row in self.rows]
         cells = [[share if at < row.begun else None for at, share in enumerate(row.shares)] for row in self.rows]
         return heat_map(names, cells, title, f"{self.every}s after{', cumulative' if self.cumulative else ''}", ax)
 

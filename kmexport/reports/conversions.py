@@ -83,7 +83,7 @@ class Conversion(SplitResult):
         return self.rows
 
     def _columns(self) -> list[Column]:
-        rows = self.rows or (ConversionRow(None, None, self.numerator, self.denominator, self.rate),)
+        rows = self.rows if self.is_split else (ConversionRow(None, None, self.numerator, self.denominator, self.rate),)
         return [
             *(Column(name, "string", values) for name, values in self._split_columns()),
             Column("numerator", "int64", [row.numerator for row in rows]),

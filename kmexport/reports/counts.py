@@ -63,7 +63,7 @@ class EventCounts(SplitResult):
         return self.rows
 
     def _columns(self) -> list[Column]:
-        rows = self.rows or (CountRow(None, None, self.people, self.times, self.average),)
+        rows = self.rows if self.is_split else (CountRow(None, None, self.people, self.times, self.average),)
         return [
             *(Column(name, "string", values) for name, values in self._split_columns()),
             Column("people", "int64", [row.people for row in rows]),

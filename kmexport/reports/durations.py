@@ -81,7 +81,7 @@ class TimeBetween(SplitResult):
         return self.rows
 
     def _columns(self) -> list[Column]:
-        rows = self.rows or (TimeBetweenRow(None, None, self.people, self.mean, self.median),)
+        rows = self.rows if self.is_split else (TimeBetweenRow(None, None, self.people, self.mean, self.median),)
         return [
             *(Column(name, "string", values) for name, values in self._split_columns()),
             Column("people", "int64", [row.people for row in rows]),

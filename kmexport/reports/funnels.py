@@ -81,8 +81,9 @@ class Funnel(Result):
         """A bar for each step, with people and share; with `by=`, bars of the commonest values beside one another."""
         from kmexport.reports.plots import funnel  # noqa: PLC0415
 
+        title = f"From “{self.steps[0].event}” to “{self.steps[-1].event}”" if len(self.steps) > 1 else "Funnel"
         groups = {row.value: [step.people for step in row.steps] for row in self.rows}
-        return funnel([step.event for step in self.steps], [step.people for step in self.steps], groups, ax)
+        return funnel([step.event for step in self.steps], [step.people for step in self.steps], groups, title, ax)
 
     def _title(self) -> str:
         first, last = self.steps[0], self.steps[-1]

@@ -7,7 +7,6 @@ from data: they are cut to a length, and never read as formulas.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import quantiles
 from textwrap import shorten, wrap
 from typing import Any, Final
 
@@ -19,11 +18,13 @@ except ImportError as error:
     msg = f"pictures need {error.name}: pip install 'kmexport[plot]'"
     raise ImportError(msg, name=error.name) from error
 
-COLOURS: Final = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555"]
-MARKERS: Final = ["o", "s", "^", "D", "v", "P", "X"]
+COLOURS: Final = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#555555"]
+MARKERS: Final = ["o", "s", "^", "D", "v", "X"]
+NAME_LENGTH: Final = 32
 BARS_SHOWN: Final = 20
 GROUPS_SHOWN: Final = 4
 ROWS_SHOWN: Final = 40
+LONGEST_SHOWN: Final = 6  # medians: of times that fade exponentially, 98% are shorter
 UNITS: Final = [("days", 2 * 86_400, 86_400), ("hours", 2 * 3_600, 3_600), ("minutes", 120, 60), ("seconds", 0, 1)]
 
 
@@ -38,13 +39,14 @@ def bars(
 ) -> Axes:
     """A horizontal bar for each name, the first at the top."""
     shown = min(len(names), BARS_SHOWN)
-    axes = _axes(ax, title, height=1.2 + 0.35 * max(shown, 2))
+    labels = [name_shown(name, NAME_LENGTH) for name in names[:shown]]
+    axes = _axes(ax, title, width=_width(labels), height=1.2 + 0.35 * max(shown, 2))
     if not names or not any(numbers):
         return _nothing(axes)
     widths = [number or 0 for number in numbers[:shown]]
     drawn = axes.barh(range(shown), widths, color=COLOURS[0])
     axes.bar_label(drawn, [_number(number, share=share) for number in numbers[:shown]], padding=3)
-    axes.set_yticks(range(shown), [name_shown(name, 40) for name in names[:shown]])
+    axes.set_yticks(range(shown), labels)
     axes.set_ylim(shown - 0.5, -0.5)
     axes.margins(x=0.15)
     axes.set_xlabel(unit if shown == len(names) else f"{unit} (the first {shown} of {len(names):,} values)")
@@ -62,14 +64,14 @@ def lines(
     share: bool = False,
 ) -> Axes:
     """A line for each series, over the same periods; gaps where there is no number."""
-    axes = _axes(ax, title)
-    if not labels or not series:
+    axes = _axes(ax, title, width=6.4 if len(series) == 1 else 7.6)
+    if not any(number for numbers in series.values() for number in numbers):
         return _nothing(axes)
     for (name, numbers), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
         heights = [float("nan") if number is None else number for number in numbers]
-        marker_size = 5 if len(labels) <= 60 else 0
+        marker_size = 5 if len(labels) <= 31 else 0
         axes.plot(
-            range(len(labels)), heights, color=colour, marker=marker, markersize=marker_size, label=name_shown(name, 30)
+            range(len(labels)), heights, color=colour, marker=marker, markersize=marker_size, label=name_shown(name, 20)
         )
     axes.set_ylim(bottom=min(0, axes.get_ylim()[0] if _has_negative(series) else 0))
     axes.xaxis.set_major_locator(MaxNLocator(min(10, len(labels)), integer=True))
@@ -80,7 +82,8 @@ def lines(
     axes.yaxis.set_major_formatter(_formatter(share=share))
     if len(series) > 1:
         more = len(series) - len(COLOURS)
-        axes.legend(title=f"the largest {len(COLOURS)}; {more:,} more" if more > 0 else None, frameon=False)
+        heading = f"the largest {len(COLOURS)};\n{more:,} more" if more > 0 else None
+        axes.legend(title=heading, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes
 
 
@@ -89,16 +92,14 @@ def distribution(seconds: Sequence[int], median: float | None, title: str, ax: A
     axes = _axes(ax, title)
     if not seconds or median is None:
         return _nothing(axes)
-    most = quantiles(seconds, n=20, method="inclusive")[-1] if len(seconds) > 1 else seconds[0]
-    limit = most if max(seconds) > 3 * most > 0 else max(seconds)
+    limit = min(max(seconds), LONGEST_SHOWN * median)
     unit, _, length = next(entry for entry in UNITS if limit >= entry[1])
     shown = [second / length for second in seconds if second <= limit]
     axes.hist(shown, bins=min(30, max(5, len(set(shown)))), range=(0, max(limit / length, 1)), color=COLOURS[0])
     left = len(seconds) - len(shown)
     told = f"median {median / length:,.3g} {unit}" + (f"; {left:,} took longer than shown" if left else "")
-    if median <= limit:
-        axes.axvline(median / length, color=COLOURS[1], linestyle="--", label=told)
-        axes.legend(frameon=False, loc="upper right")
+    axes.axvline(median / length, color=COLOURS[1], linestyle="--", label=told)
+    axes.legend(frameon=False, loc="upper right")
     axes.set_xlabel(unit)
     axes.set_ylabel("people")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -106,10 +107,14 @@ def distribution(seconds: Sequence[int], median: float | None, title: str, ax: A
 
 
 def funnel(
-    steps: Sequence[str], people: Sequence[int], groups: Mapping[str | None, Sequence[int]], ax: Axes | None
+    steps: Sequence[str],
+    people: Sequence[int],
+    groups: Mapping[str | None, Sequence[int]],
+    title: str,
+    ax: Axes | None,
 ) -> Axes:
     """A bar for each step with its people and share; with groups, the largest beside one another."""
-    axes = _axes(ax, "Funnel", width=max(6.4, 1.1 * len(steps)))
+    axes = _axes(ax, title, width=max(6.4, 1.1 * len(steps)))
     if not any(people):
         return _nothing(axes)
     drawn = dict(list(groups.items())[:GROUPS_SHOWN]) or {"": people}
@@ -121,6 +126,7 @@ def funnel(
         texts = shares if groups else [f"{count:,}\n{share}" for count, share in zip(counts, shares, strict=True)]
         axes.bar_label(rectangles, texts, padding=2, fontsize=8 if groups else 10)
     axes.set_xticks(range(len(steps)), ["\n".join(wrap(name_shown(step, 45), 15)) for step in steps])
+    axes.set_xlim(-0.6, max(len(steps), 3) - 0.4)
     axes.set_ylabel("people")
     axes.margins(y=0.18)
     axes.yaxis.set_major_formatter(_formatter(share=False))
@@ -136,7 +142,8 @@ def heat_map(
     """A line for each name, the first at the top; a darker cell is a larger share, a blank one has none."""
     columns = max(map(len, cells), default=0)
     shown = min(len(names), ROWS_SHOWN)
-    axes = _axes(ax, title, width=max(6.4, 2.5 + 0.5 * min(columns, 20)), height=1.3 + 0.32 * max(shown, 2))
+    width = max(_width(names[:shown]), 2.5 + 0.5 * min(columns, 20))
+    axes = _axes(ax, title, width=width, height=1.3 + 0.32 * max(shown, 2))
     if not columns:
         return _nothing(axes)
     rows = [[float("nan") if cell is None else cell for cell in row] for row in cells[:shown]]
@@ -151,7 +158,7 @@ def heat_map(
     else:
         axes.figure.colorbar(image, ax=axes, format=PercentFormatter(1, decimals=0))
     axes.xaxis.set_major_locator(MaxNLocator(min(20, columns), integer=True))
-    axes.set_yticks(range(shown), [name_shown(name, 40) for name in names[:shown]])
+    axes.set_yticks(range(shown), names[:shown])
     axes.set_xlabel(unit if shown == len(names) else f"{unit} (the first {shown} of {len(names):,})")
     axes.spines[:].set_visible(False)
     return axes
@@ -175,6 +182,11 @@ def _axes(ax: Axes | None, title: str, *, width: float = 6.4, height: float = 3.
     axes.set_title("\n".join(wrap(name_shown(title, 110), 60)))
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+def _width(labels: Sequence[str]) -> float:
+    """Inches, so that a picture with long names has as much room for its bars as one with short ones."""
+    return 6.4 + 0.1 * max(0, max(map(len, labels), default=0) - 14)
 
 
 def _nothing(axes: Axes) -> Axes:

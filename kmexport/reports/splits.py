@@ -98,6 +98,11 @@ class SplitResult(Result):
     by: str | None
     every: str | None
 
+    @property
+    def is_split(self) -> bool:
+        """Whether the report was asked for in parts."""
+        return self.by is not None or self.every is not None
+
     def _parts_of(self) -> Sequence[Part]:
         raise NotImplementedError
 

@@ -69,7 +69,7 @@ class PropertyTotal(SplitResult):
         return self.rows
 
     def _columns(self) -> list[Column]:
-        rows = self.rows or (_row(None, None, self.total, self.values, self.people),)
+        rows = self.rows if self.is_split else (_row(None, None, self.total, self.values, self.people),)
         return [
             *(Column(name, "string", values) for name, values in self._split_columns()),
             Column("total", "float64", [row.total for row in rows]),

@@ -1,0 +1,208 @@
+"""What reports give back: tables as text, HTML and Arrow, and pictures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import matplotlib as mpl
+import polars as pl
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from kmexport import Bucket, Event, Facts, Window, reports
+
+mpl.use("Agg")
+
+ODD = "<b>$a_1$ & “quoted”</b>\n😀 " + "a very long name " * 9
+WINDOW = Window.days("2012-10-01", "2012-10-05", "America/New_York")
+
+
+@pytest.fixture(scope="module")
+def sample():
+    with Facts(Bucket.sample()) as facts:
+        yield facts
+
+
+@pytest.fixture(scope="module")
+def odd():
+    with Facts([Event("a", 1, ODD, {ODD: ODD}), Event("a", 1, ODD + "2", {ODD: ""}), Event("b", 90, ODD)]) as facts:
+        yield facts
+
+
+def all_reports(facts, first, second, name, **window):
+    """Each report, plain and split."""
+    split = {"by": name, "every": "day", "tz": "America/New_York", **window}
+    yield reports.event_counts(facts, first, **window)
+    yield reports.event_counts(facts, first, by=name, **window)
+    yield reports.event_counts(facts, first, **split)
+    yield reports.conversion(facts, first, second, **window)
+    yield reports.conversion(facts, first, second, by=name, **window)
+    yield reports.conversion(facts, first, second, **split)
+    yield reports.time_between(facts, first, second, **window)
+    yield reports.time_between(facts, first, second, **split)
+    yield reports.funnel(facts, [first, second], **window)
+    yield reports.funnel(facts, [first, second], by=name, **window)
+    yield reports.funnel(facts, [first], **window)
+    yield reports.property_values(facts, name, **window)
+    yield reports.segments(facts, first, name, **window)
+    yield reports.cohorts(facts, first, second, every="day", **window)
+    yield reports.cohorts(facts, first, second, by=name, cumulative=True, **window)
+
+
+@pytest.fixture(params=["sample", "odd", "nobody"])
+def results(request, sample, odd):
+    if request.param == "sample":
+        totals = [
+            reports.property_total(sample, "billing amount", WINDOW),
+            reports.property_total(sample, "billing amount", WINDOW, by="plan"),
+            reports.property_total(sample, "billing amount", WINDOW, by="plan", every="week"),
+        ]
+        return [*all_reports(sample, "signed up", "purchased", "plan", window=WINDOW), *totals]
+    if request.param == "odd":
+        return list(all_reports(odd, ODD, ODD + "2", ODD))
+    return list(all_reports(sample, "signed up", "purchased", "plan", window=Window(0, 86_400)))
+
+
+def test_results_print_as_tables(results):
+    for result in results:
+        title, head, *rows = str(result).splitlines()
+        assert title
+        assert head.startswith("  ")
+        assert all(row.isprintable() for row in [title, head, *rows])
+        assert repr(result) == str(result)
+
+
+def test_html_is_escaped(results):
+    for result in results:
+        text = result._repr_html_()
+        assert "<b>" not in text
+        assert text.count("<tr>") == text.count("</tr>") >= 1
+
+
+def test_dicts_are_json(results):
+    for result in results:
+        numbers = result.to_dict()
+        assert json.loads(json.dumps(numbers)) == numbers
+        assert not any(name.startswith("_") for name in numbers)
+
+
+def test_arrow_tables_have_types_and_all_rows(results):
+    for result in results:
+        table = result.to_arrow()
+        assert {str(field.type) for field in table.schema} <= {"string", "int64", "double"}
+        assert pl.from_arrow(table).height == table.num_rows
+        assert len(table.to_pandas()) == table.num_rows
+
+
+def test_pictures_are_drawn_into_the_axes(results):
+    for result in results:
+        _, given = plt.subplots()
+        assert result.plot(given) is given
+        given.figure.canvas.draw()
+        drawn = result.plot()
+        assert isinstance(drawn, Axes)
+        drawn.figure.canvas.draw()
+        labels = [label.get_text() for label in (*drawn.get_xticklabels(), *drawn.get_yticklabels())]
+        assert all(len(label) < 60 for label in labels)
+        plt.close("all")
+
+
+def bars_of(axes):
+    return [bar.get_height() for bar in axes.patches]
+
+
+def test_a_funnel_is_bars_with_shares(sample):
+    found = reports.funnel(sample, ["visited site", "signed up", "purchased"])
+    axes = found.plot()
+    assert bars_of(axes) == [step.people for step in found.steps]
+    assert f"{found.steps[1].people}\n{found.steps[1].share:.0%}" in [text.get_text() for text in axes.texts]
+    plt.close("all")
+
+
+def test_a_trend_is_a_line_for_each_value(sample):
+    found = reports.event_counts(sample, "signed up", WINDOW, every="day", tz="America/New_York", by="plan")
+    axes = found.plot()
+    assert {line.get_label(): list(line.get_ydata()) for line in axes.lines} == {
+        value: [row.people for row in found.rows if row.value == value] for value in ("Pro", "Team", "Free")
+    }
+    plt.close("all")
+
+
+def test_a_cohort_is_a_heat_map_blank_where_nothing_can_be_yet(sample):
+    found = reports.cohorts(sample, "signed up", "visited site", WINDOW, every="day", tz="America/New_York")
+    texts = {text.get_position(): text.get_text() for text in found.plot().texts}
+    assert len(texts) == sum(min(row.begun, len(row.buckets)) for row in found.rows)
+    assert texts[0, 0] == f"{found.rows[0].shares[0]:.0%}"
+    plt.close("all")
+
+
+def test_nobody_is_said_in_words(sample):
+    for result in all_reports(sample, "signed up", "purchased", "plan", window=Window(0, 86_400)):
+        if not isinstance(result, reports.PropertyValues):  # everyone has a value, or none
+            assert [text.get_text() for text in result.plot().texts] == ["no people"]
+            plt.close("all")
+
+
+def test_a_distribution_counts_what_it_leaves_out():
+    records = [Event(f"p{person}", 0, "E1") for person in range(20)]
+    records += [Event(f"p{person}", 60 + person if person else 10**6, "E2") for person in range(20)]
+    axes = reports.time_between(Facts(records), "E1", "E2").plot()
+    assert sum(bars_of(axes)) == 19
+    assert "1 took longer than shown" in axes.get_legend().get_texts()[0].get_text()
+    plt.close("all")
+
+
+def test_long_tables_are_cut_and_say_so():
+    facts = Facts([Event("a", day * 86_400, "X") for day in (0, 300)])
+    days = reports.event_counts(facts, "X", every="day")
+    assert str(days).endswith("… and 101 rows more: .to_arrow() has all")
+    assert "101 rows more" in days._repr_html_()
+    assert days.to_arrow().num_rows == 301
+
+
+def test_results_are_equal_when_their_numbers_are(sample):
+    once, again = (reports.event_counts(sample, "signed up", by="plan") for _ in range(2))
+    assert once == again
+    assert once != reports.event_counts(sample, "purchased", by="plan")
+
+
+def test_parts_that_are_not_there(sample):
+    counts = reports.event_counts(sample, "signed up", WINDOW, by="plan", every="day")
+    with pytest.raises(LookupError, match="the report has no value 'Prro': the closest is 'Pro'"):
+        counts.people_of(value="Prro")
+    with pytest.raises(LookupError, match="no period '2012-10-0'"):
+        counts.people_of(label="2012-10-0")
+    found = reports.cohorts(sample, "signed up", "visited site", WINDOW, every="day")
+    with pytest.raises(LookupError, match="the buckets 0 to"):
+        found.people_of(bucket=99)
+    with pytest.raises(LookupError, match="no cohort"):
+        found.people_of("2011-10-01")
+    with pytest.raises(LookupError, match="no step 'purchsed'"):
+        reports.funnel(sample, ["signed up", "purchased"]).people_of("purchsed")
+
+
+@pytest.mark.parametrize(
+    ("missing", "code", "extra"),
+    [
+        ("duckdb", "import kmexport.reports", "tables"),
+        ("pyarrow", "from kmexport import reports", "tables"),
+        (
+            "matplotlib",
+            "from kmexport import reports; reports.event_counts(kmexport.Facts([kmexport.Event('a', 1, 'X')]), 'x').plot()",
+            "plot",
+        ),
+    ],
+)
+def test_without_the_extra_an_error_says_what_to_install(missing, code, extra):
+    program = f"import sys, kmexport\nsys.modules[{missing!r}] = None\n{code}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert f"pip install 'kmexport[{extra}]'" in done.stderr.splitlines()[-1]
+
+
+def test_reports_do_not_load_matplotlib():
+    program = "import sys, kmexport.reports; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
