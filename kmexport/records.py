@@ -12,7 +12,6 @@ from kmexport.format.hashes import (
     DECODE_ERRORS,
     FIRST_TIMESTAMP,
     LAST_TIMESTAMP,
-    UNSET,
     Head,
     decode_object,
     read_properties,
@@ -183,20 +182,19 @@ def unread_text(record: Record) -> bytes:
 def unparsed_records(heads: list[Head], texts: list[bytes]) -> list[Record]:
     """A record for each head; it parses its properties from its text when they are asked for."""
     new = object.__new__
-    unset = UNSET
     records: list[Record] = []
     add = records.append
     for head, text in zip(heads, texts, strict=True):
         name = head.name
         alias = head.alias
-        if name is not unset:
+        if name is not None:
             event = new(Event)
             event.person = head.person
             event.timestamp = head.timestamp
             event.name = name
             event._text = text  # type: ignore[misc]  # a slot of the base
             add(event)
-        elif alias is not unset:
+        elif alias is not None:
             link = new(Alias)
             link.person = head.person
             link.timestamp = head.timestamp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -17,12 +18,13 @@ from hypothesis import strategies as st
 
 from kmexport import Alias, Bucket, Event, LineCounts, MalformedRecordError, PropertySet, Record, Window
 from kmexport.reading import pieces
-from kmexport.tables import SCHEMA, to_records
+from kmexport.tables import SCHEMA, from_records, to_records
 from kmexport.testing import BROKEN_LINES, write_export
 from tests.strategies import BLANK, BROKEN, RECORDS, legal_lines
 from tests.test_pushdown import LINES
 
 CORPUS = sorted((Path(__file__).parent / "data" / "broken").glob("*.json*"))
+HEADS = [name for name in SCHEMA.names if name != "properties"]
 HALF = "half of a surrogate pair"
 
 
@@ -62,6 +64,8 @@ def check_same(bucket: Bucket, **arguments) -> None:
         assert counts.records - len(halves) == column_counts.records
     assert placed([error for error in in_columns if error not in halves]) == placed(in_objects)
     assert counts.rejected + len(halves) == column_counts.rejected
+    heads = bucket.to_batches(columns=HEADS, on_error="skip", **arguments).read_all()
+    assert heads == bucket.to_batches(on_error="skip", **arguments).read_all().select(HEADS)
     assert (counts.lines, counts.joined, counts.shared) == (
         column_counts.lines, column_counts.joined, column_counts.shared
     )  # fmt: skip
@@ -96,6 +100,8 @@ def until_an_error(records: Iterable[Record]) -> list[object]:
 @example([b'{"\\u005fp":"a","_t":1,"x":1,"x":2.50,"y":"\\ud83d"}'], 1 << 16)
 @example([b'{"_p":"a\\ud83d","_t":1}', b'{"_p":"a","_t":1,"_n":"\\udc00"}'], 1 << 16)
 @example([b'{"_p":"\\303\\241\\ud83d","_t":1}'], 1 << 16)
+@example([b'{"_p":"a","_t":1},{"_p":"b","_t":1}', b'{"_p":"c', b'd","_t":1}'], 1 << 16)
+@example([b"null", b'{"_p":"b","_t":1}'], 1 << 16)
 @example([b'{"_p":"a","_t":1,"x":{', b' "y":[', b" 1]}}"], 1 << 16)
 @example([b'{"_p":"a","_t":1,"":"", "revision":7, "person":1e400, "a\\"b.c[0]":-0, "\\u0000":"\\u0000"}'], 1)
 def test_any_lines(lines, block_bytes):
@@ -184,6 +190,35 @@ class TestColumns:
         assert reader.read_next_batch().num_rows == 1
         with pytest.raises(MalformedRecordError, match=r"revisions/2\.json, line 1: there is no _t"):
             reader.read_next_batch()
+
+
+NAMES = st.sampled_from(["plan", "Plan", "PLAN", "a b", "a,b", "a/b", "\u017f", "S", 'q"', "_p", ""])
+FLAT = st.sampled_from(["Pro", 7, 1.5, True, None, "7", "é", "\ud83d", ["plan"], {"plan": 1}, "plan", 10**30])
+
+
+@given(
+    st.lists(st.tuples(st.dictionaries(NAMES, FLAT, max_size=4), st.booleans()), max_size=6),
+    st.lists(NAMES, min_size=1, max_size=3, unique=True),
+    st.sampled_from([pa.string(), pa.float64(), pa.int64(), pa.bool_()]),
+)
+@settings(max_examples=500, deadline=None)
+@example([({"PLAN": "x"}, False), ({"plan": "x", "PLAN": "y"}, False)], ["Plan"], pa.string())
+@example([({"a/b": "x", "A/B": "y"}, True)], ["a/b"], pa.string())
+def test_columns_of_properties_are_those_of_the_records(hashes, names, kind):
+    lines = [
+        json.dumps({**properties, "_p": "p", "_t": 1}, ensure_ascii=escaped).replace("/", "\\/" if escaped else "/")
+        for properties, escaped in hashes
+    ]
+    lines = [line for line in lines if escaped_is_utf8(line)]
+    bucket = export_of("\n".join(lines).encode())
+    types = dict.fromkeys(names, kind)
+    found = bucket.to_batches(columns=[], properties=types, batch_rows=2, on_error="skip").read_all()
+    records = list(bucket.iter_records(on_error="skip"))
+    assert found == from_records(records, columns=[], properties=types).read_all()
+
+
+def escaped_is_utf8(line: str) -> bool:
+    return not any(0xD800 <= ord(character) < 0xE000 for character in line)
 
 
 class TestLaziness:

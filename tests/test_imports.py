@@ -29,7 +29,7 @@ FLOORS = [
 FLOORS_INSIDE = {
     "format": [{"octal", "hashes"}, {"repair", "spelling"}],
     "reading": [
-        {"items", "outcomes", "pieces", "pushdown", "shadow"},
+        {"at_once", "items", "outcomes", "pieces", "pushdown", "shadow"},
         {"following", "selection", "slow"},
         {"arrays"},
         {"blocks"},

@@ -18,11 +18,11 @@ __all__ = [
     "FLAT_BYTES",
     "LAST_TIMESTAMP",
     "RESERVED",
-    "UNSET",
     "Head",
     "NotARecord",
     "NotAnObject",
     "decode_head",
+    "decode_heads",
     "decode_object",
     "is_too_deep",
     "load_object",
@@ -36,7 +36,6 @@ _Taken = TypeVar("_Taken")
 _Given = TypeVar("_Given")
 
 RESERVED: Final = ("_p", "_t", "_n", "_p2")
-UNSET: Final = msgspec.UNSET
 
 # The years 1 to 9999: what datetime can say.
 FIRST_TIMESTAMP: Final = -62_135_596_800
@@ -54,8 +53,8 @@ class Head(msgspec.Struct, gc=False):
 
     person: str = msgspec.field(name="_p")
     timestamp: Annotated[int, msgspec.Meta(ge=FIRST_TIMESTAMP, le=LAST_TIMESTAMP)] = msgspec.field(name="_t")
-    name: str | msgspec.UnsetType = msgspec.field(default=UNSET, name="_n")
-    alias: str | msgspec.UnsetType = msgspec.field(default=UNSET, name="_p2")
+    name: str | None = msgspec.field(default=None, name="_n")
+    alias: str | None = msgspec.field(default=None, name="_p2")
 
 
 class NotARecord(ValueError):  # noqa: N818  # it never leaves the package
@@ -68,6 +67,7 @@ class NotAnObject(NotARecord):
 
 # Checks the syntax of the whole line and reads the head; not the UTF-8 of the strings that it passes over.
 decode_head = msgspec.json.Decoder(Head).decode
+decode_heads = msgspec.json.Decoder(list[Head | None]).decode
 decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 

@@ -15,7 +15,6 @@ from kmexport.format.hashes import (
     FIRST_TIMESTAMP,
     LAST_TIMESTAMP,
     RESERVED,
-    UNSET,
     Head,
     NotAnObject,
     NotARecord,
@@ -86,7 +85,7 @@ def decode_carefully(line: bytes) -> Head:
     if not is_plain(line) or is_too_deep(line):
         raise NotARecord
     head = decode_head(line)
-    if head.alias is not UNSET and head.name is not UNSET:
+    if head.alias is not None and head.name is not None:
         raise NotARecord
     return head
 
@@ -132,16 +131,16 @@ def _head(text: bytes) -> tuple[Head, bool]:
     """The head of any spelling that is understood, and whether its time has a fraction."""
     found = {key: value for key, value in load_slowly(text, _EXACT).items() if value is not None}
     person = _identity(found, "_p")
-    if person is UNSET:
+    if person is None:
         msg = "there is no _p"
         raise NotARecord(msg)
     timestamp, has_fraction = _timestamp(found)
-    name = found.get("_n", UNSET)
-    if name is not UNSET and type(name) is not str:
+    name = found.get("_n")
+    if name is not None and type(name) is not str:
         msg = f"_n is {_quoted(name)}, not a string"
         raise NotARecord(msg)
     alias = _identity(found, "_p2")
-    if name is not UNSET and alias is not UNSET:
+    if name is not None and alias is not None:
         msg = "both _n and _p2: an event or an alias, it can't be both"
         raise NotARecord(msg)
     return Head(person, timestamp, name, alias), has_fraction
@@ -149,10 +148,10 @@ def _head(text: bytes) -> tuple[Head, bool]:
 
 def _identity(found: dict[str, Any], key: str) -> Any:
     """A string; an integer is its digits, for identities may be numbers."""
-    value = found.get(key, UNSET)
+    value = found.get(key)
     if isinstance(value, _Integer):
         return str(value)
-    if value is UNSET or type(value) is str:
+    if value is None or type(value) is str:
         return value
     msg = f"{key} is {_quoted(value)}, not a string or an integer"
     raise NotARecord(msg)
@@ -160,8 +159,8 @@ def _identity(found: dict[str, Any], key: str) -> Any:
 
 def _timestamp(found: dict[str, Any]) -> tuple[int, bool]:
     """The second that the time lies in, and whether it has a fraction of one."""
-    value = found.get("_t", UNSET)
-    if value is UNSET:
+    value = found.get("_t")
+    if value is None:
         msg = "there is no _t"
         raise NotARecord(msg)
     number = None

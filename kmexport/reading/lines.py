@@ -17,8 +17,9 @@ from operator import methodcaller
 from typing import Any, TypeAlias, TypeVar
 
 from kmexport.errors import MalformedRecordError
-from kmexport.format.hashes import DECODE_ERRORS, FLAT_BYTES, UNSET, Head, decode_head, is_too_deep
+from kmexport.format.hashes import DECODE_ERRORS, FLAT_BYTES, Head, decode_head, is_too_deep
 from kmexport.format.repair import Judge, decode_carefully, is_plain, judge
+from kmexport.reading.at_once import count, first_of_two_kinds, heads_of_block
 from kmexport.reading.blocks import Block
 from kmexport.reading.items import Items, Rejected
 from kmexport.reading.outcomes import LineCounts, Outcome, ParsedLines
@@ -42,16 +43,19 @@ def parse_blocks(
     *,
     selection: Selection | None = None,
     judge: Judge = judge,
+    with_texts: bool = True,
 ) -> Iterator[Outcome]:
     """The wanted lines and the errors of a file, in the order of the lines. `counts` is kept up to date.
 
     Lines that can't be wanted may be passed over without an error, malformed or not. Another `judge` may refuse some
-    of those records that msgspec does not read.
+    of those records that msgspec does not read. Without texts, those of whole blocks are left out: to cut them costs a
+    sixth of the time.
     """
     slow = SlowWay(source, counts, max_line_bytes, judge)
     parser = _Parser(slow, counts, selection, judge, is_numbered=True)
     for block in blocks:
-        for outcome in parser.parse(block):
+        whole = parser.parse_at_once(block) if not with_texts and isinstance(block, bytes) else None
+        for outcome in parser.parse(block) if whole is None else (whole,):
             yield _wanted(outcome, selection)
     for outcome in parser.end():
         yield _wanted(outcome, selection)
@@ -129,6 +133,16 @@ class _Parser:
         else:
             yield from self._stretches(block, _read_heads, ParsedLines)
 
+    def parse_at_once(self, block: bytes) -> ParsedLines | None:
+        """The heads of a block whose lines are all records as they stand; None where that is not certain."""
+        heads = None if self._slow.is_open or self._filter is not None else heads_of_block(block)
+        if heads is None:
+            return None
+        first = self._next_line()
+        self._counts.lines += len(heads)
+        self._counts.records += len(heads)
+        return ParsedLines(heads, [], range(first, first + len(heads)))
+
     def parse_whole(self, block: Block) -> Iterator[Outcome | list[Record]]:
         """The same, with records in place of the lines that are records as they stand."""
         return self._stretches(block, read_whole, lambda records, _texts, _numbers: records)
@@ -162,7 +176,7 @@ class _Parser:
             if not slow.is_open:
                 found: list[Any] = []
                 (fast if plain else _read_carefully)(todo, found)
-                if fast is _read_heads and (both := _first_of_two_kinds(found)) is not None:
+                if fast is _read_heads and (both := first_of_two_kinds(found)) is not None:
                     del found[both:]
                     todo = iter(lines[at + both + 1 :])
                 if found:
@@ -223,7 +237,7 @@ class _Parser:
         if lines is None:
             return None
         together = b"\n".join(lines)
-        if _newlines(together) >= len(lines) > 0 or not all(map(_begins, lines)):
+        if count(b"\n", together) >= len(lines) > 0 or not all(map(_begins, lines)):
             return None
         repaired = 0
         heads: list[Head] = []
@@ -242,10 +256,10 @@ class _Parser:
                 repaired += judged.is_repaired
         except DECODE_ERRORS:  # NotARecord is one of them
             return None
-        if _first_of_two_kinds(heads) is not None:
+        if first_of_two_kinds(heads) is not None:
             return None
         numbers = _numbers(lines, block, self._next_line()) if self._is_numbered else range(0)
-        here = _newlines(block) + 1
+        here = count(b"\n", block) + 1
         self._counts.lines += here
         self._counts.records += len(lines)
         self._counts.repaired += repaired
@@ -264,13 +278,6 @@ def _read_carefully(lines: Iterator[bytes], heads: list[Any]) -> None:
         heads.extend(map(decode_carefully, lines))
 
 
-def _first_of_two_kinds(heads: list[Head]) -> int | None:
-    """The first that is both an event and an alias."""
-    if not [None for head in heads if head.alias is not UNSET and head.name is not UNSET]:
-        return None
-    return next(at for at, head in enumerate(heads) if head.alias is not UNSET and head.name is not UNSET)
-
-
 def _any_too_deep(lines: list[bytes]) -> bool:
     return max(map(len, lines), default=0) > FLAT_BYTES and any(map(is_too_deep, lines))
 
@@ -279,8 +286,3 @@ def _numbers(lines: list[bytes], block: bytes, first: int) -> list[int]:
     """The numbers of some lines of a block, which are in their order; equal ones are all among them."""
     numbered = enumerate(block.split(b"\n"), first)
     return [next(number for number, other in numbered if other == line) for line in lines]
-
-
-def _newlines(block: bytes) -> int:
-    # Twice as fast as block.count(b"\n"), which looks at each byte alone.
-    return len(block) - len(block.replace(b"\n", b""))

@@ -19,7 +19,7 @@ class ParsedLines:
     """Some lines of a file that are a record each, in their order.
 
     `heads` are exact: none is an event and an alias. `texts` are what the properties are read from, repaired where
-    needed. `numbers` are the lines where they begin, counted from 1.
+    needed; there are none where they were not asked for. `numbers` are the lines where they begin, counted from 1.
     """
 
     heads: list[Head]

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 
 from attrs import frozen
 
-from kmexport.format.hashes import UNSET, Head
+from kmexport.format.hashes import Head
 from kmexport.names import fold_name
 from kmexport.reading.pushdown import LineFilter, alias_filter, name_filter, no_event_filter
 from kmexport.records import Alias, Event, PropertySet, Record
@@ -104,12 +104,12 @@ def _filter_for(kinds: tuple[type[Record], ...], names: frozenset[str] | None) -
 
 def _head_test(kinds: tuple[type[Record], ...], names: frozenset[str] | None) -> Callable[[Head], bool]:
     if names is not None:
-        return lambda head: head.name is not UNSET and Event in kinds and fold_name(head.name) in names
+        return lambda head: head.name is not None and Event in kinds and fold_name(head.name) in names
     wants_events, wants_sets, wants_aliases = (kind in kinds for kind in _KINDS)
 
     def is_wanted(head: Head) -> bool:
-        if head.name is not UNSET:
+        if head.name is not None:
             return wants_events
-        return wants_aliases if head.alias is not UNSET else wants_sets
+        return wants_aliases if head.alias is not None else wants_sets
 
     return is_wanted

@@ -27,8 +27,11 @@ def without_heads(texts: Sequence[bytes]) -> list[bytes]:
     except DECODE_ERRORS:
         return list(map(without_head, texts))
     for pairs in found:
-        for key in RESERVED:
-            pairs.pop(key, None)
+        # One by one: a loop over the keys costs half as much again.
+        pairs.pop("_p", None)
+        pairs.pop("_t", None)
+        pairs.pop("_n", None)
+        pairs.pop("_p2", None)
     spelt: list[bytes] = _encode_lines(found).split(b"\n")
     spelt.pop()
     # A nested value may have line ends of its own, where its hash was printed over several lines.

@@ -119,7 +119,7 @@ def sieves_group(folder: Path, count: int, runs: int) -> Table:
         return [
             line
             for line, head in zip(lines, map(decoder.decode, lines), strict=True)
-            if head.name is not msgspec.UNSET and fold_name(head.name) == fold_name(wanted)
+            if head.name is not None and fold_name(head.name) == fold_name(wanted)
         ]
 
     sizes: list[int] = []
@@ -238,7 +238,7 @@ def parse_at_once(path: Path) -> Iterator[Whole]:
     with path.open("rb") as file:
         for block in iter_blocks(file, MAX_LINE_BYTES):
             for properties in map(decode_object, block.split(b"\n")):  # type: ignore[union-attr]
-                yield Whole(properties.pop("_p"), properties.pop("_t"), properties.pop("_n", msgspec.UNSET), properties)
+                yield Whole(properties.pop("_p"), properties.pop("_t"), properties.pop("_n", None), properties)
 
 
 def records_of(path: Path) -> Iterator[object]:
