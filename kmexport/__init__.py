@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kmexport.audit import Audit, Coverage
+from kmexport.audit import Audit
 from kmexport.bucket import Bucket
+from kmexport.coverage import Coverage
 from kmexport.dumping import dump_records
 from kmexport.duplicates import drop_duplicates
 from kmexport.errors import (

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
-from kmexport.audit import Audit, Coverage, compare, cover
+from kmexport.audit import Audit, compare
+from kmexport.coverage import Coverage, cover
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.in_turn import (
     ReadFile,
@@ -20,7 +21,7 @@ from kmexport.in_turn import (
     read_in_turn,
     read_records,
 )
-from kmexport.manifest import Revision, Status, parse_index, parse_status
+from kmexport.manifest import Revision, Status, parse_status, read_index
 from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, check_selection
 from kmexport.records import Alias, Event, Record
 from kmexport.revisions import Listing, check_selecting, hold_against_index
@@ -101,7 +102,7 @@ class Bucket:
         >>> [revision.number for revision in Bucket.sample().index()][:3]
         [1, 2, 3]
         """
-        return parse_index(self._folder.read("index.csv"))
+        return read_index(self._folder.read("index.csv")).revisions
 
     def revisions(self, window: Window | None = None, *, after: int = 0, neighbours: int = 1) -> list[Revision]:
         """The revision files that are in the bucket now and may hold records of the window, in numeric order.
@@ -310,12 +311,16 @@ class Bucket:
         people.update(self._read_selected(None, after, 0, reading, read_records))
         return people
 
-    def coverage(self, window: Window, *, settle: int = 86_400) -> Coverage:
+    def coverage(self, window: Window, *, settle: int = 86_400, deep: bool = True) -> Coverage:
         """Whether all records of the window are there, and if not, why not. A job asks it before it trusts a day.
 
         Not complete: the export has not come past the window's end; revisions are pending, unless the export has
-        come `settle` seconds past it (late records come within a day); a file of the window is gone; a number
-        inside the window's stretch is nowhere. Costs both manifests and one listing.
+        come `settle` seconds past it (late records come within a day); the bucket begins later than the window; a
+        file of the window is gone, is cut off or holds less than the index says; a number inside the window's
+        stretch is nowhere. A record dated far ahead does not count as far as the export has come.
+
+        Reads the files of the window: a cut file can't be told by its name. With `deep=False` none is read, and
+        it costs both manifests and one listing.
 
         >>> from kmexport import Window
         >>> bool(Bucket.sample().coverage(Window.day("2012-10-03")))
@@ -325,13 +330,13 @@ class Bucket:
         """
         check_window(window)
         status = self.status()
-        return cover(self._folder, window, status, self._listing(), settle)
+        return cover(self._folder, window, status, self._listing(), settle, deep=deep)
 
     def audit(self, *, deep: bool = False) -> Audit:
         """Every disagreement between status, index and listing.
 
-        Costs both manifests and one listing. With `deep=True` it also reads every file, for those whose records lie
-        outside the range that the index states and for malformed lines.
+        Costs both manifests and one listing. With `deep=True` it also reads every file, for those that hold more or
+        less than the index states, that end inside a line, and for malformed lines.
 
         >>> Bucket.sample().audit(deep=True).is_clean
         True
@@ -357,7 +362,7 @@ class Bucket:
 
     def _listing(self) -> Listing:
         # First the index: the vendor writes new files before their rows, so no row of it is without its file.
-        index = self.index()
+        index = read_index(self._folder.read("index.csv"))
         is_whole = self._folder.lists_reliably
         files = list_or_not(self._folder, is_whole=is_whole)
         return hold_against_index(self._folder.public_url, index, files, is_whole=is_whole, warned=self._warned)

@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from attrs import define, field, frozen
 
+from kmexport.cells import Column, Fail, find_column, quoted, read_number, read_rows
 from kmexport.errors import IndexFormatError, StatusFormatError
-from kmexport.format.hashes import LAST_TIMESTAMP
 from kmexport.moments import spell_moment
 
-__all__ = ["Revision", "Status", "is_revision_name", "parse_index", "parse_status", "revision_number"]
+__all__ = [
+    "Index",
+    "Revision",
+    "Status",
+    "is_revision_name",
+    "parse_index",
+    "parse_status",
+    "read_index",
+    "revision_number",
+]
 
 # What a file may be called: nothing here can lead out of the folder revisions/.
 _FILE_NAME: Final = re.compile(r"[0-9]{1,18}\.json(?:\.gz)?")
-_NAME_IN_INDEX: Final = re.compile(rf"(?:revisions/)?({_FILE_NAME.pattern})")
-_INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
-_CELL_LIMIT: Final = 120
+# In the index it may have the folders of its whole key before it. They are dropped: a bucket looks into its own only.
+_NAME_IN_INDEX: Final = re.compile(rf"(?:(?:(?!\.\.?/)[\w .=+@-]+/)*revisions/)?({_FILE_NAME.pattern})")
+
+_TOTAL: Final = Column("total revisions", {"totalrevisions"}, lambda header: "total" in header)
+_EXPORTED: Final = Column(
+    "exported revisions", {"exportedrevisions"}, lambda header: "exported" in header and "max" not in header
+)
+_NEWEST: Final = Column(
+    "max exported revision timestamp",
+    {"maxexportedrevisiontimestamp", "maxexportedtimestamp"},
+    lambda header: "max" in header and "utc" not in header,
+)
+_FILE: Final = Column("filename", {"filename", "file"}, lambda header: "file" in header and "size" not in header)
+_FIRST: Final = Column(
+    "minimum timestamp",
+    {"minimumtimestamp", "mintimestamp", "minimum", "min"},
+    lambda header: "min" in header and "utc" not in header,
+)
+_LAST: Final = Column(
+    "maximum timestamp",
+    {"maximumtimestamp", "maxtimestamp", "maximum", "max"},
+    lambda header: "max" in header and "utc" not in header,
+)
 
 
 @frozen
@@ -37,7 +64,7 @@ class Status:
 
     total_revisions: int
     exported_revisions: int
-    max_exported_timestamp: int  # unix seconds
+    max_exported_timestamp: int | None  # unix seconds, None while nothing is exported
 
     @property
     def pending_revisions(self) -> int:
@@ -45,8 +72,10 @@ class Status:
         return self.total_revisions - self.exported_revisions
 
     @property
-    def max_exported_time(self) -> datetime:
-        """The time of the newest record exported, as an aware datetime in UTC."""
+    def max_exported_time(self) -> datetime | None:
+        """The time of the newest record exported, as an aware datetime in UTC; None while nothing is exported."""
+        if self.max_exported_timestamp is None:
+            return None
         return datetime.fromtimestamp(self.max_exported_timestamp, UTC)
 
 
@@ -93,133 +122,157 @@ def revision_number(path: str) -> int:
     return int(path.rpartition("/")[2].partition(".")[0])
 
 
+@frozen
+class Index:
+    """The rows of an index.csv: those that name a revision, in the order of the numbers, and what is odd in any."""
+
+    revisions: list[Revision]
+    odd_rows: list[IndexFormatError]
+
+
 def parse_status(text: bytes, source: str = "status.csv") -> Status:
     r"""Read a status.csv: a header line and one line of values, or four values alone.
 
-    The header's columns are matched by their words, whatever the case, spaces or underscores. Raises
-    StatusFormatError with the line and the column.
+    The header's columns are matched by their words, whatever the case, spaces or underscores. While nothing is
+    exported, the time may be empty. Raises StatusFormatError with the line and the column.
 
-    >>> parse_status(b"12,10,1349222400,2012-10-03 00:00 GMT")
-    Status(total_revisions=12, exported_revisions=10, max_exported_timestamp=1349222400)
+    >>> parse_status(b"12,10,1349222400,2012-10-03 00:00 GMT").exported_revisions
+    10
     """
 
     def fail(line_number: int, column: str | None, reason: str) -> StatusFormatError:
         return StatusFormatError(source, line_number, column, reason)
 
-    rows = list(_rows(text, fail))
+    rows = list(read_rows(text, fail, is_strict=True))
     if not rows:
         raise fail(1, None, "the file is empty, a header line and a line of values belong there")
-    names = ("total revisions", "exported revisions", "max exported revision timestamp")
     line_number, header = rows[0]
-    if len(header) == 4 and all(_INTEGER.fullmatch(value) for value in header[:3]):
-        columns: Sequence[int] = (0, 1, 2)
-    else:
-        columns = _columns(rows.pop(0), dict(zip(names, _STATUS_COLUMNS, strict=True)), fail)
+    columns = [0, 1, 2]
+    if len(header) != 4 or None in [read_number(cell) for cell in header[:2]]:
+        del rows[0]
+        columns = [_needed(header, line_number, column, fail) for column in (_TOTAL, _EXPORTED, _NEWEST)]
     if len(rows) != 1:
         reason = "there is no line of values" if not rows else "there is more than one line of values"
         raise fail(rows[1][0] if rows else line_number + 1, None, reason)
     line_number, row = rows[0]
-    total, exported, newest = (
-        _integer(row, at, line_number, name, fail) for at, name in zip(columns, names, strict=True)
-    )
-    if not 0 <= exported <= total:
-        raise fail(line_number, names[1], f"{exported} revisions of {total} can't be exported")
-    return Status(total, exported, newest)
+    total = _whole(_cell(row, columns[0]), line_number, _TOTAL, fail)
+    exported = _whole(_cell(row, columns[1]), line_number, _EXPORTED, fail)
+    if exported > total:
+        raise fail(line_number, _EXPORTED.name, f"{exported} revisions of {total} can't be exported")
+    time = _cell(row, columns[2])
+    if not exported and read_number(time) is None:
+        return Status(total, exported, None)
+    return Status(total, exported, _whole(time, line_number, _NEWEST, fail))
 
 
 def parse_index(text: bytes, source: str = "index.csv") -> list[Revision]:
-    r"""Read an index.csv, sorted by the revisions' numbers; of repeated rows the last wins.
+    r"""The revisions that `read_index` finds.
 
-    Holds all rows: about 200 bytes each. Raises IndexFormatError with the line and the column, for a
-    file name that leads out of `revisions/` too.
+    >>> parse_index(b"filename,min_timestamp,max_timestamp\nrevisions/10.json,5,7\n9.json,1,5\n")[0].path
+    'revisions/9.json'
+    """
+    return read_index(text, source).revisions
 
-    >>> parse_index(b"filename,min_timestamp,max_timestamp\nrevisions/10.json,5,7\n9.json,1,5\n")[0]
-    Revision(number=9, path='revisions/9.json', min_timestamp=1 (1970-01-01T00:00:01Z), max_timestamp=5 (1970-...)
+
+def read_index(text: bytes, source: str = "index.csv") -> Index:
+    r"""Read an index.csv, with its header or without; of repeated rows the last wins.
+
+    An odd row never hides a file: where the range is odd the revision has none, and a row without the name of a
+    revision is passed over (its file, if there is one, is not named then). Holds all rows: about 200 bytes
+    each. Raises IndexFormatError with the line and the column for content that is no index: no row names a revision,
+    two columns have one name, or a quote is not closed, which could swallow rows.
+
+    >>> index = read_index(b"acme/revisions/7.json,1349161501.0,1349162102\n8.json,,\n../9.json,1,2\n")
+    >>> [(revision.path, revision.min_timestamp) for revision in index.revisions]
+    [('revisions/7.json', 1349161501), ('revisions/8.json', None)]
+    >>> [odd.line_number for odd in index.odd_rows]
+    [2, 3]
     """
 
     def fail(line_number: int, column: str | None, reason: str) -> IndexFormatError:
         return IndexFormatError(source, line_number, column, reason)
 
-    rows = _rows(text, fail)
-    header = next(rows, None)
-    if header is None:
-        return []
-    names = ("filename", "minimum timestamp", "maximum timestamp")
-    columns = _columns(header, dict(zip(names, _INDEX_COLUMNS, strict=True)), fail)
+    rows = list(read_rows(text, fail, is_strict=False))
+    odd: list[IndexFormatError] = []
+    columns = _index_columns(rows, odd, fail)
     found: dict[int, Revision] = {}
     for line_number, row in rows:
-        path = _path(row, columns[0], line_number, fail)
-        first, last = (
-            _integer(row, at, line_number, name, fail) for at, name in zip(columns[1:], names[1:], strict=True)
-        )
-        if first > last:
-            raise fail(line_number, names[1], f"the minimum {first} is above the maximum {last}")
+        name, first, last = (_cell(row, at) for at in columns)
+        match = _NAME_IN_INDEX.fullmatch(name)
+        if match is None:
+            reason = f"the name of a revision, such as revisions/1.json, is not {quoted(name)}"
+            odd.append(fail(line_number, _FILE.name, reason))
+            continue
+        path = f"revisions/{match[1]}"
         number = revision_number(path)
-        found[number] = Revision(number, path, first, last)
-    return [found[number] for number in sorted(found)]
+        found[number] = Revision(number, path)
+        start, end = read_number(first), read_number(last)
+        if start is not None and end is not None and start <= end:
+            found[number] = Revision(number, path, math.floor(start), math.floor(end))
+        elif None not in columns:
+            odd.append(fail(line_number, *_why_no_range(first, last)))
+    nameless = [error for error in odd if error.column == _FILE.name]
+    if nameless and not found:
+        raise nameless[0]
+    return Index([found[number] for number in sorted(found)], odd)
 
 
-Fail = Callable[[int, str | None, str], ValueError]
-
-# A header without its spaces, underscores and case → whether it is the column.
-_STATUS_COLUMNS: Final[tuple[Callable[[str], bool], ...]] = (
-    lambda header: "total" in header,
-    lambda header: "exported" in header and "max" not in header,
-    lambda header: "max" in header and "utc" not in header,
-)
-_INDEX_COLUMNS: Final[tuple[Callable[[str], bool], ...]] = (
-    lambda header: "file" in header,
-    lambda header: "min" in header and "utc" not in header,
-    lambda header: "max" in header and "utc" not in header,
-)
-
-
-def _rows(text: bytes, fail: Fail) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, each with the number of its line."""
-    try:
-        decoded = text.removeprefix(codecs.BOM_UTF8).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise fail(text.count(b"\n", 0, error.start) + 1, None, "the line is not UTF-8") from error
-    reader = csv.reader(io.StringIO(decoded, newline=""))
-    try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if any(cells):
-                yield reader.line_num, cells
-    except csv.Error as error:
-        raise fail(reader.line_num, None, f"the line is not CSV ({error})") from error
+def _index_columns(
+    rows: list[tuple[int, list[str]]], odd: list[IndexFormatError], fail: Callable[..., IndexFormatError]
+) -> list[int | None]:
+    """The columns of the name and of both times, None where there is none. A header is taken out of the rows."""
+    if rows and not _is_named(rows[0]):
+        line_number, header = rows[0]
+        columns = [find_column(header, line_number, column, fail) for column in (_FILE, _FIRST, _LAST)]
+        if columns[0] is not None:
+            del rows[0]
+            odd += [
+                fail(line_number, column.name, _no_column(header))
+                for column, at in zip((_FILE, _FIRST, _LAST), columns, strict=True)
+                if at is None
+            ]
+            return columns
+        if not any(map(_is_named, rows)):
+            raise fail(line_number, _FILE.name, _no_column(header))
+    return [0, 1, 2]
 
 
-def _columns(header: tuple[int, list[str]], wanted: dict[str, Callable[[str], bool]], fail: Fail) -> list[int]:
-    line_number, cells = header
-    plain = [re.sub("[^a-z]", "", cell.lower()) for cell in cells]
-    columns = []
-    for name, is_column in wanted.items():
-        found = [at for at, cell in enumerate(plain) if is_column(cell)]
-        if len(found) != 1:
-            reason = "more than one column has this name" if found else "the header has no such column"
-            raise fail(line_number, name, f"{reason} ({_quoted(','.join(cells))})")
-        columns.append(found[0])
-    return columns
+def _is_named(row: tuple[int, list[str]]) -> bool:
+    return _NAME_IN_INDEX.fullmatch(row[1][0]) is not None
 
 
-def _integer(row: list[str], at: int, line_number: int, column: str, fail: Fail) -> int:
-    cell = row[at] if at < len(row) else ""
-    if not _INTEGER.fullmatch(cell):
-        raise fail(line_number, column, f"a whole number belongs there, not {_quoted(cell)}")
-    value = int(cell)
-    if not 0 <= value <= LAST_TIMESTAMP:
-        raise fail(line_number, column, f"{value} is out of range")
-    return value
+def _why_no_range(first: str, last: str) -> tuple[str, str]:
+    """The column that is odd, and the reason."""
+    if read_number(first) is None:
+        return _FIRST.name, _no_number(first)
+    if read_number(last) is None:
+        return _LAST.name, _no_number(last)
+    return _FIRST.name, f"the minimum {first} is above the maximum {last}"
 
 
-def _path(row: list[str], at: int, line_number: int, fail: Fail) -> str:
-    cell = row[at] if at < len(row) else ""
-    match = _NAME_IN_INDEX.fullmatch(cell)
-    if match is None:
-        raise fail(line_number, "filename", f"the name of a revision, such as revisions/1.json, is not {_quoted(cell)}")
-    return f"revisions/{match[1]}"
+def _needed(header: Sequence[str], line_number: int, column: Column, fail: Fail) -> int:
+    at = find_column(header, line_number, column, fail)
+    if at is None:
+        raise fail(line_number, column.name, _no_column(header))
+    return at
 
 
-def _quoted(cell: str) -> str:
-    return repr(cell if len(cell) <= _CELL_LIMIT else f"{cell[:_CELL_LIMIT]}…")
+def _cell(row: Sequence[str], at: int | None) -> str:
+    return row[at] if at is not None and at < len(row) else ""
+
+
+def _whole(cell: str, line_number: int, column: Column, fail: Fail) -> int:
+    number = read_number(cell)
+    if number is None or number != int(number) or number < 0:
+        raise fail(line_number, column.name, _no_number(cell))
+    return int(number)
+
+
+def _no_column(header: Sequence[str]) -> str:
+    return f"the header has no such column ({quoted(','.join(header))})"
+
+
+def _no_number(cell: str) -> str:
+    if re.fullmatch("-?[0-9]{1,40}", cell):
+        return f"{cell} is out of range"
+    return f"a whole number belongs there, not {quoted(cell)}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Sequence
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
-from kmexport.errors import EmptyListingError
-from kmexport.manifest import Revision, is_revision_name, revision_number
+from kmexport.errors import EmptyListingError, IndexFormatError
+from kmexport.manifest import Index, Revision, is_revision_name, revision_number
 from kmexport.windows import Window, check_window
 
 __all__ = ["Listing", "check_selecting", "hold_against_index", "select_revisions", "touches"]
@@ -29,7 +29,18 @@ class Listing:
     missing: Sequence[Revision]  # rows of the index whose file is gone
     doubled: Sequence[str]  # paths that are not read, for another file is the same revision
     unknown: Sequence[str]  # paths of files that are no revision
-    warned: set[str]  # paths of which the log knows already
+    odd_rows: Sequence[IndexFormatError] = ()  # of the index
+    warned: set[str] = field(factory=set)  # paths of which the log knows already
+
+    @property
+    def known(self) -> set[int]:
+        """Every number that the index or the bucket has."""
+        return {one.number for one in self.index} | {one.number for one in self.revisions}
+
+    @property
+    def in_order(self) -> list[Revision]:
+        """Every revision that the index or the bucket has, in numeric order."""
+        return sorted([*self.revisions, *self.missing])
 
     def select(self, window: Window | None, after: int, neighbours: int) -> list[Revision]:
         """The revisions above `after` that may hold records of the window, or all of them; what is left out is logged.
@@ -77,25 +88,22 @@ class Listing:
 
 
 def hold_against_index(
-    url: str,
-    index: Sequence[Revision],
-    files: Iterable[tuple[str, int | None]],
-    *,
-    is_whole: bool = True,
-    warned: set[str] | None = None,
+    url: str, index: Index, files: Iterable[tuple[str, int | None]], *, is_whole: bool, warned: set[str]
 ) -> Listing:
-    """The listing of revisions/, given as names and sizes. With `is_whole=False` it may lack files that are there.
+    r"""The listing of revisions/, given as names and sizes. With `is_whole=False` it may lack files that are there.
 
     The paths in `warned` are not logged again.
 
-    >>> index = [Revision(7, "revisions/7.json", 10, 19), Revision(8, "revisions/8.json", 20, 29)]
-    >>> listing = hold_against_index("s3://acme", index, [("7.json.gz", 100), ("07.json", 30), ("notes.txt", 5)])
+    >>> from kmexport.manifest import read_index
+    >>> index = read_index(b"7.json,10,19\n8.json,20,29\n")
+    >>> files = [("7.json.gz", 100), ("07.json", 30), ("notes.txt", 5)]
+    >>> listing = hold_against_index("s3://acme", index, files, is_whole=True, warned=set())
     >>> [(revision.path, revision.min_timestamp, revision.size) for revision in listing.revisions]
     [('revisions/7.json.gz', 10, 100)]
     >>> [revision.path for revision in listing.missing], listing.doubled, listing.unknown
     (['revisions/8.json'], ['revisions/07.json'], ['revisions/notes.txt'])
     """
-    rows = {row.number: row for row in index}
+    rows = {row.number: row for row in index.revisions}
     spellings: dict[int, list[Revision]] = {}
     unknown = []
     for name, size in sorted(files, key=lambda file: file[0]):
@@ -112,18 +120,19 @@ def hold_against_index(
         named = rows[number].path if number in rows else f"revisions/{number}.json"
         found[number], *others = sorted(files_of_one, key=lambda file: _strangeness(file.path, named))
         doubled += [other.path for other in others]
-    missing = [row for row in index if row.number not in found]
+    missing = [row for row in index.revisions if row.number not in found]
     if not is_whole:
         found |= {row.number: row for row in missing}
     return Listing(
         url=url,
-        index=index,
+        index=index.revisions,
         revisions=[found[number] for number in sorted(found)],
         unlisted=frozenset() if is_whole else frozenset(row.number for row in missing),
         missing=missing if is_whole else [],
         doubled=sorted(doubled),
         unknown=unknown,
-        warned=set() if warned is None else warned,
+        odd_rows=index.odd_rows,
+        warned=warned,
     )
 
 

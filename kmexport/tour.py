@@ -29,7 +29,8 @@ def tour(bucket: Bucket) -> Iterator[str]:
     yield f"The export at {bucket!r}"
     status = bucket.status()
     yield f"  status     {status.exported_revisions:,} of {status.total_revisions:,} revisions are exported"
-    yield f"             the newest record is of {_moment(status.max_exported_time)}"
+    if status.max_exported_time is not None:
+        yield f"             the newest record is of {_moment(status.max_exported_time)}"
     index = bucket.index()
     yield (
         f"  index      {len(index):,} rows, revisions {index[0].number} to {index[-1].number}"

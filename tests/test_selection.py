@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kmexport import Alias, Bucket, Event, PropertySet, Window, in_window, iter_records
 from kmexport.manifest import Revision
 from kmexport.revisions import select_revisions
-from kmexport.testing import BROKEN_LINES, write_export
+from kmexport.testing import write_export
 from tests.strategies import BLANK, BROKEN, RECORDS, legal_lines
 
 
@@ -120,68 +120,6 @@ def test_arguments_are_checked_at_the_call():
         bucket.iter_records(neighbours=-1)
     with pytest.raises(TypeError, match="a Window belongs there"):
         bucket.coverage("2012-10-03")
-
-
-def test_coverage_of_a_complete_window(counting):
-    bucket = write_export("/coverage", {n: [Event("bob", n * 100, "x")] for n in range(1, 6)}, fs=counting)
-    found = bucket.coverage(Window(150, 320))
-    assert (found.is_complete, found.reasons, bool(found)) == (True, [], True)
-
-
-def test_why_a_window_is_not_complete(counting):
-    revisions = {n: [Event("bob", n * 100, "x")] for n in (1, 2, 3, 5, 6)}
-    bucket = write_export("/coverage", revisions, fs=counting, gone=[3], pending=2)
-    found = bucket.coverage(Window(150, 700), settle=50)
-    assert not found
-    assert found.missing == (bucket.index()[2],)
-    assert found.skipped_numbers == (4,)
-    assert found.pending_revisions == 2
-    assert not found.is_exported
-    assert found.reasons == [
-        "the export ends at 600, the window at 700 (unix seconds)",
-        "2 revisions are not exported yet and may hold late records",
-        "revisions/3.json is in the index and its file is gone",
-        "these revisions are neither in the index nor in the bucket: 4",
-    ]
-    assert "not complete" in found._repr_html_()
-    settled = bucket.coverage(Window(150, 250), settle=50)
-    assert settled.reasons == []
-
-
-def test_a_day_whose_file_is_nowhere_is_not_complete(counting):
-    revisions = {n: [Event("bob", n * 100, "x")] for n in (1, 3, 4)}
-    bucket = write_export("/coverage", revisions, fs=counting)
-    assert bucket.coverage(Window(200, 300), settle=0).skipped_numbers == (2,)
-    assert bucket.coverage(Window(310, 390), settle=0).is_complete
-
-
-def test_audit_names_every_disagreement(counting):
-    event = Event("bob", 100, "x")
-    bucket = write_export(
-        "/audit",
-        {1: [event], 2: [event], 3: [event], 5: [event, Event("bob", 300, "x")], 6: [event, BROKEN_LINES["no time"]]},
-        fs=counting,
-        gone=[2],
-        unindexed=[3],
-        ranges={5: (100, 200)},
-    )
-    counting.pipe_file("/audit/revisions/1.json.gz", b"")
-    counting.pipe_file("/audit/revisions/notes.txt", b"")
-    counting.pipe_file("/audit/status.csv", b"4,3,50,x\n")
-    found = bucket.audit()
-    assert [revision.number for revision in found.missing] == [2]
-    assert [revision.number for revision in found.unindexed] == [3]
-    assert found.skipped_numbers == [4]
-    assert found.doubled == ["revisions/1.json.gz"]
-    assert found.unknown == ["revisions/notes.txt"]
-    assert len(found.disagreements) == 3
-    assert (found.out_of_range, found.malformed) == ([], {})
-    deep = bucket.audit(deep=True)
-    assert [(one.revision.number, one.first, one.last) for one in deep.out_of_range] == [(5, 100, 300)]
-    assert deep.malformed == {"revisions/6.json": 1}
-    assert len(deep.problems) == 10
-    assert not deep.is_clean
-    assert "10 problems" in deep._repr_html_()
 
 
 SPELT_OTHERWISE = st.sampled_from([b'"\\u005fp2"', b'"_\\u00702"', b'"_p\\u0032"', b'"\\137p2"'])
