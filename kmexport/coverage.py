@@ -99,7 +99,8 @@ def cover(folder: Folder, window: Window, status: Status, listing: Listing, sett
         contents = {found.revision.number: found for found in look_into(folder, needed)}
     else:
         contents = {revision.number: Contents(revision) for revision in needed if revision.size == 0}
-    begin = _begin_of_the_last(listing, contents)
+    ranges = _ranges(listing, contents)
+    begin = _begin_of_the_last(ranges)
     ends = [one for number, one in contents.items() if not one.revision.has_range]
     if deep:
         ahead = _ends_far_ahead(listing, begin)
@@ -113,7 +114,7 @@ def cover(folder: Folder, window: Window, status: Status, listing: Listing, sett
         pending_revisions=0 if is_settled else status.pending_revisions,
         missing=tuple(select_revisions(listing.missing, window, 0)),
         skipped_numbers=tuple(_skipped_in(window, listing)),
-        starts_at=_start(listing),
+        starts_at=_start(ranges, listing.known),
         lacking_revisions=0 if is_settled else lacking(status, listing.known),
         damaged=tuple(one for one in contents.values() if one.falls_short or one.is_cut_off),
     )
@@ -135,34 +136,37 @@ def lacking(status: Status, known: Collection[int]) -> int:
     return max(exported - (len(known) if exported < min(known) else max(known)), 0)
 
 
-def _start(listing: Listing) -> int | None:
+def _start(ranges: Sequence[tuple[int, int]], known: Collection[int]) -> int | None:
     """The end of the first revision: what lies before it may have been in an earlier one. None if it is number 1.
 
     One that is longer than a day may hold a record of a wrong clock, so the next one's end is taken.
     """
-    if min(listing.known, default=1) <= 1:
+    if min(known, default=1) <= 1 or not ranges:
         return None
-    first = [one for one in listing.in_order if one.has_range][:_FIRST_FILES]
-    ends = [one.max_timestamp for one in first if one.max_timestamp is not None]
-    if not ends:
-        return None
-    next_end = next((one.max_timestamp for one in first if not _is_long(one)), None)
-    return min(ends[0] if next_end is None else next_end, median_low(ends))
+    first = ranges[:_FIRST_FILES]
+    ends = [end for _, end in first]
+    return min(next((end for start, end in first if end - start <= _DAY), ends[0]), median_low(ends))
 
 
-def _is_long(revision: Revision) -> bool:
-    start, end = revision.min_timestamp, revision.max_timestamp
-    return start is not None and end is not None and end - start > _DAY
-
-
-def _begin_of_the_last(listing: Listing, contents: Mapping[int, Contents]) -> int | None:
+def _begin_of_the_last(ranges: Sequence[tuple[int, int]]) -> int | None:
     """The latest time at which a revision begins. One alone that begins a month behind all others is no witness."""
-    stated = [one.min_timestamp if one.has_range else contents[one.number].first for one in listing.in_order
-              if one.has_range or one.number in contents]  # fmt: skip
-    begins = sorted(begin for begin in stated if begin is not None)
+    begins = sorted(begin for begin, _ in ranges)
     if len(begins) > 1 and begins[-1] - begins[-2] > _MONTH:
         return begins[-2]
     return begins[-1] if begins else None
+
+
+def _ranges(listing: Listing, contents: Mapping[int, Contents]) -> list[tuple[int, int]]:
+    """First and last second of the revisions, in numeric order: as the index states, or as they were read."""
+    ranges = []
+    for revision in listing.in_order:
+        found = contents.get(revision.number)
+        first, last = revision.min_timestamp, revision.max_timestamp
+        if first is None and found is not None:
+            first, last = found.first, found.last
+        if first is not None and last is not None:
+            ranges.append((first, last))
+    return ranges
 
 
 def _ends_far_ahead(listing: Listing, begin: int | None) -> list[Revision]:
