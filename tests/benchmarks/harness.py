@@ -94,11 +94,16 @@ class Ratios:
 
     pairs: list[tuple[float, float]]
 
-    def row(self, what: str, at_most: float) -> Row:
+    @property
+    def seconds(self) -> float:
+        return statistics.median(case for _, case in self.pairs)
+
+    def row(self, what: str, at_most: float | None = None) -> Row:
         ratios = [case / floor for floor, case in self.pairs]
-        median = statistics.median(ratios)
-        seconds = statistics.median(case for _, case in self.pairs)
-        return Row(what, f"{seconds:.3f}", _spread(ratios), median, f"ratio ≤ {at_most:g}", median <= at_most)
+        row = Row(what, f"{self.seconds:.3f}", _spread(ratios), statistics.median(ratios))
+        if at_most is not None:
+            row.target, row.is_met = f"ratio ≤ {at_most:g}", statistics.median(ratios) <= at_most
+        return row
 
 
 def _seconds(case: Case, *, after: Case) -> tuple[float, float]:

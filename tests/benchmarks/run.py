@@ -13,11 +13,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import helpers, large, reading, remote, tried
+from tests.benchmarks import facts, helpers, large, reading, remote, tried
 from tests.benchmarks.harness import Group, Row
 
 # A further group needs a function of (folder, lines, runs) that gives a Table, and a name in its module's GROUPS.
-GROUPS: dict[str, Group] = {**reading.GROUPS, **helpers.GROUPS, **tried.GROUPS, **remote.GROUPS, **large.GROUPS}
+MODULES = (reading, helpers, tried, remote, large, facts)
+GROUPS: dict[str, Group] = {name: group for module in MODULES for name, group in module.GROUPS.items()}
 PACKAGES = [
     "attrs", "fsspec", "msgspec", "orjson", "jsonlines", "ijson", "duckdb", "polars", "pyarrow", "networkx", "tenacity",
     "s3fs", "aiobotocore", "aiohttp",

@@ -1,0 +1,121 @@
+"""Facts: from nothing read to an answer, and whole, beside the same over objects and beside DuckDB unchecked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import orjson
+
+from kmexport import Alias, Bucket, Event, Facts, drop_duplicates, merge_identities
+from kmexport.names import fold_name
+from kmexport.tables.store import Rule
+from kmexport.testing import write_export
+from tests.benchmarks import material
+from tests.benchmarks.harness import Case, Group, Table, compare, figure, pairs
+
+RULES: Final[tuple[Rule, ...]] = ("classic", "strict")
+FILES = 8
+NAMES = 200
+QUESTION = "select count(distinct person), count(*) from events where name = 'signed up'"
+
+
+def crowded_lines(count: int) -> Iterator[bytes]:
+    """One line in thirty twice, and in every third one more property, of two hundred names."""
+    chance = random.Random(20121003)
+    for number, line in enumerate(material.lines(count)):
+        if number % 3 == 0:
+            more = b',"campaign %d":"%d"}' % (chance.randrange(NAMES), chance.randrange(1_000))
+            crowded = line.removesuffix(b"}") + more
+        else:
+            crowded = line
+        yield crowded
+        if chance.random() < 1 / 30:
+            yield crowded
+
+
+def crowded_export(folder: Path, count: int) -> Bucket:
+    """An export of about `count` lines, one in fourteen of which is in a file that was written twice."""
+    lines = list(crowded_lines(count * 9 // 10))
+    size = -(-len(lines) // FILES)
+    revisions = {number + 1: lines[number * size : (number + 1) * size] for number in range(FILES)}
+    revisions[FILES + 1] = lines[: max(count - len(lines), 0)]
+    return write_export(folder / "crowded", revisions)
+
+
+def read_with_orjson(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            for line in file:
+                orjson.loads(line)
+
+
+def ask(bucket: Bucket) -> list[tuple[object, ...]]:
+    with Facts(bucket) as facts:
+        return facts.sql(QUESTION).fetchall()
+
+
+def ask_objects(bucket: Bucket) -> list[tuple[object, ...]]:
+    kept = drop_duplicates(merge_identities(bucket.iter_records(), bucket.identities()))
+    people = [one.person for one in kept if isinstance(one, Event) and fold_name(one.name) == "signed up"]
+    return [(len(set(people)), len(people))]
+
+
+def ask_unchecked(folder: Path) -> list[tuple[object, ...]]:
+    return duckdb.sql(f"""
+        with lines as (
+            from read_json('{folder}/*.json', format='newline_delimited',
+                columns={{_p: 'varchar', _t: 'bigint', _n: 'varchar', _p2: 'varchar'}})
+        ),
+        people as (select _p2 as identity, min(_p) as person from lines where _p2 is not null group by 1),
+        events as (
+            select distinct coalesce(person, _p) as person, _t, lower(_n) as name
+            from lines left join people on identity = _p where _n is not null
+        )
+        select count(distinct person), count(*) from events where name = 'signed up'
+    """).fetchall()
+
+
+def build(bucket: Bucket, rule: Rule) -> tuple[int, int]:
+    with Facts(bucket, rule=rule) as facts:
+        counts = "select (select count(*) from events), (select count(*) from properties)"
+        ((events, properties),) = facts.sql(counts).fetchall()
+        return events, properties
+
+
+def build_objects(bucket: Bucket, rule: Rule) -> tuple[int, int]:
+    kept = drop_duplicates(merge_identities(bucket.iter_records(), bucket.identities()), rule=rule)
+    events = properties = 0
+    for record in kept:
+        if not isinstance(record, Alias):
+            events += isinstance(record, Event)
+            properties += len(record.properties)
+    return events, properties
+
+
+def facts_group(folder: Path, count: int, runs: int) -> Table:
+    bucket = crowded_export(folder, count)
+    revisions = folder / "crowded" / "revisions"
+    one_name = "people and times of one event name, classic, from nothing read"
+    cases: dict[str, Case] = {
+        one_name: lambda: ask(bucket),
+        f"{one_name}: over objects": lambda: ask_objects(bucket),
+        f"{one_name}: DuckDB's own reader, nothing checked": lambda: ask_unchecked(revisions),
+    }
+    for rule in RULES:
+        cases[f"events and properties, {rule}"] = lambda rule=rule: build(bucket, rule)
+        cases[f"events and properties, {rule}: over objects"] = lambda rule=rule: build_objects(bucket, rule)
+        assert build(bucket, rule) == build_objects(bucket, rule)
+    found = pairs(lambda: read_with_orjson(revisions), cases, runs)
+    rows = [ratios.row(name, {one_name: 2.0}.get(name)) for name, ratios in found.items()]
+    with Facts(bucket) as facts:
+        assert facts.sql(QUESTION).fetchall() == ask_objects(bucket)
+        again = compare({"again": lambda: facts.sql(QUESTION).fetchall()}, runs)["again"]
+    rows.append(figure("asked again of the same Facts", again.median * 1e3, "ms", at_most=30))
+    return Table(f"facts: {count:,} lines, {NAMES + 6} property names, duplicates and a repeated file", rows)
+
+
+GROUPS: dict[str, Group] = {"facts": facts_group}
