@@ -1,36 +1,22 @@
-"""An export at any fsspec URL: its manifests, its revisions, and every record in them."""
+"""An export at any fsspec URL: every record in it."""
 
 from __future__ import annotations
 
-import html
-import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
-from kmexport.audit import Audit, compare
-from kmexport.coverage import Coverage, cover
+from kmexport.export_files import ExportFiles
 from kmexport.identities import IdentityMap, Prefer
-from kmexport.in_turn import (
-    ReadFile,
-    Reading,
-    ReadOptions,
-    check_revisions,
-    find_gone,
-    list_or_not,
-    read_in_turn,
-    read_records,
-)
-from kmexport.manifest import Revision, Status, parse_status, read_index
+from kmexport.in_turn import ReadFile, Reading, ReadOptions, check_revisions, read_in_turn, read_records
+from kmexport.manifest import Revision
 from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, check_selection
 from kmexport.records import Alias, Event, Record
-from kmexport.revisions import Listing, check_selecting, hold_against_index
-from kmexport.storage import PREFETCH_BYTES, REQUESTS, Folder, Progress
-from kmexport.windows import Window, check_window, in_window
+from kmexport.revisions import check_selecting
+from kmexport.storage import PREFETCH_BYTES, REQUESTS, Progress
+from kmexport.windows import Window, in_window
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from fsspec import AbstractFileSystem
 
     from kmexport.tables.schema import Properties
 
@@ -42,7 +28,7 @@ _Kinds = type[Record] | Iterable[type[Record]] | None
 _Names = str | Iterable[str] | None
 
 
-class Bucket:
+class Bucket(ExportFiles):
     """An export at any fsspec URL, local path or `os.PathLike`; with `fs=`, at the path `url` of that filesystem.
 
     Further keywords are the storage options of the filesystem (`profile="analytics"`, `anon=True` …). Constructing
@@ -55,75 +41,6 @@ class Bucket:
     >>> sum(1 for record in bucket.iter_records()) == 2000
     True
     """
-
-    def __init__(
-        self, url: str | os.PathLike[str], *, fs: AbstractFileSystem | None = None, **storage_options: Any
-    ) -> None:
-        if fs is not None and storage_options:
-            msg = f"give fs= or storage options, not both: {', '.join(sorted(storage_options))}"
-            raise TypeError(msg)
-        self._folder = Folder(os.fspath(url), fs, storage_options)
-        self._warned: set[str] = set()
-
-    @classmethod
-    def sample(cls) -> Self:
-        """A small made-up export that ships inside the package: works with no network.
-
-        >>> Bucket.sample().revisions()[0].path
-        'revisions/1.json'
-        """
-        return cls(Path(__file__).parent / "sample")
-
-    def __repr__(self) -> str:
-        return f"Bucket({self._folder.public_url!r})"
-
-    def _repr_html_(self) -> str:
-        url = html.escape(self._folder.public_url)
-        return (
-            f"<p><b>KISSmetrics export</b> <code>{url}</code><br>"
-            "<code>.status()</code> <code>.index()</code> <code>.revisions()</code> <code>.iter_records()</code></p>"
-        )
-
-    def status(self) -> Status:
-        """How far the export has come, from status.csv. One request.
-
-        Raises BucketNotFoundError where there is none, and StatusFormatError for wrong content.
-
-        >>> Bucket.sample().status().exported_revisions
-        12
-        """
-        return parse_status(self._folder.read("status.csv"))
-
-    def index(self) -> list[Revision]:
-        """The rows of index.csv, in the order of the revisions. One request; about 200 bytes a row.
-
-        Raises BucketNotFoundError where there is none, and IndexFormatError for wrong content.
-
-        >>> [revision.number for revision in Bucket.sample().index()][:3]
-        [1, 2, 3]
-        """
-        return read_index(self._folder.read("index.csv")).revisions
-
-    def revisions(self, window: Window | None = None, *, after: int = 0, neighbours: int = 1) -> list[Revision]:
-        """The revision files that are in the bucket now and may hold records of the window, in numeric order.
-
-        With a window: those whose range touches it, `neighbours` more on either side of each (of the gap, where none
-        touches it), and every file without a range: the index does not name it yet, or has an odd row for it.
-        Without a window: all. `after=N`: only revisions above N. Costs the index and one fresh listing: new files are
-        seen at once, whatever fsspec has cached.
-
-        A row of the index whose file is gone is left out, with one warning; `audit()` tells them all. Raises
-        EmptyListingError where the index names files and none is there. The listings of web servers may lack files:
-        there one that only the index names is tried.
-
-        >>> from kmexport import Window
-        >>> [revision.number for revision in Bucket.sample().revisions(Window.day("2012-10-01"))]
-        [1, 2, 3, 4]
-        """
-        check_selecting(window, neighbours)
-        listing = self._listing()
-        selected = listing.select(window, after, neighbours)
-        return listing.without(find_gone(self._folder, selected, listing), selected)
 
     @overload
     def read(
@@ -264,7 +181,7 @@ class Bucket:
         raises, when the batch with that line is asked for: what came before it comes out first.
 
         >>> Bucket.sample().to_batches(columns=["person", "name"], names="signed up").read_all().num_rows
-        110
+        109
         """
         from kmexport.tables.columns import batch_reader, read_columns  # noqa: PLC0415  # of an extra
         from kmexport.tables.schema import choose_columns  # noqa: PLC0415
@@ -311,39 +228,6 @@ class Bucket:
         people.update(self._read_selected(None, after, 0, reading, read_records))
         return people
 
-    def coverage(self, window: Window, *, settle: int = 86_400, deep: bool = True) -> Coverage:
-        """Whether all records of the window are there, and if not, why not. A job asks it before it trusts a day.
-
-        Not complete: the export has not come past the window's end; revisions are pending, unless the export has
-        come `settle` seconds past it (late records come within a day); the bucket begins later than the window; a
-        file of the window is gone, is cut off or holds less than the index says; a number inside the window's
-        stretch is nowhere. A record dated far ahead does not count as far as the export has come.
-
-        Reads the files of the window: a cut file can't be told by its name. With `deep=False` none is read, and
-        it costs both manifests and one listing.
-
-        >>> from kmexport import Window
-        >>> bool(Bucket.sample().coverage(Window.day("2012-10-03")))
-        True
-        >>> Bucket.sample().coverage(Window.day("2012-10-05")).reasons[1]
-        '1 revision is not exported yet and may hold late records'
-        """
-        check_window(window)
-        status = self.status()
-        return cover(self._folder, window, status, self._listing(), settle, deep=deep)
-
-    def audit(self, *, deep: bool = False) -> Audit:
-        """Every disagreement between status, index and listing.
-
-        Costs both manifests and one listing. With `deep=True` it also reads every file, for those that hold more or
-        less than the index states, that end inside a line, and for malformed lines.
-
-        >>> Bucket.sample().audit(deep=True).is_clean
-        True
-        """
-        status = self.status()
-        return compare(self._folder, status, self._listing(), deep=deep)
-
     def _read_selected(
         self, window: Window | None, after: int, neighbours: int, reading: Reading, read_file: ReadFile[_T]
     ) -> Iterator[_T]:
@@ -359,10 +243,3 @@ class Bucket:
             known.get(one, Revision(one, f"revisions/{one}.json")) if isinstance(one, int) else one for one in wanted
         ]
         yield from read_in_turn(self._folder, found, reading, read_file)
-
-    def _listing(self) -> Listing:
-        # First the index: the vendor writes new files before their rows, so no row of it is without its file.
-        index = read_index(self._folder.read("index.csv"))
-        is_whole = self._folder.lists_reliably
-        files = list_or_not(self._folder, is_whole=is_whole)
-        return hold_against_index(self._folder.public_url, index, files, is_whole=is_whole, warned=self._warned)

@@ -236,8 +236,8 @@ class TestArguments:
         [
             ({"window": (1, 2)}, TypeError, "a Window belongs there"),
             ({"neighbours": -1}, ValueError, "neighbours is 0 or more, not -1"),
-            ({"kinds": dict}, TypeError, "kinds are Event, PropertySet and Alias"),
-            ({"kinds": [Event, "alias"]}, TypeError, "kinds are Event, PropertySet and Alias"),
+            ({"kinds": dict}, TypeError, "kinds are the classes Event, PropertySet and Alias"),
+            ({"kinds": [Event, "alias"]}, TypeError, "kinds are the classes Event, PropertySet and Alias"),
             ({"on_error": "ignore"}, ValueError, 'on_error is "raise", "skip" or a callable'),
             ({"max_line_bytes": 0}, ValueError, "max_line_bytes is at least 1"),
         ],
