@@ -3,95 +3,87 @@
 from __future__ import annotations
 
 import heapq
+import html
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import count
-from operator import attrgetter
-from typing import Any, Protocol, overload
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from numbers import Rational, Real
+from operator import attrgetter, index
+from typing import TypeAlias, TypeVar
 
 from attrs import field, frozen
 
+from kmexport.days import Day, Zone, as_day, bounds_of_days, find_zone, first_moment
 from kmexport.errors import LateRecordError
-from kmexport.records import Record
+from kmexport.moments import spell_moment
+from kmexport.records import Alias, Event, PropertySet, Record
 
-__all__ = ["Window", "in_window", "sort_by_time"]
+__all__ = ["Window", "Zone", "find_zone", "in_window", "sort_by_time"]
 
-Moment = datetime | int | float
-Day = date | str
-Zone = str | tzinfo
+Moment: TypeAlias = datetime | int | float
+_R = TypeVar("_R", bound=Record)
 
 
 def _as_timestamp(moment: Moment) -> int:
     """Unix seconds. A fraction is rounded up: the whole seconds at or after it are the same."""
+    seconds = _seconds(moment)
+    if not math.isfinite(seconds):
+        msg = f"a moment is a finite number of seconds, not {moment!r}"
+        raise ValueError(msg)
+    return math.ceil(seconds)
+
+
+def _seconds(moment: object) -> int | float:
+    """Unix seconds of an aware datetime, or of a number of any kind (numpy's too)."""
+    if type(moment) is int:  # most are
+        return moment
     if isinstance(moment, datetime):
-        moment = _seconds(moment)
-    if isinstance(moment, bool) or not isinstance(moment, int | float):
+        if moment.tzinfo is None:
+            msg = (
+                f"{moment.isoformat()} has no time zone: write datetime(..., tzinfo=ZoneInfo('America/New_York')), "
+                f"or Window.day('{moment.date()}', tz='America/New_York') for a whole day"
+            )
+            raise ValueError(msg)
+        return moment.timestamp()
+    if isinstance(moment, Real) and not isinstance(moment, bool | Rational):
+        return float(moment)
+    if isinstance(moment, bool) or not (hasattr(moment, "__index__") or isinstance(moment, Rational)):
         msg = (
             f"a moment is an aware datetime or unix seconds, not {moment!r}: "
             "write Window.day(date, tz=...) or Window.days(first, last, tz=...) for days"
         )
         raise TypeError(msg)
-    if not math.isfinite(moment):
-        msg = f"a moment is a finite number of seconds, not {moment!r}"
-        raise ValueError(msg)
-    return math.ceil(moment)
+    return float(moment) if isinstance(moment, Rational) and moment.denominator != 1 else index(int(moment))
 
 
-def _seconds(moment: datetime) -> float:
-    if moment.tzinfo is None:
-        msg = (
-            f"{moment.isoformat()} has no time zone: write datetime(..., tzinfo=ZoneInfo('America/New_York')), "
-            f"or Window.day('{moment.date()}', tz='America/New_York') for a whole day"
-        )
-        raise ValueError(msg)
-    return moment.timestamp()
+def _as_zone(tz: Zone | None) -> tzinfo | None:
+    return None if tz is None else find_zone(tz)
 
 
-class _SplitByDays(Protocol):
-    def __call__(self, tz: Zone = "UTC") -> list[Window]: ...
-
-
-class _FromDays(Protocol):
-    def __call__(self, first: Day, last: Day, tz: Zone = "UTC") -> Window: ...
-
-
-class _Days:
-    """`Window.days(first, last)` makes a window of days; `window.days(tz)` splits one into its days."""
-
-    @overload
-    def __get__(self, window: None, owner: type[Window]) -> _FromDays: ...
-    @overload
-    def __get__(self, window: Window, owner: type[Window]) -> _SplitByDays: ...
-    def __get__(self, window: Window | None, owner: type[Window]) -> Any:
-        return _window_of_days if window is None else window._split_by_days
-
-
-@frozen
+@frozen(repr=False)
 class Window:
     """A half-open stretch of time: `start` is in it, `end` is not; both unix seconds.
 
     `Window(start, end)` takes aware datetimes or unix seconds. `Window.day(date, tz)` and
     `Window.days(first, last, tz)` (the last day included) take days of any IANA zone, as dates or ISO text: such days
-    have 23, 24 or 25 hours. `window.days(tz)` splits a window into the days of a zone. Raises ValueError
-    for a naive datetime, a reversed window and an unknown zone.
+    have 23, 24 or 25 hours. They remember their zone in `tz`, which is no part of equality. `window & other` is what
+    both have in common. Raises ValueError for a naive datetime, a reversed window and an unknown zone.
+
+    `in` takes a moment, as the constructor does, or a record. TypeError for anything else: a date is a whole day.
 
     >>> day = Window.day("2012-10-03", tz="America/New_York")
     >>> day
-    Window(start=1349236800, end=1349323200)
+    Window(start=1349236800 (2012-10-03T00:00:00-04:00), end=1349323200 (2012-10-04T00:00:00-04:00))
     >>> day.start in day, day.end in day
     (True, False)
-    >>> [(part.end - part.start) // 3600 for part in Window.days("2012-11-03", "2012-11-05", "America/New_York").days()]
-    [20, 24, 24, 5]
-    >>> [(part.end - part.start) // 3600 for part in Window.days("2012-11-03", "2012-11-05", "America/New_York").days(
-    ...     "America/New_York")]
-    [24, 25, 24]
+    >>> day & Window.day("2012-10-03", tz="UTC") == Window(day.start, 1349308800)
+    True
     """
 
     start: int = field(converter=_as_timestamp)
     end: int = field(converter=_as_timestamp)
+    tz: tzinfo | None = field(default=None, converter=_as_zone, eq=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.end < self.start:
@@ -99,8 +91,6 @@ class Window:
                 f"the window ends before it starts ({self.start} to {self.end}): write Window({self.end}, {self.start})"
             )
             raise ValueError(msg)
-
-    days = _Days()
 
     @classmethod
     def day(cls, day: Day, tz: Zone = "UTC") -> Window:
@@ -113,12 +103,62 @@ class Window:
         ...     Window.day("2012-03-11", "America/New_York"), Window.day("2018-11-04", "America/Sao_Paulo"))]
         [23, 23]
         """
-        return _window_of_days(day, day, tz)
+        return cls.days(day, day, tz)
 
-    def __contains__(self, moment: object) -> bool:
-        if isinstance(moment, datetime):
-            moment = _seconds(moment)
-        return isinstance(moment, int | float) and self.start <= moment < self.end
+    @classmethod
+    def days(cls, first: Day, last: Day, tz: Zone = "UTC") -> Window:
+        """Several days of a zone as one window, the last one included.
+
+        >>> window = Window.days("2012-11-03", "2012-11-05", tz="America/New_York")
+        >>> (window.end - window.start) // 3600
+        73
+        """
+        zone = find_zone(tz)
+        return cls(*bounds_of_days(*_first_and_last(first, last), zone), tz=zone)
+
+    @classmethod
+    def each_day(cls, first: Day, last: Day, tz: Zone = "UTC") -> Iterator[tuple[date, Window]]:
+        """Each day of a zone with its window, the last one included.
+
+        >>> [(day.isoformat(), (window.end - window.start) // 3600)
+        ...     for day, window in Window.each_day("2012-11-03", "2012-11-05", tz="America/New_York")]
+        [('2012-11-03', 24), ('2012-11-04', 25), ('2012-11-05', 24)]
+        """
+        start, end = _first_and_last(first, last)
+        zone = find_zone(tz)
+        bounds_of_days(start, end, zone)
+        dates = (start + timedelta(days=number) for number in range((end - start).days + 1))
+        return ((day, cls.day(day, zone)) for day in dates)
+
+    def split_by_days(self, tz: Zone | None = None) -> list[Window]:
+        """The days of a zone that the window is made of; the first and the last may be parts of a day.
+
+        Without a zone: of its own, if it is made of days, else of UTC.
+
+        >>> days = Window.days("2012-11-03", "2012-11-05", "America/New_York")
+        >>> [(part.end - part.start) // 3600 for part in days.split_by_days()]
+        [24, 25, 24]
+        >>> [(part.end - part.start) // 3600 for part in days.split_by_days("UTC")]
+        [20, 24, 24, 5]
+        """
+        zone = find_zone(tz) if tz is not None else self._zone
+        try:
+            day = datetime.fromtimestamp(self.start, zone).date()
+        except (OverflowError, ValueError) as error:
+            msg = f"the window starts outside the years 1 to 9999 of {zone}"
+            raise ValueError(msg) from error
+        parts = []
+        start = self.start
+        while start < self.end:
+            try:
+                day += timedelta(days=1)
+                end = min(first_moment(day, zone), self.end)
+            except (OverflowError, ValueError):  # it was the last day that there is
+                end = self.end
+            if end > start:
+                parts.append(Window(start, end, tz=zone))
+                start = end
+        return parts
 
     def touches(self, first: int, last: int) -> bool:
         """Whether a range that includes both its ends has a second in common with the window.
@@ -128,80 +168,38 @@ class Window:
         """
         return first < self.end and last >= self.start and self.start < self.end
 
-    def _split_by_days(self, tz: Zone = "UTC") -> list[Window]:
-        zone = find_zone(tz)
-        try:
-            day = datetime.fromtimestamp(self.start, zone).date()
-        except (OverflowError, ValueError) as error:
-            msg = f"the window starts outside the years 1 to 9999 of {tz}"
-            raise ValueError(msg) from error
-        parts = []
-        start = self.start
-        while start < self.end:
-            try:
-                day += timedelta(days=1)
-                end = min(_first_moment(day, zone), self.end)
-            except (OverflowError, ValueError):  # it was the last day that there is
-                end = self.end
-            if end > start:
-                parts.append(Window(start, end))
-                start = end
-        return parts
+    def __contains__(self, moment: object) -> bool:
+        if isinstance(moment, Event | PropertySet | Alias):
+            moment = moment.timestamp
+        return self.start <= _seconds(moment) < self.end
+
+    def __and__(self, other: Window) -> Window:
+        if not isinstance(other, Window):
+            return NotImplemented
+        start = max(self.start, other.start)
+        return Window(start, max(start, min(self.end, other.end)), tz=self.tz or other.tz)
+
+    @property
+    def _zone(self) -> tzinfo:
+        return UTC if self.tz is None else self.tz
+
+    def __repr__(self) -> str:
+        return f"Window(start={spell_moment(self.start, self._zone)}, end={spell_moment(self.end, self._zone)})"
+
+    def _repr_html_(self) -> str:
+        start, end = (html.escape(spell_moment(moment, self._zone)) for moment in (self.start, self.end))
+        return f"<p>Window from {start} to {end}</p>"
 
 
-def _window_of_days(first: Day, last: Day, tz: Zone = "UTC") -> Window:
-    zone = find_zone(tz)
-    first, last = _day(first), _day(last)
+def _first_and_last(first: Day, last: Day) -> tuple[date, date]:
+    first, last = as_day(first), as_day(last)
     if last < first:
         msg = f"the last day is before the first ({first} to {last}): write Window.days('{last}', '{first}')"
         raise ValueError(msg)
-    try:
-        return Window(_first_moment(first, zone), _first_moment(last + timedelta(days=1), zone))
-    except (OverflowError, ValueError) as error:
-        msg = f"the days {first} to {last} lie outside the years 1 to 9999"
-        raise ValueError(msg) from error
+    return first, last
 
 
-def _first_moment(day: date, zone: tzinfo) -> int:
-    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
-    moment = int(midnight.timestamp())
-    if datetime.fromtimestamp(moment, zone).replace(tzinfo=None) == midnight.replace(tzinfo=None):
-        return moment
-    # The clock jumped over midnight: with fold=1 the moment is computed by the offset after the jump, so it
-    # lies before the jump, as the other lies at it or after it.
-    before = int(midnight.replace(fold=1).timestamp())
-    moments = range(before, moment + 1)
-    return moments[bisect_left(moments, day, key=lambda second: datetime.fromtimestamp(second, zone).date())]
-
-
-def _day(day: Day) -> date:
-    if isinstance(day, str):
-        try:
-            return date.fromisoformat(day)
-        except ValueError as error:
-            msg = f"a day is a date or ISO text such as '2012-10-03', not {day!r}"
-            raise ValueError(msg) from error
-    if isinstance(day, datetime) or not isinstance(day, date):
-        msg = f"a day is a date or ISO text such as '2012-10-03', not {day!r}"
-        raise TypeError(msg)
-    return day
-
-
-def find_zone(tz: Zone) -> tzinfo:
-    """A zone by its IANA name, or as it is given; ValueError for an unknown one."""
-    if isinstance(tz, tzinfo):
-        name = getattr(tz, "zone", None)
-        if name is None or not hasattr(tz, "localize"):
-            return tz
-        tz = str(name)  # of pytz, whose zones give local mean time here
-    try:
-        return ZoneInfo(tz)
-    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
-        msg = f"there is no time zone {tz!r}: write an IANA name such as 'America/New_York' or 'UTC'"
-        raise ValueError(msg) from error
-
-
-def in_window(records: Iterable[Record], window: Window) -> Iterator[Record]:
+def in_window(records: Iterable[_R], window: Window) -> Iterator[_R]:
     """The records inside the window, in their order.
 
     Holds nothing. Source: the vendor's files hold records of neighbouring days, so each record has to be tested.
@@ -223,11 +221,11 @@ def check_window(window: object) -> tuple[int, int]:
 
 
 def sort_by_time(
-    records: Iterable[Record],
+    records: Iterable[_R],
     *,
     max_delay: int | None = None,
-    on_late: Callable[[Record], object] | None = None,
-) -> Iterator[Record]:
+    on_late: Callable[[_R], object] | None = None,
+) -> Iterator[_R]:
     """The records in the order of their time; those of the same second stay in the order in which they came.
 
     Without `max_delay` all are held in memory before the first comes out. With it, a stream is sorted: a record
@@ -254,14 +252,12 @@ def sort_by_time(
     return _sort_stream(records, max_delay, on_late)
 
 
-def _sort_all(records: Iterable[Record]) -> Iterator[Record]:
+def _sort_all(records: Iterable[_R]) -> Iterator[_R]:
     yield from sorted(records, key=attrgetter("timestamp"))
 
 
-def _sort_stream(
-    records: Iterable[Record], max_delay: int, on_late: Callable[[Record], object] | None
-) -> Iterator[Record]:
-    held: list[tuple[int, int, Record]] = []
+def _sort_stream(records: Iterable[_R], max_delay: int, on_late: Callable[[_R], object] | None) -> Iterator[_R]:
+    held: list[tuple[int, int, _R]] = []
     arrival = count()
     newest: int | None = None
     for record in records:

@@ -15,7 +15,7 @@ PACKAGE = Path(kmexport.__file__).parent
 
 # Each floor may import those below it, never one beside it or above it; inside a folder, see FLOORS_INSIDE.
 FLOORS = [
-    {"errors", "files", "moments", "names", "policies"},
+    {"days", "errors", "files", "moments", "names", "policies"},
     {"format"},
     {"cells"},
     {"records", "manifest", "storage", "identity_files"},

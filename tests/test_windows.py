@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from fractions import Fraction
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmexport import LateRecordError, PropertySet, Window, in_window, sort_by_time
+from kmexport import Alias, Event, LateRecordError, PropertySet, Window, in_window, sort_by_time
 
 NEW_YORK = "America/New_York"
 ZONES = sorted(name for name in available_timezones() if "/" in name)
@@ -61,7 +63,7 @@ def test_days_tile_time_and_hold_their_date(zone, first, more):
     parts = [Window.day(first + timedelta(days=number), zone) for number in range(more + 1)]
     assert (parts[0].start, parts[-1].end) == (whole.start, whole.end)
     assert all(one.end == other.start for one, other in itertools.pairwise(parts))
-    assert whole.days(zone) == [part for part in parts if part.start < part.end]
+    assert whole.split_by_days(zone) == [part for part in parts if part.start < part.end]
     clock = ZoneInfo(zone)
     # The first second of a day has its date, and the second before it has another.
     if whole.start < whole.end and parts[0].start < parts[0].end:
@@ -73,7 +75,7 @@ def test_days_tile_time_and_hold_their_date(zone, first, more):
 @settings(max_examples=100, deadline=None)
 def test_splitting_loses_no_second(start, length, zone):
     window = Window(start, start + length)
-    parts = window.days(zone)
+    parts = window.split_by_days(zone)
     assert sum(part.end - part.start for part in parts) == length
     assert all(one.end == other.start for one, other in itertools.pairwise(parts))
 
@@ -91,7 +93,6 @@ def test_half_open():
     window = Window(10, 20)
     assert [moment in window for moment in (9, 10, 19, 20)] == [False, True, True, False]
     assert datetime.fromtimestamp(10, UTC) in window
-    assert "10" not in window
     assert list(in_window(at(9, 10, 19, 20), window)) == [
         PropertySet("bob", 10, {"place": 1}),
         PropertySet("bob", 19, {"place": 2}),
@@ -171,11 +172,11 @@ def test_fractions_of_a_second(second, inside):
 
 def test_days_at_the_edges_of_the_calendar():
     last = Window(253_402_300_799 - 10, 253_402_300_799)
-    assert last.days() == [last]
+    assert last.split_by_days() == [last]
     first = Window(-62_135_596_800, -62_135_596_000)
-    assert first.days() == [first]
+    assert first.split_by_days() == [first]
     with pytest.raises(ValueError, match="outside the years 1 to 9999"):
-        first.days("America/New_York")
+        first.split_by_days("America/New_York")
     with pytest.raises(ValueError, match="outside the years 1 to 9999"):
         Window.day("0001-01-01", "Asia/Tokyo")
 
@@ -197,3 +198,137 @@ class Pytz(tzinfo):
 
 def test_a_zone_of_pytz_is_taken_by_its_name():
     assert Window.day("2012-10-03", Pytz()) == Window.day("2012-10-03", "America/New_York")
+
+
+RECORDS = [Event("bob", 15, "x"), PropertySet("bob", 15), Alias("bob", 15, "b2")]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_a_record_is_in_the_window_of_its_time(record):
+    assert record in Window(10, 20)
+    assert record not in Window(16, 20)
+
+
+def test_numbers_of_any_kind():
+    window = Window(10, 20)
+    assert Fraction(19, 1) in window
+    assert Fraction(39, 2) in window
+    assert [float("inf") in window, float("nan") in window] == [False, False]  # noqa: PLW0177
+    assert Window(Fraction(19, 2), 20).start == 10
+
+
+def test_numbers_of_numpy():
+    numpy = pytest.importorskip("numpy")
+    window = Window(10, 20)
+    for kind in ("int8", "uint16", "int32", "int64", "uint64", "float32", "float64"):
+        inside, outside = numpy.array([15, 20], kind)
+        assert inside in window
+        assert outside not in window
+        assert Window(*numpy.array([10, 20], kind)) == window
+        assert type(Window(*numpy.array([10, 20], kind)).start) is int
+    with pytest.raises(TypeError):
+        numpy.datetime64("2012-10-03") in window  # noqa: B015
+
+
+@pytest.mark.parametrize("other", [date(2012, 10, 3), "10", "2012-10-03", None, True, b"10", Window(11, 12), [15], 15j])
+def test_what_is_no_moment_is_an_error_and_not_outside(other):
+    with pytest.raises(TypeError, match="a moment is an aware datetime or unix seconds"):
+        other in Window(10, 20)  # noqa: B015
+
+
+def test_a_naive_datetime_is_an_error():
+    with pytest.raises(ValueError, match="has no time zone"):
+        datetime(2012, 10, 3) in Window(10, 20)  # noqa: B015, DTZ001
+
+
+def test_the_zone_is_remembered_and_no_part_of_equality():
+    window = Window.days("2012-11-03", "2012-11-05", NEW_YORK)
+    plain = Window(window.start, window.end)
+    assert (window == plain, hash(window) == hash(plain)) == (True, True)
+    assert [hours(part) for part in window.split_by_days()] == [24, 25, 24]
+    assert plain.split_by_days() == window.split_by_days("UTC") != window.split_by_days()
+    for copy in (pickle.loads(pickle.dumps(window)), window & Window(0, 2**40), Window(0, 2**40) & window):
+        assert copy == window
+        assert [hours(part) for part in copy.split_by_days()] == [24, 25, 24]
+    assert [hours(part) for day in window.split_by_days() for part in day.split_by_days()] == [24, 25, 24]
+    assert Window(window.start, window.end, tz=NEW_YORK).split_by_days() == window.split_by_days()
+
+
+@given(*[st.integers(-20, 20) for _ in range(5)])
+def test_what_two_windows_have_in_common(a, b, c, d, second):
+    one, other = Window(min(a, b), max(a, b)), Window(min(c, d), max(c, d))
+    assert (second in one & other) is (second in one and second in other)
+    assert (one & other).end - (one & other).start == (other & one).end - (other & one).start
+    with pytest.raises(TypeError):
+        one & 5
+
+
+def test_each_day():
+    found = list(Window.each_day("2011-12-29", date(2011, 12, 31), "Pacific/Apia"))
+    assert [(str(day), hours(window)) for day, window in found] == [
+        ("2011-12-29", 24), ("2011-12-30", 0), ("2011-12-31", 24),
+    ]  # fmt: skip
+    assert all(window == Window.day(day, "Pacific/Apia") for day, window in found)
+    assert len(list(Window.each_day("2012-01-01", "2012-12-31"))) == 366
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (("2012-10-04", "2012-10-03"), "the last day is before the first"),
+        (("2012-10-04", "2012-10-05", "New York"), "write an IANA name"),
+        (("2012-10-04", "9999-12-31"), "outside the years"),
+        (("4 October", "2012-10-05"), "ISO text"),
+    ],
+)
+def test_each_day_checks_at_the_call(arguments, advice):
+    with pytest.raises(ValueError, match=advice):
+        Window.each_day(*arguments)
+
+
+def test_how_a_window_is_shown():
+    window = Window.day("2012-10-03", NEW_YORK)
+    assert repr(window) == (
+        "Window(start=1349236800 (2012-10-03T00:00:00-04:00), end=1349323200 (2012-10-04T00:00:00-04:00))"
+    )
+    assert "1349222400 (2012-10-03T00:00:00Z)" in Window(1349222400, 10**18)._repr_html_()
+    assert repr(Window(-(10**18), 10**18)) == f"Window(start={-(10**18)}, end={10**18})"
+
+
+SKIPPED_MIDNIGHTS = [
+    ("America/Sao_Paulo", "2018-11-04"), ("America/Asuncion", "2019-10-06"), ("Asia/Beirut", "2021-03-28"),
+    ("Asia/Amman", "2012-03-30"), ("America/Havana", "2012-04-01"), ("America/Santiago", "2019-09-08"),
+    ("Africa/Cairo", "2010-04-30"), ("Asia/Tehran", "2012-03-21"), ("America/Scoresbysund", "2012-03-25"),
+    ("Pacific/Apia", "2011-12-30"), ("Pacific/Apia", "2011-12-31"), ("Pacific/Kwajalein", "1993-08-21"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "day"), SKIPPED_MIDNIGHTS)
+@pytest.mark.parametrize("of", ["gettz", "tzfile"])
+def test_zones_of_dateutil_where_midnight_is_skipped(name, day, of):
+    tz = pytest.importorskip("dateutil.tz")
+    zone = (
+        tz.gettz(name) if of == "gettz" else pytest.importorskip("dateutil.zoneinfo").get_zonefile_instance().get(name)
+    )
+    if zone is None:
+        pytest.skip("dateutil has no such zone")
+    for shift in (-1, 0, 1):
+        that = date.fromisoformat(day) + timedelta(days=shift)
+        assert Window.day(that, zone) == Window.day(that, name)
+    first = date.fromisoformat(day) - timedelta(days=2)
+    whole = Window.days(first, first + timedelta(days=4), zone)
+    assert whole.split_by_days() == Window.days(first, first + timedelta(days=4), name).split_by_days()
+
+
+@given(st.sampled_from(ZONES), st.dates(date(1971, 1, 2), date(2036, 12, 30)))
+@settings(max_examples=150, deadline=None)
+def test_days_of_dateutil_tile_time(name, day):
+    zone = pytest.importorskip("dateutil.tz").gettz(name)
+    if zone is None:
+        return
+    parts = [Window.day(day + timedelta(days=number), zone) for number in range(3)]
+    assert all(one.end == other.start for one, other in itertools.pairwise(parts))
+    for at, part in enumerate(parts):
+        if part.start < part.end:
+            assert datetime.fromtimestamp(part.start, zone).date() == day + timedelta(days=at)
+            assert datetime.fromtimestamp(part.start - 1, zone).date() < day + timedelta(days=at)

@@ -47,7 +47,7 @@ def split(window: Window, every: Every, tz: Zone = "UTC") -> list[Period]:
     if (window.end - window.start) // LENGTHS[every] > MANY:
         msg = f"the window has more than {MANY:,} periods of one {every}: take a shorter window, or longer periods"
         raise ValueError(msg)
-    days = ((_local(day.start, tz).date(), day) for day in window.days(tz))
+    days = ((_local(day.start, tz).date(), day) for day in window.split_by_days(tz))
     if every == "hour":
         return [hour for _, day in days for hour in _hours(day, tz)]
     return [
