@@ -54,7 +54,7 @@ class ArrayReader:
         self._at = 0  # in the text; all before it is done
         self._base = 0  # where the text begins in the file
         self._line_start: int | None = None  # in the text, where nothing but spaces stand since
-        self._indent = 0  # of this line
+        self._indent = 0  # of the item that is the first on its line; of others as deep as it may be
         self._broken: BrokenOff | None = None
         self._is_open = False  # the array
         self._opened_at = 0  # line
@@ -124,21 +124,18 @@ class ArrayReader:
         self.rest = self._text[line_start:]
         self._found.line -= 1
         if self._is_open and not self._has_error:
-            self._reject_end()
+            self._found.reject(self._no_end(), b"[", at_line=self._opened_at)  # a broken line, more likely
         self._found.end()
 
     def _end_of_file(self) -> None:
         if self._line_start == len(self._text):
             self._found.line -= 1  # behind the last newline there is no line
         if not self._is_cut_off and (self._is_open or self._broken is not None):
-            self._reject_end()
+            self._found.reject(self._broken.reason if self._broken is not None else self._no_end())
         self._found.end()
 
-    def _reject_end(self) -> None:
-        reason = f"the array that begins in line {self._opened_at} has no closing bracket"
-        if self._broken is not None:
-            reason = self._broken.reason
-        self._found.reject(reason)
+    def _no_end(self) -> str:
+        return f"the array that begins in line {self._opened_at} has no closing bracket"
 
     def _pass_gap(self, gap: bytes) -> None:
         if b"\n" in gap:
@@ -171,8 +168,8 @@ class ArrayReader:
 
     def _item(self, byte: bytes) -> bool:
         """Read the item that begins here; whether it is one, as far as brackets go."""
-        if self._line_start is not None:
-            self._indent, self._line_start = self._at - self._line_start, None
+        self._indent = _LONGEST_INDENT if self._line_start is None else self._at - self._line_start
+        self._line_start = None
         self._start = self._at
         if byte not in b"{[":
             self._stray()

@@ -24,7 +24,6 @@ __all__ = ["Block", "iter_blocks"]
 
 Block: TypeAlias = bytes | Oversized | BrokenOff | Items | Rejected
 
-_BEGINS_ITEM: Final = (b"", *(bytes([byte]) for byte in b'{["]-0123456789tfn'))
 _LOOKED_AT: Final = 1 << 16  # bytes, at most, to tell whether a file is an array
 
 
@@ -99,12 +98,9 @@ def _is_array(text: bytes, *, is_whole: bool) -> bool | None:
     if not text.startswith(b"["):
         return False
     line, newline, others = text.partition(b"\n")
-    first, last = line[1:].lstrip()[:1], line.rstrip()[-1:]
-    if first not in _BEGINS_ITEM:
-        return False
     if not newline or not others.lstrip():
         return is_whole or None
-    return last in b",[]{:" or not others.lstrip().startswith(b"{")
+    return line.rstrip()[-1:] in b",[]{:" or not others.lstrip().startswith(b"{")
 
 
 # Lines.

@@ -54,5 +54,9 @@ class Follower:
         if self._before:
             before, self._before = self._before, b""
             return before
-        chunk, is_long = self._next_chunk()
-        return self._shadow.of(chunk, is_long=is_long) if chunk else b""
+        while True:
+            chunk, is_long = self._next_chunk()
+            shadow = self._shadow.of(chunk, is_long=is_long)
+            # No bytes would mean the end. Nothing may stand in for a chunk that has no shadow: it may lie in a number.
+            if shadow or not chunk:
+                return shadow

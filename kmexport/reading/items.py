@@ -10,10 +10,10 @@ from attrs import Factory, define
 
 __all__ = ["LONGEST_STRAY", "FoundItems", "Items", "Rejected", "end_of_stray", "find_next_item"]
 
-# Where a next item may begin: behind a bracket and a comma, or at the start of a line. Ends at its bracket.
-_NEXT_ITEM: Final = re.compile(rb"}[ \t\r]*,[ \t\r]*{|\n([ \t]*)(?:,[ \t]*)?{")
+# Where a next item may begin: behind a comma, or at the start of a line. Ends at its bracket.
+_NEXT_ITEM: Final = re.compile(rb",[ \t\r]*{|\n([ \t]*)(?:,[ \t]*)?{")
 # Text between items that is none: up to a comma, a bracket or the line's end; commas in a string belong to it.
-_STRAY: Final = re.compile(rb'(?:"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"|[^,\[\]{\n])++|.')
+_STRAY: Final = re.compile(rb'(?:"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"(?=\s*(?:[,\]]|$))|[^,\[\]{\n])++|.')
 LONGEST_STRAY: Final = 1 << 16
 
 
@@ -59,9 +59,9 @@ class FoundItems:
         self._items.numbers.append(self.line)
         self._count(text.count(b"\n"))
 
-    def reject(self, reason: str, raw: bytes = b"", newlines: int = 0) -> None:
-        """An error, of something with so many newlines."""
-        first = self.line
+    def reject(self, reason: str, raw: bytes = b"", newlines: int = 0, at_line: int | None = None) -> None:
+        """An error, of something with so many newlines; told of another line than this where `at_line` says so."""
+        first = self.line if at_line is None else at_line
         self._count(newlines)
         self._before += [self._items, Rejected(first, reason, raw)]
         self._items = Items()
@@ -104,7 +104,7 @@ def find_next_item(text: bytes, begin: int, indent: int) -> int:
 def end_of_stray(text: bytes, at: int) -> int:
     """Where text ends that stands between items and is none: at least one byte behind its beginning.
 
-    >>> end_of_stray(b'[{"x":1}, "a, b" c, 17]', 10)
-    18
+    >>> end_of_stray(b'[{"x":1}, "a, b", 17]', 10)
+    16
     """
     return _STRAY.match(text, at, at + LONGEST_STRAY).end()  # type: ignore[union-attr]  # it matches any byte

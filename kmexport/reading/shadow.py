@@ -34,7 +34,7 @@ class Shadow:
         self._ends_in_digit = False
 
     def of(self, chunk: bytes, *, is_long: bool) -> bytes:
-        """The shadow of the next chunk, never empty; with `is_long`, of long strings only a little is left."""
+        """The shadow of the next chunk, which may be empty; with `is_long`, of long strings only a little is left."""
         if self._is_escaped:
             self._is_escaped = False
             chunk = chunk[1:]
@@ -49,4 +49,4 @@ class Shadow:
             shadow = _LONG.sub(b"1", shadow)
         if shadow:
             self._ends_in_digit = shadow.endswith(b"1")
-        return shadow or b" "
+        return shadow
