@@ -26,13 +26,14 @@ from kmexport.errors import (
     RevisionNotFoundError,
     StatusFormatError,
 )
-from kmexport.identities import IdentityMap, merge_identities
+from kmexport.identities import IdentityMap, Prefer, merge_identities
 from kmexport.manifest import Revision, Status
 from kmexport.names import fold_name
 from kmexport.profiles import Profile, profile
 from kmexport.reading import OnError, iter_records, select
 from kmexport.reading.outcomes import LineCounts
 from kmexport.records import Alias, Event, PropertySet, Record
+from kmexport.storage import Progress
 from kmexport.windows import Window, in_window, sort_by_time
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ __all__ = [
     "LineCounts",
     "MalformedRecordError",
     "OnError",
+    "Prefer",
     "Profile",
+    "Progress",
     "PropertySet",
     "Record",
     "Revision",

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from attrs import frozen
+from attrs import field, frozen
 
 from kmexport.errors import MalformedRecordError
 from kmexport.files import BinaryFile
@@ -31,11 +31,11 @@ class Contents:
     """
 
     revision: Revision
-    first: int | None = None
-    last: int | None = None
+    first: int | None = field(default=None, repr=spell_moment)
+    last: int | None = field(default=None, repr=spell_moment)
     malformed: int = 0
     is_cut_off: bool = False
-    reached: int | None = None
+    reached: int | None = field(default=None, repr=spell_moment)
     support: int = 0
 
     @property

@@ -6,7 +6,7 @@ import html
 from collections.abc import Collection, Mapping, Sequence
 from statistics import median_low
 
-from attrs import frozen
+from attrs import field, frozen
 
 from kmexport.contents import Contents, look_into
 from kmexport.in_turn import find_gone
@@ -37,11 +37,11 @@ class Coverage:
     """
 
     window: Window
-    exported_until: int | None
+    exported_until: int | None = field(repr=spell_moment)
     pending_revisions: int
     missing: tuple[Revision, ...]
     skipped_numbers: tuple[int, ...]
-    starts_at: int | None = None
+    starts_at: int | None = field(default=None, repr=spell_moment)
     damaged: tuple[Contents, ...] = ()
     lacking_revisions: int = 0
 

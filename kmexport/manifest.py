@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -102,6 +103,11 @@ class Revision:
     def has_range(self) -> bool:
         """Whether the index states the moments between which its records lie."""
         return self.min_timestamp is not None and self.max_timestamp is not None
+
+    def _repr_html_(self) -> str:
+        first, last = spell_moment(self.min_timestamp), spell_moment(self.max_timestamp)
+        size = "" if self.size is None else f", {self.size:,} bytes"
+        return f"<p><code>{html.escape(self.path)}</code>: {first} to {last}{size}</p>"
 
 
 def is_revision_name(name: str) -> bool:

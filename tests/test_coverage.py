@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kmexport import Bucket, Event, Window, in_window
+from kmexport import Bucket, Event, Revision, Window, in_window
 from kmexport.testing import BROKEN_LINES, write_export
 
 HOUR = 3600
@@ -235,6 +235,8 @@ def test_times_are_told_beside_seconds():
     for seconds in (T0 - 5, T0 + DAY * 500, T0 + YEAR, T0):
         assert f"{seconds} ({datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ})" in told
     assert "2012-10-03T00:00:00Z" in repr(bucket.index()[0])
+    assert "2012-10-03T00:00:00Z" in bucket.index()[0]._repr_html_()
+    assert "&lt;b&gt;" in Revision(1, "<b>")._repr_html_()
     assert "2012-10-03T00:00:00Z" in repr(bucket.coverage(day(0)))
     assert "2012-10-03T00:00:00Z" in bucket.coverage(day(0))._repr_html_()
 
