@@ -25,6 +25,7 @@ from kmexport.errors import (
     MalformedRecordError,
     RevisionNotFoundError,
     StatusFormatError,
+    UnknownNameError,
 )
 from kmexport.identities import IdentityMap, Prefer, merge_identities
 from kmexport.manifest import Revision, Status
@@ -65,6 +66,7 @@ __all__ = [
     "RevisionNotFoundError",
     "Status",
     "StatusFormatError",
+    "UnknownNameError",
     "Window",
     "drop_duplicates",
     "dump_records",

@@ -16,6 +16,7 @@ EXAMPLES = [
     errors.StatusFormatError("status.csv", 2, "total revisions", "a whole number belongs there"),
     errors.IndexFormatError("index.csv", 1, None, "no header"),
     errors.IdentityMapFormatError("people.jsonl", 2, None, "the line is not JSON"),
+    errors.UnknownNameError("event", "singed up", ["signed up"]),
     errors.LateRecordError(PropertySet("bob", 1), 90, 60),
     errors.MalformedRecordError("revisions/7.json", 3, "there is no _p", b"{}"),
 ]
@@ -37,7 +38,7 @@ def test_errors_cross_process_borders_whole(error):
 @pytest.mark.parametrize("error", EXAMPLES[1:], ids=lambda error: type(error).__name__)
 def test_errors_are_sentences_with_the_place(error):
     assert str(error).endswith(".")
-    place = getattr(error, "source", None) or getattr(error, "url", None) or repr(error.record)
+    place = getattr(error, "source", None) or getattr(error, "url", None) or repr(getattr(error, "record", getattr(error, "name", None)))
     assert str(error).startswith(place)
 
 

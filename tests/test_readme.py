@@ -76,7 +76,7 @@ def test_the_api_page_names_every_public_name():
     directives = set(re.findall(r"^\.\. [\w:]+:: (\S+?)(?:\(\))?$", api, re.MULTILINE))
     public = {
         f"{module}.{name}"
-        for module in ("kmexport", "kmexport.testing", "kmexport.tour")
+        for module in ("kmexport", "kmexport.reports", "kmexport.testing", "kmexport.tour")
         for name in importlib.import_module(module).__all__
     }
     assert public <= directives

@@ -191,7 +191,7 @@ def test_parts_that_are_not_there(sample):
         ("pyarrow", "from kmexport import reports", "tables"),
         (
             "matplotlib",
-            "from kmexport import reports; reports.event_counts(kmexport.Facts([kmexport.Event('a', 1, 'X')]), 'x').plot()",
+            "from kmexport import Event, Facts, reports; reports.event_counts(Facts([Event('a', 1, 'X')]), 'x').plot()",
             "plot",
         ),
     ],

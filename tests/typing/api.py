@@ -14,6 +14,7 @@ from kmexport import (
     Bucket,
     Coverage,
     Event,
+    Facts,
     IdentityMap,
     LineCounts,
     MalformedRecordError,
@@ -30,6 +31,7 @@ from kmexport import (
     iter_records,
     merge_identities,
     profile,
+    reports,
     select,
     sort_by_time,
 )
@@ -118,3 +120,19 @@ steps = sort_by_time(steps, max_delay=3_600)
 assert_type(steps, Iterator[Record])
 assert_type(profile(steps), Profile)
 assert_type(list(drop_duplicates([Event("bob", 1, "x")])), list[Record])
+
+facts = Facts(bucket)
+counts = reports.event_counts(facts, "signed up", day, by="plan", every="day", tz="UTC")
+assert_type(counts, reports.EventCounts)
+assert_type(counts.average, float | None)
+assert_type(counts.rows[0].value, str | None)
+assert_type(counts.people_of(value=None), list[str])
+assert_type(reports.conversion(facts, "a", "b", repeating=True).rate, float | None)
+assert_type(reports.time_between(facts, "a", "b", first_ever=False).median, float | None)
+assert_type(reports.property_total(facts, "amount", population="everyone").total, float)
+assert_type(reports.funnel(facts, ["a", "b"], within=3_600).steps[0].people, int)
+assert_type(reports.funnel(facts, ["a"]).people_of(1, dropped=True), list[str])
+assert_type(reports.property_values(facts, "plan", at="at_step", step="a").rows, tuple[reports.ValueRow, ...])
+assert_type(reports.cohorts(facts, "a", "b", every="month").rows[0].buckets, tuple[int, ...])
+assert_type(reports.segments(facts, "a", "plan", relative=True).people_of("Pro"), list[str])
+assert_type(counts.to_dict(), dict[str, Any])
