@@ -13,6 +13,8 @@ __all__ = [
     "KmExportError",
     "LateRecordError",
     "MalformedRecordError",
+    "OtherProcessError",
+    "RevisionChangedError",
     "RevisionNotFoundError",
     "StatusFormatError",
     "UnknownNameError",
@@ -96,6 +98,49 @@ class RevisionNotFoundError(KmExportError, FileNotFoundError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.source,)
+
+
+class RevisionChangedError(KmExportError, OSError):
+    """A revision was replaced while it was read: `.source` names it, `.reason` says how it shows.
+
+    What came of it before the error is of the old version. Nothing of the new one came out.
+
+    >>> raise RevisionChangedError("revisions/12.json", "its beginning is another than before")
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.RevisionChangedError: revisions/12.json: the file was replaced while it was read (its beginning ...
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(errno.ESTALE, reason, source)
+        self.source = source
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.source}: the file was replaced while it was read ({self.reason}). "
+            "List again with Bucket.revisions(), and read this revision again from its beginning."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.source, self.reason)
+
+
+class OtherProcessError(KmExportError, RuntimeError):
+    """Something belongs to the process that made it, and a forked one used it: `.what` says what.
+
+    >>> raise OtherProcessError("the iterator")
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.OtherProcessError: the iterator belongs to another process. Make one in each process.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.what} belongs to another process. Make one in each process."
 
 
 class BucketUnreachableError(KmExportError, OSError):

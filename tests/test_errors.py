@@ -13,6 +13,8 @@ EXAMPLES = [
     errors.BucketUnreachableError("s3://acme", "the storage did not answer"),
     errors.EmptyListingError("s3://acme", 473),
     errors.RevisionNotFoundError("revisions/7.json"),
+    errors.RevisionChangedError("revisions/7.json", "it was written over"),
+    errors.OtherProcessError("the iterator"),
     errors.StatusFormatError("status.csv", 2, "total revisions", "a whole number belongs there"),
     errors.IndexFormatError("index.csv", 1, None, "no header"),
     errors.IdentityMapFormatError("people.jsonl", 2, None, "the line is not JSON"),
@@ -42,7 +44,7 @@ PLACED = [error for error in EXAMPLES[1:] if not isinstance(error, errors.Unknow
 @pytest.mark.parametrize("error", PLACED, ids=lambda error: type(error).__name__)
 def test_errors_are_sentences_with_the_place(error):
     assert str(error).endswith(".")
-    place = getattr(error, "source", None) or getattr(error, "url", None) or repr(error.record)
+    place = getattr(error, "source", None) or getattr(error, "url", None) or getattr(error, "what", None) or repr(error.record)
     assert str(error).startswith(place)
 
 

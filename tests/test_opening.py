@@ -21,6 +21,8 @@ from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from kmexport import Bucket, BucketUnreachableError, Event, PropertySet
 from kmexport.storage.ahead import fetch_ahead
 from kmexport.storage.faults import is_missing, is_transient
+from kmexport.storage.threads import ThreadSource
+from kmexport.storage.wanted import Wanted
 from kmexport.testing import write_export
 from tests.leftovers import eventually, fetchers
 from tests.proxies import Fault, proxied
@@ -125,7 +127,8 @@ def test_an_error_that_no_future_can_hold(error):
     fs = Odd()
     fs.error = error
     tried = 0
-    for file in fetch_ahead(fs, [("/1", 1), ("/2", 1)], budget=1, requests=1, open_file=fs.open):
+    files = [Wanted(path, path, 1) for path in ("/1", "/2")]
+    for file in fetch_ahead(lambda: ThreadSource(fs.open, 1), files, budget=1, requests=1):
         with pytest.raises(RuntimeError, match="the filesystem raised"):
             file.read(1)
         tried += 1
@@ -148,8 +151,8 @@ def test_a_file_that_can_not_seek_goes_on_where_it_broke(tmp_path):
             raise io.UnsupportedOperation
 
     found = b""
-    files = [("/1", len(body))]
-    for file in fetch_ahead(MemoryFileSystem(), files, budget=8 << 20, requests=1, open_file=lambda path: NoSeek(body)):
+    files = [Wanted("/1", "/1", len(body))]
+    for file in fetch_ahead(lambda: ThreadSource(lambda path: NoSeek(body), 1), files, budget=8 << 20, requests=1):
         while block := file.read(1 << 16):
             found += block
     assert found == body
@@ -183,12 +186,12 @@ def test_what_fsspec_reads_ahead_is_not_held_beside_the_budget(tmp_path):
 
 def test_the_loop_of_a_forked_process_is_its_own():
     code = (
-        "import os, sys\n"
-        "from fsspec.implementations.memory import MemoryFileSystem\n"
-        "import io\n"
+        "import io, os, sys\n"
         "from kmexport.storage.ahead import fetch_ahead\n"
-        "files = fetch_ahead(MemoryFileSystem(), [('/1', 1), ('/2', 1)], budget=1, requests=1,"
-        " open_file=lambda path: io.BytesIO(b'x'))\n"
+        "from kmexport.storage.threads import ThreadSource\n"
+        "from kmexport.storage.wanted import Wanted\n"
+        "files = [Wanted('1', '/1', 1), Wanted('2', '/2', 1)]\n"
+        "files = fetch_ahead(lambda: ThreadSource(lambda path: io.BytesIO(b'x'), 1), files, budget=1, requests=1)\n"
         "next(files).read(1)\n"
         "child = os.fork()\n"
         "if not child:\n"
@@ -199,18 +202,20 @@ def test_the_loop_of_a_forked_process_is_its_own():
         "print(next(files).read(1), flush=True)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=20)
-    assert done.stdout == "the iterator was begun in another process: begin one in each\nb'x'\n", done.stderr
+    assert done.stdout == "the iterator belongs to another process. Make one in each process.\nb'x'\n", done.stderr
 
 
 def test_a_read_that_hangs_does_not_hold_up_the_end_of_the_program():
     code = (
         "import io, time\n"
-        "from fsspec.implementations.memory import MemoryFileSystem\n"
         "from kmexport.storage.ahead import fetch_ahead\n"
+        "from kmexport.storage.threads import ThreadSource\n"
+        "from kmexport.storage.wanted import Wanted\n"
         "def opening(path):\n"
         "    if path == '/2':\n        time.sleep(60)\n"
         "    return io.BytesIO(b'x')\n"
-        "files = fetch_ahead(MemoryFileSystem(), [('/1', 1), ('/2', 1)], budget=9, requests=2, open_file=opening)\n"
+        "files = [Wanted('1', '/1', 1), Wanted('2', '/2', 1)]\n"
+        "files = fetch_ahead(lambda: ThreadSource(opening, 2), files, budget=9, requests=2)\n"
         "next(files).read(1)\n"
     )
     started = time.monotonic()

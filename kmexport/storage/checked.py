@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from kmexport.storage.faults import check_body
-
 if TYPE_CHECKING:
     from fsspec.callbacks import Callback
 
@@ -31,18 +29,14 @@ class RawFile(Protocol):
 def open_checked(
     open_file: Callable[[], RawFile],
     name: str,
-    size: int | None,
     guard: Callable[[], AbstractContextManager[None]],
     callback: Callback | None,
 ) -> Iterator[BinaryFile]:
-    """The file that `open_file` opens. Each call of the filesystem is made within a `guard`, which translates errors.
-
-    `size` is what it must have, in bytes, where that is known.
-    """
+    """The file that `open_file` opens. Each call of the filesystem is made within `guard()`, for its errors."""
     with guard():
         raw = open_file()
     with closing(raw):
-        file = _CheckedFile(raw, size, guard, callback)
+        file = _CheckedFile(raw, guard, callback)
         if file.first.startswith(_GZIP_MAGIC):
             with gzip.GzipFile(fileobj=file) as unpacked:  # type: ignore[call-overload]
                 yield unpacked
@@ -53,18 +47,15 @@ def open_checked(
 
 
 class _CheckedFile:
-    """A file whose `read` raises the folder's errors, ends at the size that was listed, and moves the callback."""
+    """A file whose `read` raises the folder's errors, and moves the callback."""
 
     def __init__(
         self,
         raw: RawFile,
-        size: int | None,
         guard: Callable[[], AbstractContextManager[None]],
         callback: Callback | None,
     ) -> None:
         self._raw = raw
-        self._size = size
-        self._at = 0
         self._guard = guard
         self._callback = callback
         self.first = b""
@@ -75,12 +66,7 @@ class _CheckedFile:
             block, self.first = self.first[:size], self.first[size:]
             return block
         with self._guard():
-            if self._size is not None:
-                size = min(size, self._size - self._at)
             block = self._raw.read(size)
-            self._at += len(block)
-            if not block and size and self._size is not None:
-                check_body(self._at, self._size)
         if self._callback is not None:
             self._callback.relative_update(len(block))
         return block

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from kmexport.errors import KmExportError
-
-if TYPE_CHECKING:
-    from tenacity import AsyncRetrying, Retrying
 
 __all__ = [
     "ShortBodyError",
@@ -19,16 +15,9 @@ __all__ = [
     "is_missing",
     "is_transient",
     "is_without_credentials",
-    "retrying",
-    "retrying_async",
-    "unwrapped",
 ]
 
 _LONGEST_CHAIN = 20
-_TRIES = 5
-_TRIES_ON_TOP = 2  # of a library that retrying again itself, and takes its time for it
-_FIRST_WAIT = 0.2  # seconds at most; each further wait is at most twice as long
-_LONGEST_WAIT = 5.0
 
 # Another try can't mend these. RuntimeError and OSError are not among them: storage libraries raise both for anything.
 _FINAL = (
@@ -111,22 +100,10 @@ def is_transient(error: BaseException) -> bool:
         return True
     if isinstance(error, _FINAL):
         return False
+    if any(map(_is_garbled, chain(error))):
+        return True
     status = _http_status(error)
     return status is None or status >= 500 or status in _PASSING
-
-
-def retrying(fs: object) -> Retrying:
-    """Goes round again after a transient error, later each time and at random, so that many readers spread out."""
-    from tenacity import Retrying  # noqa: PLC0415  # it takes longer to load than a local export needs
-
-    return Retrying(**_policy(fs))
-
-
-def retrying_async(fs: object) -> AsyncRetrying:
-    """The same for coroutines."""
-    from tenacity import AsyncRetrying  # noqa: PLC0415
-
-    return AsyncRetrying(**_policy(fs))
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -138,26 +115,9 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def unwrapped(fs: Any) -> Any:
-    """The filesystem within one that only puts a folder before every path."""
-    from fsspec.implementations.dirfs import DirFileSystem  # noqa: PLC0415
-
-    while isinstance(fs, DirFileSystem):
-        fs = fs.fs
-    return fs
-
-
-def _policy(fs: object) -> dict[str, Any]:
-    import tenacity  # noqa: PLC0415
-
-    fs = unwrapped(fs)
-    return {
-        # s3fs and gcsfs say how often they try themselves.
-        "stop": tenacity.stop_after_attempt(_TRIES_ON_TOP if getattr(fs, "retries", 0) else _TRIES),
-        "wait": tenacity.wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT),
-        "retry": tenacity.retry_if_exception(is_transient),
-        "reraise": True,
-    }
+def _is_garbled(error: BaseException) -> bool:
+    """Whether an answer was no HTTP. aiohttp gives it the status 400, as if the server had refused the request."""
+    return any(kind.__name__ == "HttpProcessingError" for kind in type(error).__mro__)
 
 
 def _is_trouble(error: BaseException) -> bool:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
 from kmexport.storage.checked import open_checked
 from kmexport.storage.credentials import redact, secrets_of
-from kmexport.storage.faults import retrying, unwrapped
+from kmexport.storage.layers import unwrap_path, without_cache
 from kmexport.storage.listing import list_files, lists_reliably
-from kmexport.storage.opening import is_cache, is_thread_safe, lock_of, opener, unwrap_path
 from kmexport.storage.options import complete
+from kmexport.storage.patience import SILENT_FOR, retrying
 from kmexport.storage.translation import translated
+from kmexport.storage.transport import alone, open_in_turn
+from kmexport.storage.versions import forget_listings
+from kmexport.storage.wanted import Wanted
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -27,9 +30,6 @@ __all__ = ["PREFETCH_BYTES", "REQUESTS", "Folder"]
 
 PREFETCH_BYTES = 64 << 20
 REQUESTS = 16
-
-# Files of this machine are opened when their turn comes: fetching them ahead would only hold memory.
-_AT_HAND = ("fsspec.implementations.local", "fsspec.implementations.memory")
 
 
 class Folder:
@@ -50,15 +50,15 @@ class Folder:
     def lists_reliably(self) -> bool:
         """Whether a listing is the whole truth. The page of a web server may leave out anything."""
         with self._access("opening the storage"):
-            return lists_reliably(unwrapped(_without_cache(self._storage()[0])))
+            return lists_reliably(self._fresh("")[0])
 
     def read(self, name: str) -> bytes:
         """The whole of a small file, as it is now."""
         with self._access(f"reading {name}", lambda: BucketNotFoundError(self.public_url, f"there is no {name}")):
             fs, path = self._fresh(name)
-            for attempt in retrying(fs):
-                with attempt, _alone(fs):
-                    _forget_listings(fs, path)
+            for attempt in retrying(fs, name):
+                with attempt, alone(fs):
+                    forget_listings(fs, path)
                     content = cast("bytes", fs.cat_file(path))
         return content
 
@@ -71,10 +71,10 @@ class Folder:
         missing = partial(BucketNotFoundError, self.public_url, f"there is no folder {name}")
         with self._access(f"listing {name}", missing):
             fs, path = self._fresh(name)
-            for attempt in retrying(fs):
-                with attempt, _alone(fs):
-                    _forget_listings(fs, path)
-                    files = list_files(*unwrap_path(fs, path))
+            for attempt in retrying(fs, name):
+                with attempt, alone(fs):
+                    forget_listings(fs, path)
+                    files = list_files(fs, path)
         return files
 
     def open_each(
@@ -83,6 +83,7 @@ class Folder:
         *,
         prefetch_bytes: int = PREFETCH_BYTES,
         requests: int = REQUESTS,
+        silent_for: float = SILENT_FOR,
         callback: Callback | None = None,
     ) -> Generator[AbstractContextManager[BinaryFile], None, None]:
         """For each file, in order, a context manager that opens it for reading in large blocks, unpacked where gzip.
@@ -92,20 +93,11 @@ class Folder:
         """
         with self._access("opening the storage"):
             fs, root = self._storage()
-        paths = [(_join(root, name), size) for name, size in files]
-        if type(unwrapped(fs)).__module__ in _AT_HAND:
-            for (name, size), (path, _) in zip(files, paths, strict=True):
-                yield open_checked(partial(fs.open, path, "rb"), name, size, self._guard(name), callback)
-            return
-        from kmexport.storage.ahead import fetch_ahead  # noqa: PLC0415  # asyncio takes longer to load than a local export
-
-        open_file = None if _goes_by_coroutines(fs, paths) else opener(fs)
-        if open_file is not None and not is_thread_safe(fs):
-            requests = 1
-        fetched = fetch_ahead(fs, paths, budget=prefetch_bytes, requests=requests, open_file=open_file)
-        with closing(fetched):
-            for (name, size), file in zip(files, fetched, strict=True):
-                yield open_checked(lambda file=file: file, name, size, self._guard(name), callback)  # type: ignore[misc]
+        wanted = [Wanted(name, _join(root, name), size) for name, size in files]
+        opening = open_in_turn(fs, wanted, budget=prefetch_bytes, requests=requests, silent_for=silent_for)
+        with closing(opening):
+            for (name, _), open_file in zip(files, opening, strict=True):
+                yield open_checked(open_file, name, self._guard(name), callback)
 
     def _guard(self, name: str) -> Callable[[], AbstractContextManager[None]]:
         return partial(self._access, f"reading {name}", partial(RevisionNotFoundError, name))
@@ -119,7 +111,7 @@ class Folder:
     def _fresh(self, name: str) -> tuple[AbstractFileSystem, str]:
         """The filesystem without caches, which would give a manifest of long ago; and the path of a file there."""
         fs, root = self._storage()
-        return _without_cache(fs), _join(root, name)
+        return unwrap_path(without_cache(fs), _join(root, name))
 
     def _storage(self) -> tuple[AbstractFileSystem, str]:
         if getattr(self._fs, "asynchronous", False):
@@ -136,38 +128,6 @@ class Folder:
             # A filesystem that only puts a folder before every path hides what the one within it can do.
             self._resolved = unwrap_path(*found)
         return self._resolved
-
-
-def _without_cache(fs: AbstractFileSystem) -> AbstractFileSystem:
-    """The filesystem under fsspec's caches (`simplecache::…`)."""
-    while is_cache(fs):
-        fs = fs.fs
-    return fs
-
-
-def _alone(fs: AbstractFileSystem) -> AbstractContextManager[object]:
-    return nullcontext() if is_thread_safe(fs) else lock_of(unwrapped(fs))
-
-
-def _goes_by_coroutines(fs: AbstractFileSystem, files: Sequence[tuple[str, int | None]]) -> bool:
-    """Whether its coroutines can fetch the files: their sizes are known, or it is a web server, which streams them."""
-    inner = unwrapped(fs)
-    if is_cache(inner) or not inner.async_impl:
-        return False
-    return type(fs).__module__ == "fsspec.implementations.http" or all(size is not None for _, size in files)
-
-
-def _forget_listings(fs: AbstractFileSystem, path: str) -> None:
-    """Drop what fsspec remembers of a path and of the folder it is in: names, and the sizes that reading goes by.
-
-    What `invalidate_cache` does differs: s3fs drops the folders above too, ftp only the path as it is spelt, and
-    http nothing; the older filesystems that put a folder before every path do not hand it on.
-    """
-    fs, path = unwrap_path(fs, path)
-    folder = path.rpartition("/")[0]
-    for spelt in (path, f"{path}/", folder, f"{folder}/"):
-        fs.invalidate_cache(spelt)
-        fs.dircache.pop(spelt, None)
 
 
 def _join(root: str, name: str) -> str:

@@ -2,67 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from kmexport.storage.faults import unwrapped
+from kmexport.storage.faults import WrongAnswerError
+from kmexport.storage.layers import without_cache
+from kmexport.storage.versions import version_and_size_at_once
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["is_cache", "is_thread_safe", "lock_of", "opener", "unwrap_path"]
+__all__ = ["lock_of", "open_alone", "open_cached", "open_new"]
 
-# Each key has one of these, so that they need not be kept for each file. None is asked for while another is held.
+# Each key has one of these, so that they need not be kept for each file. Never take two of them at once.
 _LOCKS = [threading.Lock() for _ in range(64)]
 
 
-def opener(fs: AbstractFileSystem) -> Callable[[str], Any]:
-    """A function that opens a file of it for reading."""
-    if is_cache(unwrapped(fs)):
-        return partial(_open_cached, fs)
-    if is_thread_safe(fs):
-        return partial(_open, fs)
-    return partial(_open_alone, fs)
-
-
-def is_cache(fs: AbstractFileSystem) -> bool:
-    """Whether it is one of fsspec's caches: simplecache, filecache, blockcache."""
-    from fsspec.implementations.cached import CachingFileSystem  # noqa: PLC0415
-
-    return isinstance(fs, CachingFileSystem)
-
-
-def is_thread_safe(fs: AbstractFileSystem) -> bool:
-    """Not archives, which are one open file; nor caches that keep a list of their files; nor FTP's one connection."""
-    from fsspec.archive import AbstractArchiveFileSystem  # noqa: PLC0415
-    from fsspec.implementations.cached import SimpleCacheFileSystem  # noqa: PLC0415
-
-    fs = unwrapped(fs)
-    if isinstance(fs, AbstractArchiveFileSystem) or type(fs).__module__ == "fsspec.implementations.ftp":
-        return False
-    return isinstance(fs, SimpleCacheFileSystem) or not is_cache(fs)
-
-
-def unwrap_path(fs: AbstractFileSystem, path: str) -> tuple[AbstractFileSystem, str]:
-    """The filesystem within those that only put a folder before every path, and the path there."""
-    inner = unwrapped(fs)
-    while fs is not inner:
-        fs, path = fs.fs, fs._join(path)
-    return fs, path
-
-
-def lock_of(*key: object) -> threading.Lock:
-    """The lock of whatever the key says."""
-    return _LOCKS[hash(key) % len(_LOCKS)]
-
-
-def _open(fs: AbstractFileSystem, path: str) -> Any:
+def open_new(fs: AbstractFileSystem, path: str) -> Any:
+    """A file of a filesystem that many threads may use."""
     from fsspec.caching import BaseCache  # noqa: PLC0415
     from fsspec.spec import AbstractBufferedFile  # noqa: PLC0415
 
@@ -70,13 +32,46 @@ def _open(fs: AbstractFileSystem, path: str) -> Any:
     if isinstance(file, AbstractBufferedFile):
         # What fsspec reads ahead, 5 MiB a file and more, would be held beside what is fetched ahead.
         file.cache = BaseCache(file.blocksize, file._fetch_range, file.size)
+    if isinstance(file, io.BytesIO):
+        # It may be the one of all readers: as fsspec's memory is.
+        return io.BytesIO(file.getvalue())
     return file
 
 
-def _open_alone(fs: AbstractFileSystem, path: str) -> Any:
-    lock = lock_of(unwrapped(fs))
+def open_alone(fs: AbstractFileSystem, path: str) -> Any:
+    """A file of a filesystem that only one may use at a time."""
+    lock = lock_of(fs)
     with lock:
-        return _LockedFile(fs.open(path, "rb"), lock)
+        file = open_new(fs, path)
+    return file if isinstance(file, io.BytesIO) else _LockedFile(file, lock)
+
+
+def open_cached(fs: AbstractFileSystem, path: str) -> Any:
+    """fsspec's caches write under a file's last name, and take for whole what they find there, also half of it."""
+    is_simple = _is_simple(fs)
+    with lock_of(fs.storage[-1], path if is_simple else None):
+        try:
+            if fs._check_file(path):
+                return fs.open(path, "rb")
+            version, _ = version_and_size_at_once(without_cache(fs), path)
+            if is_simple and not fs.compression:
+                _fill(fs, path)
+            file = fs.open(path, "rb")
+            _check_version(fs, path, version, file)
+        except BaseException as error:
+            _drop(fs, path)
+            if isinstance(error, FileNotFoundError) and not is_simple:
+                # They say so of a server that does not answer.
+                version_and_size_at_once(fs.fs, path)
+                msg = "the file is there, and could not be read"
+                raise OSError(msg) from error
+            raise
+        return file
+
+
+def lock_of(*key: object) -> threading.Lock:
+    """The lock of whatever the key says. Of an archive it is that of the file that it lies in."""
+    return _LOCKS[hash(tuple(getattr(one, "fo", one) for one in key)) % len(_LOCKS)]
 
 
 @frozen
@@ -100,24 +95,18 @@ class _LockedFile:
             self.file.close()
 
 
-def _open_cached(fs: AbstractFileSystem, path: str) -> Any:
-    """fsspec's caches write under a file's last name, and take for whole what they find there, also half of it."""
-    cache, path = unwrap_path(fs, path)
-    is_simple = is_thread_safe(cache)
-    with lock_of(cache.storage[-1], path if is_simple else None):
-        try:
-            if is_simple and not cache.compression and not cache._check_file(path):
-                _fill(cache, path)
-            return cache.open(path, "rb")
-        except BaseException as error:
-            _drop(cache, path)
-            if isinstance(error, FileNotFoundError) and not is_simple:
-                # They say so of a server that does not answer.
-                cache.fs.invalidate_cache(path.rpartition("/")[0])
-                cache.fs.info(path)
-                msg = "the file is there, and could not be read"
-                raise OSError(msg) from error
-            raise
+def _is_simple(fs: AbstractFileSystem) -> bool:
+    """Whether a cache keeps no list of its files, which many threads would spoil."""
+    from fsspec.implementations.cached import SimpleCacheFileSystem  # noqa: PLC0415
+
+    return isinstance(fs, SimpleCacheFileSystem)
+
+
+def _check_version(cache: AbstractFileSystem, path: str, version: Any, file: Any) -> None:
+    if version_and_size_at_once(without_cache(cache), path)[0] != version:
+        file.close()
+        msg = "the file changed while it was fetched"
+        raise WrongAnswerError(msg)
 
 
 def _fill(cache: AbstractFileSystem, path: str) -> None:

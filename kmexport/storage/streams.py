@@ -1,190 +1,209 @@
-"""One file from its beginning to its end, by coroutines or in threads; where a connection breaks off, it goes on."""
+"""A stretch of one file, from its start to its end; where a connection breaks off, it goes on behind the last byte."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
-from contextlib import suppress
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol
+import zlib
+from contextlib import nullcontext, suppress
+from typing import Any, Protocol
 
-from kmexport.storage.faults import check_body, retrying_async
+from attrs import define, field
 
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
+from kmexport.errors import RevisionChangedError
+from kmexport.storage.faults import ShortBodyError, WrongAnswerError, check_body
+from kmexport.storage.patience import Patience
 
-__all__ = ["BLOCK_BYTES", "CoroutineFiles", "Files", "Stream", "ThreadFiles", "Workers"]
+__all__ = ["BLOCK_BYTES", "Body", "File", "OtherVersionError", "Source", "Stream"]
 
 BLOCK_BYTES = 1 << 20  # one reading: a filesystem may hold it twice while it is read
-SILENT_FOR = 60.0  # seconds without a byte of a stream
+
+
+@define(eq=False)
+class File:
+    """A file that is fetched, as the loop knows it: what its parts have in common."""
+
+    name: str
+    path: str
+    size: int | None  # in bytes as it was listed, and then as the storage tells it
+    patience: Patience
+    version: Any = None  # whatever the storage tells a version by; None before the first answer, or for ever
+    one_by_one: asyncio.Lock = field(factory=asyncio.Lock)  # while requests for it fail, one is made at a time
+
+
+class OtherVersionError(WrongAnswerError):
+    """The file is another than it was, or has only grown: that is found out by reading its beginning again."""
+
+
+class Body(Protocol):
+    """What a storage answers with: the bytes of one version of a file, from a place on."""
+
+    at: int  # where it begins: at the place that was asked for, or at 0
+    end: int | None  # where it ends; None where the storage does not say so before
+    size: int | None  # of the whole file; None where that is not told, or the file may grow while it is read
+    version: Any  # None where none is told
+
+    async def read(self, most: int, /) -> bytes:
+        """The next bytes, at most so many; none at its end."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Source(Protocol):
+    """One way to fetch files."""
+
+    loop: asyncio.AbstractEventLoop
+    by_parts: bool  # whether parts of one file are asked for at the same time
+    cost: int  # of an error: the tries that the filesystem has made before it raised it
+
+    async def open(self, file: File, start: int, end: int | None) -> Body:
+        """Ask for a file from `start` on, and to `end` where parts can be asked for."""
+
+    async def keeps(self, body: Any) -> bool:
+        """Whether a body stays open while nobody reads it."""
+
+    async def stop(self) -> None:
+        """Wait for what runs, for a moment."""
+
+    def end(self) -> None:
+        """Give back threads and loop. Nothing is asked of it any more."""
 
 
 class Stream:
-    """One file from its beginning to its end; where a connection breaks off, it goes on behind the last byte."""
+    """The bytes of a file from `start` to `end` (None: to its end), all of one version of it."""
 
-    def __init__(self, fs: AbstractFileSystem, files: Files, path: str, size: int | None) -> None:
-        self._fs = fs
-        self._files = files
-        self._path = path
-        self._size = size
-        self._at = 0
-        self._file: Any = None
+    def __init__(self, source: Source, file: File, start: int, end: int | None) -> None:
+        self._source = source
+        self._file = file
+        self._start = self._at = start
+        self._end = end
+        self._body: Body | None = None
+        self._sum = 0  # of the bytes that came
+        self._is_in_doubt = False  # whether they are still those of the file
         self._in_use = asyncio.Lock()
-        self.is_at_end = False
+        self.is_at_end = start == end
+        # Whether it is the whole of another version than the one that the parts were planned by.
+        self.is_whole_file = False
 
     async def read(self, most: int) -> bytes:
         async with self._in_use:
             if self.is_at_end:
                 return b""
-            if self._size is not None:
-                most = min(most, self._size - self._at)
-            async for attempt in retrying_async(self._fs):
+            async for attempt in self._file.patience.retrying_async():
                 with attempt:
-                    block = await self._try(most)
+                    block = await self._try(most, is_again=attempt.retry_state.attempt_number > 1)
+            self._file.patience.heard(len(block))
+            if not self._source.by_parts:  # else each body begins where it was asked to
+                self._sum = zlib.crc32(block, self._sum)
             self._at += len(block)
-            self.is_at_end = not block or self._at == self._size
+            self.is_at_end = not block or self._at == self._end
+            if self.is_at_end:
+                await self._drop()
             return block
+
+    async def rest(self) -> None:
+        """Nobody reads it for a while."""
+        async with self._in_use:
+            if self._body is not None and not await self._source.keeps(self._body):
+                await self._drop()
 
     async def close(self) -> None:
         async with self._in_use:
             await self._drop()
 
-    async def _try(self, most: int) -> bytes:
+    async def _try(self, most: int, *, is_again: bool) -> bytes:
+        async with self._file.one_by_one if is_again else nullcontext():
+            patience = self._file.patience
+            if is_again and patience.is_spent and patience.last_error is not None:
+                raise patience.last_error  # another part has used the last try
+            try:
+                return await self._next_block(most)
+            except BaseException:
+                await self._drop()
+                raise
+
+    async def _next_block(self, most: int) -> bytes:
+        if self._body is not None and self._body.end == self._at:
+            await self._drop()  # it was a part, and the file goes on
+        body = self._body or await self._open()
+        if self._end is not None:
+            most = min(most, self._end - self._at)
+        if not most:
+            return b""
         try:
-            if self._file is None:
-                self._file = await self._files.open(self._path)
-                if self._at:
-                    await self._files.go_to(self._file, self._at)
-            block = await self._files.read(self._file, most)
-            if not block and self._size is not None:
-                check_body(self._at, self._size)
-        except BaseException:
-            await self._drop()
+            block = await self._read(body, most)
+        except OtherVersionError:
+            self._is_in_doubt = True
             raise
+        if not block and self._end is not None:
+            check_body(self._at, self._end)
+        return block
+
+    async def _open(self) -> Body:
+        start = self._start if self._is_in_doubt else self._at
+        self._body = body = await self._source.open(self._file, start, self._end)
+        is_compared = not self._source.by_parts and body.at == self._start < self._at
+        if start == 0 or is_compared:
+            self._take_version(body)
+        else:
+            self._check_version(body)
+        if body.at < self._at:
+            await self._read_over(body, is_compared=is_compared)
+        self._is_in_doubt = False
+        return body
+
+    def _take_version(self, body: Body) -> None:
+        """Nothing came out yet, or it will be compared: the version that is there now is the one."""
+        file = self._file
+        if file.version is not None and file.version != body.version:
+            self.is_whole_file = True
+        file.version = body.version
+        if body.size is None:
+            return
+        if file.size is not None and body.size < file.size:
+            raise RevisionChangedError(file.name, f"it had {file.size:,} bytes and has {body.size:,} now")
+        if file.size is not None and body.size > file.size:
+            self.is_whole_file = True
+        file.size = body.size
+        if self._end is None or self.is_whole_file:
+            self._end = body.size
+
+    def _check_version(self, body: Body) -> None:
+        file = self._file
+        if file.version is None:
+            file.version = body.version
+        is_other = body.version is not None and body.version != file.version
+        if not is_other and (body.size is None or file.size is None or body.size == file.size):
+            return
+        if self._source.by_parts:
+            raise RevisionChangedError(file.name, "another version of it came while it was read")
+        self._is_in_doubt = True
+        msg = "the file changed while it was read"
+        raise OtherVersionError(msg)
+
+    async def _read_over(self, body: Body, *, is_compared: bool) -> None:
+        """Read for nothing what came already, and see whether it is the same."""
+        at, seen = body.at, 0
+        while at < self._at:
+            block = await self._read(body, min(self._at - at, BLOCK_BYTES))
+            if not block:
+                check_body(at, self._at)
+            at += len(block)
+            seen = zlib.crc32(block, seen)
+        if is_compared and seen != self._sum:
+            raise RevisionChangedError(self._file.name, "its beginning is another than before")
+
+    async def _read(self, body: Body, most: int) -> bytes:
+        async with asyncio.timeout(self._file.patience.request_silent_for):
+            block = await body.read(most)
+        if len(block) > most:
+            msg = f"{len(block):,} bytes came where at most {most:,} were asked for"
+            raise ShortBodyError(msg)
         return block
 
     async def _drop(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
+        body, self._body = self._body, None
+        if body is not None:
             # What matters was read, or has failed already with a better error.
             with suppress(Exception):
-                await self._files.close(file)
-
-
-class Files(Protocol):
-    """How files are opened and read: by coroutines, or in threads."""
-
-    async def open(self, path: str) -> Any: ...
-    async def go_to(self, file: Any, at: int) -> None: ...
-    async def read(self, file: Any, most: int) -> bytes: ...
-    async def close(self, file: Any) -> None: ...
-
-
-class CoroutineFiles:
-    """Files of a filesystem of coroutines that does not tell sizes: a web server's."""
-
-    def __init__(self, fs: AbstractFileSystem) -> None:
-        self._fs = fs
-
-    async def open(self, path: str) -> Any:
-        # Any size will do: without one the server is asked for it, and it is not needed for reading to the end.
-        return await self._fs.open_async(path, "rb", size=0, **self._fs.kwargs)
-
-    async def go_to(self, file: Any, at: int) -> None:
-        # From the beginning: not every server knows ranges, and one that does not shows it only in its answer.
-        await _read_over(self, file, at)
-
-    async def read(self, file: Any, most: int) -> bytes:
-        async with asyncio.timeout(SILENT_FOR):
-            block: bytes = await file.read(most)
-        return block
-
-    async def close(self, file: Any) -> None:
-        await file.close()
-
-
-class ThreadFiles:
-    """Files of any other filesystem, each call in a thread. A call can't be stopped: cancelling waits for its end."""
-
-    def __init__(self, open_file: Callable[[str], Any], workers: Workers) -> None:
-        self._open_file = open_file
-        self._workers = workers
-
-    async def open(self, path: str) -> Any:
-        return await self._call(self._open_file, path, undo=self.close)
-
-    async def go_to(self, file: Any, at: int) -> None:
-        try:
-            await self._call(file.seek, at)
-        except (OSError, ValueError):  # it can't
-            await _read_over(self, file, at)
-
-    async def read(self, file: Any, most: int) -> bytes:
-        block: bytes = await self._call(file.read, most)
-        return block
-
-    async def close(self, file: Any) -> None:
-        await self._call(file.close)
-
-    async def _call(self, work: Any, *arguments: Any, undo: Callable[[Any], Awaitable[None]] | None = None) -> Any:
-        running = asyncio.wrap_future(self._workers.start(work, *arguments))
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            if running.exception() is None and undo is not None:
-                await undo(running.result())
-            raise
-
-
-async def _read_over(files: Files, file: Any, at: int) -> None:
-    """Read the beginning of a file for nothing."""
-    while at:
-        at -= len(block := await files.read(file, min(at, BLOCK_BYTES)))
-        if not block:
-            check_body(0, at)
-
-
-class Workers:
-    """Threads that do not hold up the end of the program, as those of a ThreadPoolExecutor do when a read hangs."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._threads = 0
-        self._calls: SimpleQueue[tuple[Future[Any], Any, tuple[Any, ...]] | None] = SimpleQueue()
-
-    def start(self, work: Any, *arguments: Any) -> Future[Any]:
-        """Call it in the next thread that is free."""
-        if self._threads < self._most:
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"kmexport-fetch-{self._threads}", daemon=True).start()
-        result: Future[Any] = Future()
-        self._calls.put((result, work, arguments))
-        return result
-
-    def stop(self) -> None:
-        """End each thread when it is free."""
-        for _ in range(self._threads):
-            self._calls.put(None)
-
-    def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            result, work, arguments = call
-            try:
-                done = work(*arguments)
-            except BaseException as error:  # noqa: BLE001  # it is the caller's
-                # A future can't hold a StopIteration, and what is no Exception would end the loop.
-                is_usual = isinstance(error, Exception) and not isinstance(error, StopIteration)
-                result.set_exception(error if is_usual else _raised(error))
-            else:
-                result.set_result(done)
-            del call, result, arguments, work
-            done = None
-
-
-def _raised(error: BaseException) -> RuntimeError:
-    unusual = RuntimeError(f"the filesystem raised {type(error).__name__}")
-    unusual.__cause__ = error
-    return unusual
+                await body.close()

@@ -1,0 +1,197 @@
+"""The loop's half of fetching ahead: which requests run, and that what they hold stays within the budget.
+
+A Fetcher belongs to its event loop. Other threads use only its four doors, which send a message to the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, wait
+from contextlib import suppress
+
+from attrs import define, field, frozen
+
+from kmexport.storage.streams import BLOCK_BYTES, File, Source, Stream
+
+__all__ = ["Beginning", "Fetcher", "Job"]
+
+STOPPED_WITHIN = 1.0  # seconds: what hangs is left behind after that
+
+
+@frozen(eq=False)
+class Job:
+    """A stretch of a file to fetch, and the most bytes of it that are held before they are asked for."""
+
+    number: int  # of the file, for the consumer
+    file: File  # for the loop
+    start: int
+    end: int | None
+    cost: int
+    beginning: Future[Beginning] = field(factory=Future)
+
+
+@frozen(eq=False)
+class Beginning:
+    """What came of a job: its first blocks."""
+
+    blocks: deque[bytes]
+    goes_on: bool  # whether more can be read of it
+    is_whole_file: bool  # whether the file was replaced since it was listed, and all of it comes from this job
+
+
+class Fetcher:
+    """Starts jobs in the order in which they come, as budget and number of requests allow it."""
+
+    def __init__(self, source: Source, budget: int, requests: int) -> None:
+        self._source = source
+        self._loop = source.loop
+        self._budget = budget
+        self._process = os.getpid()
+        self._stopping: Future[None] | None = None
+        # The rest is the loop's.
+        self._requests = asyncio.Semaphore(requests)
+        self._waiting: deque[Job] = deque()
+        self._running: dict[Job, _Running] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._held = 0
+        _ALL.add(self)
+
+    # The doors.
+
+    def take(self, jobs: list[Job], done: Iterable[Job]) -> None:
+        """Fetch these, after those that it has; and forget others, which were read or are not wanted any more."""
+        self._loop.call_soon_threadsafe(self._take, jobs, done)
+
+    def forget(self, jobs: list[Job]) -> None:
+        """Forget these; nothing takes their place before more are given."""
+        self._loop.call_soon_threadsafe(self._forget, jobs)
+
+    def read_on(self, job: Job, size: int) -> Future[bytes]:
+        """The next bytes of a job whose beginning was read; none at its end."""
+        return asyncio.run_coroutine_threadsafe(self._read_on(job, size), self._loop)
+
+    def stop(self) -> None:
+        """Cancel all that runs, close all that is open, and wait for it for a moment."""
+        stopping = self._begin_to_stop()
+        with suppress(RuntimeError):
+            if asyncio.get_running_loop() is self._loop:  # collected by chance in the loop's thread
+                return
+        if stopping is not None:
+            wait([stopping], STOPPED_WITHIN)
+
+    def _begin_to_stop(self) -> Future[None] | None:
+        _ALL.discard(self)
+        if sys.is_finalizing() or self._loop.is_closed() or self._process != os.getpid():
+            return None
+        if self._stopping is None:
+            self._stopping = asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
+            self._stopping.add_done_callback(lambda _: self._source.end())
+        return self._stopping
+
+    # From here on everything runs on the loop.
+
+    def _take(self, jobs: list[Job], done: Iterable[Job]) -> None:
+        self._forget(done)
+        self._waiting += jobs
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Start what fits into the budget; one job in any case."""
+        while self._waiting:
+            job = self._waiting[0]
+            if self._running and self._held + job.cost > self._budget:
+                break
+            self._waiting.popleft()
+            self._held += job.cost
+            self._running[job] = _Running(self._loop.create_task(self._run(job)), job.cost)
+
+    def _forget(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            running = self._running.pop(job, None)
+            if running is None:
+                self._waiting.remove(job)
+                continue
+            self._held -= running.cost
+            if running.stream is not None or not running.task.done():
+                ending = self._loop.create_task(_end(running))
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
+
+    async def _run(self, job: Job) -> None:
+        try:
+            async with self._requests:
+                beginning = await self._fetch(job)
+        except Exception as error:  # noqa: BLE001  # it is the consumer's
+            job.beginning.set_exception(error)
+        except BaseException:
+            job.beginning.cancel()
+            raise
+        else:
+            job.beginning.set_result(beginning)
+
+    async def _fetch(self, job: Job) -> Beginning:
+        """As much of a job as it may hold. What it does not need of that is for others."""
+        running = self._running[job]
+        running.stream = stream = Stream(self._source, job.file, job.start, job.end)
+        blocks: deque[bytes] = deque()
+        room = job.cost
+        while not stream.is_at_end and (room or not blocks):
+            block = await stream.read(min(room or BLOCK_BYTES, BLOCK_BYTES))
+            blocks.append(block)
+            room -= min(room, len(block))
+        if stream.is_at_end:
+            await stream.close()
+            running.stream = None
+            if room and job in self._running:
+                running.cost -= room
+                self._held -= room
+                self._go_on()
+        else:
+            await stream.rest()
+        return Beginning(blocks, not stream.is_at_end, stream.is_whole_file)
+
+    async def _read_on(self, job: Job, size: int) -> bytes:
+        running = self._running.get(job)
+        if running is None or running.stream is None:
+            return b""  # it was forgotten meanwhile
+        block = await running.stream.read(size)
+        await running.stream.rest()
+        return block
+
+    async def _stop(self) -> None:
+        self._waiting.clear()
+        self._forget(list(self._running))
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=STOPPED_WITHIN)
+        await self._source.stop()
+
+
+@define(eq=False)
+class _Running:
+    """A job that was started; it stays until it is forgotten, for what came of it is held until then."""
+
+    task: asyncio.Task[None]
+    cost: int
+    stream: Stream | None = None
+
+
+async def _end(running: _Running) -> None:
+    running.task.cancel()
+    await asyncio.wait([running.task])
+    if running.stream is not None:
+        await running.stream.close()
+
+
+# Those that run, for the end of the program: they are stopped together, and share one moment of waiting.
+_ALL: set[Fetcher] = set()
+
+
+@atexit.register
+def _stop_all() -> None:
+    if stopping := [one for fetcher in list(_ALL) if (one := fetcher._begin_to_stop()) is not None]:
+        wait(stopping, STOPPED_WITHIN)

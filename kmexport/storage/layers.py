@@ -1,0 +1,28 @@
+"""What lies within a filesystem that is only a layer over another one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["unwrap_path", "without_cache"]
+
+
+def unwrap_path(fs: AbstractFileSystem, path: str) -> tuple[AbstractFileSystem, str]:
+    """The filesystem within those that only put a folder before every path, and the path there."""
+    from fsspec.implementations.dirfs import DirFileSystem  # noqa: PLC0415
+
+    while isinstance(fs, DirFileSystem):
+        fs, path = fs.fs, fs._join(path)
+    return fs, path
+
+
+def without_cache(fs: AbstractFileSystem) -> AbstractFileSystem:
+    """The filesystem under fsspec's caches: simplecache, filecache, blockcache."""
+    from fsspec.implementations.cached import CachingFileSystem  # noqa: PLC0415
+
+    while isinstance(fs, CachingFileSystem):
+        fs = fs.fs
+    return fs

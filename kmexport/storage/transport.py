@@ -1,0 +1,141 @@
+"""How the files of a filesystem are fetched: one table, from its class to a way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from attrs import frozen
+
+from kmexport.errors import OtherProcessError
+from kmexport.storage.athand import LocalFile, open_in_memory
+from kmexport.storage.layers import without_cache
+from kmexport.storage.opening import lock_of, open_alone, open_cached, open_new
+from kmexport.storage.patience import tries_within
+from kmexport.storage.versions import version_and_size_at_once
+from kmexport.storage.wanted import Wanted
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+    from kmexport.storage.streams import Source
+
+__all__ = ["alone", "open_in_turn"]
+
+MakeSource: TypeAlias = "Callable[[AbstractFileSystem, int], Source]"  # for so many requests at a time
+
+
+def open_in_turn(
+    fs: AbstractFileSystem, files: Sequence[Wanted], *, budget: int, requests: int, silent_for: float
+) -> Generator[Callable[[], Any], None, None]:
+    """For each file, in order, what opens it. Those that lie far away are fetched ahead, at most `budget` bytes."""
+    if vars(without_cache(fs)).get("_pid", os.getpid()) != os.getpid():  # only those of coroutines have it
+        what = "the filesystem given as fs="
+        raise OtherProcessError(what)
+    way = _way_of(fs)
+    if way.open_here is not None:
+        yield from (partial(way.open_here, fs, wanted) for wanted in files)
+        return
+    from kmexport.storage.ahead import fetch_ahead  # noqa: PLC0415  # asyncio takes longer to load than a local export
+
+    if way.may_unpack and fs.compression:
+        files = [Wanted(wanted.name, wanted.path, None) for wanted in files]
+    requests = 1 if way.is_alone else requests
+    fetched = fetch_ahead(
+        partial(way.make_source, fs, requests), files, budget=budget, requests=requests, silent_for=silent_for
+    )
+    with closing(fetched):
+        for file in fetched:
+            yield lambda file=file: file  # type: ignore[misc]
+
+
+def alone(fs: AbstractFileSystem) -> AbstractContextManager[object]:
+    """Within it, nobody else reads a filesystem that is not made for many threads."""
+    return lock_of(fs) if _way_of(fs).is_alone else nullcontext()
+
+
+# The ways. Each loads its libraries only when it is gone.
+
+
+def _by_web(fs: AbstractFileSystem, _requests: int) -> Source:
+    from kmexport.storage.web import WebSource  # noqa: PLC0415
+
+    return WebSource(fs)
+
+
+def _by_s3(fs: AbstractFileSystem, _requests: int) -> Source:
+    from kmexport.storage.ranges import S3Source  # noqa: PLC0415
+
+    return S3Source(fs)
+
+
+def _by_ranges(fs: AbstractFileSystem, _requests: int) -> Source:
+    from kmexport.storage.ranges import RangeSource  # noqa: PLC0415
+
+    return RangeSource(fs)
+
+
+def _by_threads(
+    open_file: Callable[[AbstractFileSystem, str], Any],
+    fs: AbstractFileSystem,
+    requests: int,
+    *,
+    has_versions: bool = True,
+) -> Source:
+    from kmexport.storage.threads import ThreadSource  # noqa: PLC0415
+
+    below = without_cache(fs)
+    version_of = (lambda path: version_and_size_at_once(below, path)[0]) if has_versions else None
+    return ThreadSource(partial(open_file, fs), requests, version_of, tries_within(below))
+
+
+@frozen
+class _Way:
+    """`open_here` opens a file in its turn; it is here already. Otherwise `make_source` makes what fetches ahead."""
+
+    open_here: Callable[[AbstractFileSystem, Wanted], Any] | None = None
+    make_source: MakeSource = _by_ranges
+    is_alone: bool = False  # one request at a time, however many loops read
+    may_unpack: bool = False  # so that the sizes that are listed may be those of the packed files
+    with_subclasses: bool = True
+
+
+# Of a filesystem's classes, from the special to the general, the first that has a row.
+_WAYS = {
+    # Fetching them ahead would only hold memory. A subclass may keep its files anywhere.
+    "fsspec.implementations.local.LocalFileSystem": _Way(LocalFile, with_subclasses=False),
+    "fsspec.implementations.memory.MemoryFileSystem": _Way(open_in_memory, with_subclasses=False),
+    # By coroutines on fsspec's loop: each file as one stream, or in parts.
+    "fsspec.implementations.http.HTTPFileSystem": _Way(make_source=_by_web),
+    "s3fs.core.S3FileSystem": _Way(make_source=_by_s3),
+    "fsspec.asyn.AsyncFileSystem": _Way(make_source=_by_ranges),
+    # One open file, and one connection.
+    "fsspec.archive.AbstractArchiveFileSystem": _Way(
+        make_source=partial(_by_threads, open_alone, has_versions=False), is_alone=True
+    ),
+    "fsspec.implementations.ftp.FTPFileSystem": _Way(make_source=partial(_by_threads, open_alone), is_alone=True),
+    # Caches. All but the simple one keep a list of their files, which is not made for many threads.
+    "fsspec.implementations.cached.SimpleCacheFileSystem": _Way(
+        make_source=partial(_by_threads, open_cached, has_versions=False), may_unpack=True
+    ),
+    "fsspec.implementations.cached.WholeFileCacheFileSystem": _Way(
+        make_source=partial(_by_threads, open_cached, has_versions=False), is_alone=True, may_unpack=True
+    ),
+    # It asks for blocks while it is read.
+    "fsspec.implementations.cached.CachingFileSystem": _Way(
+        make_source=partial(_by_threads, open_cached), is_alone=True, may_unpack=True
+    ),
+    # Any other: in threads.
+    "fsspec.spec.AbstractFileSystem": _Way(make_source=partial(_by_threads, open_new)),
+}
+
+
+def _way_of(fs: AbstractFileSystem) -> _Way:
+    for kind in type(fs).__mro__:
+        way = _WAYS.get(f"{kind.__module__}.{kind.__qualname__}")
+        if way is not None and (way.with_subclasses or kind is type(fs)):
+            return way
+    return _WAYS["fsspec.spec.AbstractFileSystem"]
