@@ -44,7 +44,12 @@ PLACED = [error for error in EXAMPLES[1:] if not isinstance(error, errors.Unknow
 @pytest.mark.parametrize("error", PLACED, ids=lambda error: type(error).__name__)
 def test_errors_are_sentences_with_the_place(error):
     assert str(error).endswith(".")
-    place = getattr(error, "source", None) or getattr(error, "url", None) or getattr(error, "what", None) or repr(error.record)
+    place = (
+        getattr(error, "source", None)
+        or getattr(error, "url", None)
+        or getattr(error, "what", None)
+        or repr(error.record)
+    )
     assert str(error).startswith(place)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["unwrap_path", "without_cache"]
+__all__ = ["is_cache", "unwrap_path", "without_cache"]
 
 
 def unwrap_path(fs: AbstractFileSystem, path: str) -> tuple[AbstractFileSystem, str]:
@@ -19,10 +19,15 @@ def unwrap_path(fs: AbstractFileSystem, path: str) -> tuple[AbstractFileSystem, 
     return fs, path
 
 
-def without_cache(fs: AbstractFileSystem) -> AbstractFileSystem:
-    """The filesystem under fsspec's caches: simplecache, filecache, blockcache."""
+def is_cache(fs: AbstractFileSystem) -> bool:
+    """Whether it is one of fsspec's caches: simplecache, filecache, blockcache."""
     from fsspec.implementations.cached import CachingFileSystem  # noqa: PLC0415
 
-    while isinstance(fs, CachingFileSystem):
+    return isinstance(fs, CachingFileSystem)
+
+
+def without_cache(fs: AbstractFileSystem) -> AbstractFileSystem:
+    """The filesystem under fsspec's caches."""
+    while is_cache(fs):
         fs = fs.fs
     return fs

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from kmexport.storage.opening import is_cache, unwrap_path
+from kmexport.storage.layers import is_cache, unwrap_path
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
