@@ -12,7 +12,7 @@ from kmexport.manifest import Revision
 from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, check_selection
 from kmexport.records import Alias, Event, Record
 from kmexport.revisions import check_selecting
-from kmexport.storage import PREFETCH_BYTES, REQUESTS, Progress
+from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Progress
 from kmexport.windows import Window, in_window
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Bucket(ExportFiles):
         max_line_bytes: int = MAX_LINE_BYTES,
         prefetch_bytes: int = PREFETCH_BYTES,
         requests: int = REQUESTS,
+        silent_for: float = SILENT_FOR,
     ) -> Iterator[Record]:
         """Every record of just these revisions, lazily, in the order given: the layer under `iter_records`.
 
@@ -85,7 +86,7 @@ class Bucket(ExportFiles):
         """
         wanted = check_revisions(revisions)
         selection = check_selection(kinds, names)
-        reading = Reading(on_error, callback, counts, max_line_bytes, prefetch_bytes, requests, selection)
+        reading = Reading(on_error, callback, counts, max_line_bytes, prefetch_bytes, requests, silent_for, selection)
         return self._read(wanted, reading, read_records)
 
     @overload
@@ -117,6 +118,7 @@ class Bucket(ExportFiles):
         max_line_bytes: int = MAX_LINE_BYTES,
         prefetch_bytes: int = PREFETCH_BYTES,
         requests: int = REQUESTS,
+        silent_for: float = SILENT_FOR,
     ) -> Iterator[Record]:
         """Every record of the window, or of the whole export, lazily, in the order of the revisions and their lines.
 
@@ -127,12 +129,14 @@ class Bucket(ExportFiles):
 
         From any storage but the local disk and memory, the next revisions are fetched while one is parsed: at most
         `prefetch_bytes` bytes are held (never less than 128 KiB) and `requests` requests run at a time. Starts nothing
-        before the first `next()`, and stops all when the loop is left.
+        before the first `next()`, and stops all when the loop is left. What fails and may pass is tried ten times for
+        each file, while no longer than `silent_for` seconds go by without a byte of it.
 
         Holds `prefetch_bytes`, and 64 KiB of the revision that is being read or its longest line. Raises
         MalformedRecordError (see `on_error`), RevisionNotFoundError for a file that went after it was listed (left
         out with a warning under `on_error="skip"`), BucketUnreachableError for one that can't be read whole, however
-        often it was tried, and what `revisions()` raises; all at a `next()`.
+        often it was tried, RevisionChangedError for one that was replaced meanwhile, and what `revisions()` raises; all
+        at a `next()`.
 
         >>> from kmexport import Window
         >>> day = Window.day("2012-10-03", tz="America/New_York")
@@ -141,7 +145,7 @@ class Bucket(ExportFiles):
         """
         check_selecting(window, neighbours)
         selection = check_selection(kinds, names)
-        reading = Reading(on_error, callback, counts, max_line_bytes, prefetch_bytes, requests, selection)
+        reading = Reading(on_error, callback, counts, max_line_bytes, prefetch_bytes, requests, silent_for, selection)
         records = self._read_selected(window, after, neighbours, reading, read_records)
         return records if window is None else in_window(records, window)
 
@@ -162,6 +166,7 @@ class Bucket(ExportFiles):
         max_line_bytes: int = MAX_LINE_BYTES,
         prefetch_bytes: int = PREFETCH_BYTES,
         requests: int = REQUESTS,
+        silent_for: float = SILENT_FOR,
         batch_rows: int = 16_384,
     ) -> pa.RecordBatchReader:
         """The records of `iter_records` with the same arguments, in the same order, as Arrow record batches.
@@ -189,7 +194,14 @@ class Bucket(ExportFiles):
         check_selecting(window, neighbours)
         layout = choose_columns(columns, properties)
         reading = Reading(
-            on_error, callback, counts, max_line_bytes, prefetch_bytes, requests, check_selection(kinds, names)
+            on_error,
+            callback,
+            counts,
+            max_line_bytes,
+            prefetch_bytes,
+            requests,
+            silent_for,
+            check_selection(kinds, names),
         )
         read_file = read_columns(layout, window, batch_rows)
         if revisions is None:
@@ -209,6 +221,7 @@ class Bucket(ExportFiles):
         counts: LineCounts | None = None,
         prefetch_bytes: int = PREFETCH_BYTES,
         requests: int = REQUESTS,
+        silent_for: float = SILENT_FOR,
     ) -> IdentityMap:
         """Every alias of the export as a map of who is who, in one pass that parses alias lines only.
 
@@ -223,7 +236,7 @@ class Bucket(ExportFiles):
         True
         """
         selection = check_selection(Alias, None)
-        reading = Reading(on_error, callback, counts, MAX_LINE_BYTES, prefetch_bytes, requests, selection)
+        reading = Reading(on_error, callback, counts, MAX_LINE_BYTES, prefetch_bytes, requests, silent_for, selection)
         people = IdentityMap(prefer) if into is None else into
         people.update(self._read_selected(None, after, 0, reading, read_records))
         return people

@@ -15,7 +15,7 @@ from kmexport.manifest import Revision, is_revision_name
 from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, Selection, check_policy, read_stream
 from kmexport.records import Record
 from kmexport.revisions import Listing
-from kmexport.storage import PREFETCH_BYTES, REQUESTS, Folder, Progress, check_progress, progress_bar
+from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Folder, Progress, check_progress, progress_bar
 
 __all__ = [
     "ReadFile",
@@ -44,6 +44,7 @@ class ReadOptions(TypedDict, total=False):
     max_line_bytes: int
     prefetch_bytes: int
     requests: int
+    silent_for: float
 
 
 @frozen
@@ -56,6 +57,7 @@ class Reading:
     max_line_bytes: int = MAX_LINE_BYTES
     prefetch_bytes: int = field(default=PREFETCH_BYTES, validator=validators.ge(0))
     requests: int = field(default=REQUESTS, validator=validators.ge(1))
+    silent_for: float = field(default=SILENT_FOR, validator=validators.gt(0))
     selection: Selection | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -154,6 +156,7 @@ def open_in_turn(
             [(revision.path, revision.size) for revision in revisions],
             prefetch_bytes=reading.prefetch_bytes,
             requests=reading.requests,
+            silent_for=reading.silent_for,
             callback=callback,
         )
         with closing(openings):

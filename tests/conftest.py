@@ -50,3 +50,9 @@ def no_cached_filesystems() -> Iterator[None]:
 
         MemoryFileSystem.store.clear()
         MemoryFileSystem.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture(autouse=True)
+def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between ten tries lie twenty seconds; the tests make it less."""
+    monkeypatch.setattr("kmexport.storage.patience._LONGEST_WAIT", 0.1)

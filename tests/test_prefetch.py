@@ -22,7 +22,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmexport import Bucket, BucketUnreachableError, Event, RevisionNotFoundError
-from kmexport.storage import patience
 from kmexport.storage.ahead import fetch_ahead
 from kmexport.storage.faults import ShortBodyError
 from kmexport.storage.ranges import RangeSource
@@ -160,11 +159,6 @@ def read_first(files: Generator[Any, None, None]) -> None:
     with closing(files):
         for file in files:
             file.read(1)
-
-
-@pytest.fixture(autouse=True)
-def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "_LONGEST_WAIT", 0.01)
 
 
 @pytest.fixture(autouse=True)
