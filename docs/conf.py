@@ -15,13 +15,18 @@ author = "the kmexport authors"
 copyright = author  # noqa: A001
 version = release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.intersphinx"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.intersphinx"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"kmexport {release}"
 
 # The README's links to headings of these pages need anchors.
 myst_heading_anchors = 3
+
+# The notebook is executed at each build; an error in it is one of the build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
 
 # In the docstrings a single backquote means code, as in Markdown.
 default_role = "code"

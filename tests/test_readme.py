@@ -68,7 +68,8 @@ def test_links_lead_to_files(page):
 def test_the_toctree_names_every_page():
     (toctree,) = (text for language, text in blocks(ROOT / "docs" / "index.md") if language == "{toctree}")
     listed = {line for line in toctree.splitlines() if line and not line.startswith(":")}
-    assert listed == {page.stem for page in PAGES if page.parent.name == "docs"} - {"index"}
+    pages = [*(page for page in PAGES if page.parent.name == "docs"), *(ROOT / "docs").glob("*.ipynb")]
+    assert listed == {page.stem for page in pages} - {"index"}
 
 
 def test_the_api_page_names_every_public_name():

@@ -1,0 +1,98 @@
+"""The notebook of the docs runs from a clean kernel, top to bottom, and gives the numbers of the steps over records."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from kmexport import Bucket, Event, Window, drop_duplicates, in_window, merge_identities
+from kmexport.names import fold_name
+
+NOTEBOOK = Path(__file__).parent.parent / "docs" / "five-questions.ipynb"
+DAYS = Window.days("2012-10-01", "2012-10-05", tz="America/New_York")
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """The outputs of each code cell, by the first line of its code."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are made by the docs, not kept"
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(tmp_path_factory.mktemp("notebook")))
+    return {cell.source.splitlines()[0]: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+
+
+@pytest.fixture(scope="module")
+def records():
+    bucket = Bucket.sample()
+    return list(drop_duplicates(merge_identities(bucket.iter_records(), bucket.identities())))
+
+
+def text_of(cells, start):
+    [outputs] = [outputs for first, outputs in cells.items() if first.startswith(start)]
+    return "\n".join(output["data"].get("text/plain", "") for output in outputs if "data" in output)
+
+
+def table_of(cells, start):
+    """The rows of a printed table: their first cell and their numbers."""
+    rows = re.findall(r"^  (.*?) {2,}([\d,. %-]+)$", text_of(cells, start), re.MULTILINE)
+    return {name: re.findall(r"[\d,.]+", numbers) for name, numbers in rows}
+
+
+def of_event(records, name, window=DAYS):
+    return [r for r in in_window(records, window) if isinstance(r, Event) and fold_name(r.name) == name]
+
+
+def test_sign_ups_a_day(cells, records):
+    table = table_of(cells, "signups =")
+    for day in range(1, 6):
+        date = f"2012-10-0{day}"
+        events = of_event(records, "signed up", Window.day(date, tz="America/New_York"))
+        assert table[date][:2] == [str(len({event.person for event in events})), str(len(events))]
+
+
+def test_where_they_are_lost(cells):
+    table = table_of(cells, "funnel =")
+    assert {step: numbers[0] for step, numbers in table.items()} == {
+        "visited site": "146", "signed up": "85", "added to cart": "69", "purchased": "38"
+    }  # fmt: skip
+    assert text_of(cells, "abandoned =").startswith("(31,")
+
+
+def test_who_comes_back(cells):
+    table = table_of(cells, "retention =")
+    assert table["2012-10-01"] == ["69", "23", "22", "20", "17", "8"]
+    assert table["2012-10-05"] == ["9", "0"]
+
+
+def test_what_they_pay(cells, records):
+    table = table_of(cells, "revenue =")
+    amounts = [float(event.properties["billing amount"]) for event in of_event(records, "purchased")]
+    assert sum(float(row[0].replace(",", "")) for row in table.values()) == pytest.approx(sum(amounts))
+    assert sum(int(row[1]) for row in table.values()) == len(amounts)
+    assert "average_per_person" in text_of(cells, "revenue.to_arrow()")
+
+
+def test_where_they_came_from(cells, records):
+    first = {}
+    for event in sorted(of_event(records, "visited site", Window(0, 2**40)), key=lambda event: event.timestamp):
+        first.setdefault(event.person, event.properties["referrer"])
+    table = table_of(cells, "referrers =")
+    for referrer in ("www.bing.com", "twitter.com"):
+        assert table[referrer] == [str(list(first.values()).count(referrer))]
+    assert "purchased" in text_of(cells, "conversion =")
+
+
+def test_the_pictures_are_there(cells):
+    pictures = [
+        output["data"]["image/png"]
+        for outputs in cells.values()
+        for output in outputs
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(pictures) == 6
+    assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
