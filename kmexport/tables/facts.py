@@ -104,6 +104,9 @@ class Facts:
         if not statements:
             msg = "there is no statement in the query"
             raise ValueError(msg)
+        if not all(statement.query for statement in statements):  # a PIVOT, for some versions: parts without a text
+            self.build()
+            return self._connection.sql(query, params=params)
         *before, last = statements
         for statement in before:
             self._provide(statement, None)
