@@ -42,10 +42,10 @@ FLOORS_INSIDE = {
     ],
     "tables": [
         {"needs", "rules", "schema", "streams", "strict"},
-        {"arrivals", "rejects", "texts", "unnest", "values"},
-        {"batches", "columns"},
+        {"arrivals", "pairs", "rejects", "texts", "values"},
+        {"batches", "columns", "unnest"},
         {"sources"},
-        {"store"},
+        {"profiling", "store"},
         {"facts"},
         {"__init__"},
     ],

@@ -15,7 +15,7 @@ from kmexport.names import fold_name
 from kmexport.tables.schema import JSON, TIME
 from kmexport.windows import Window
 
-__all__ = ["HEADS", "WHOLE", "Arrivals"]
+__all__ = ["HEADS", "WHOLE", "Arrivals", "inside"]
 
 HEADS: Final = ("revision", "line", "kind", "person", "time", "name", "alias")
 WHOLE: Final = (*HEADS, "properties")
@@ -59,7 +59,7 @@ class Arrivals:
         for batch in self.batches:
             if self.learnt is not None:
                 self._learn(batch)
-            chosen = batch if self.window is None else _inside(batch, self.window)
+            chosen = batch if self.window is None else inside(batch, self.window)
             if chosen.num_rows:
                 yield self._numbered(chosen)
 
@@ -101,6 +101,7 @@ class Arrivals:
         return pa.ExtensionArray.from_storage(JSON, pa.array(spelt, pa.string()))
 
 
-def _inside(batch: pa.RecordBatch, window: Window) -> pa.RecordBatch:
+def inside(batch: pa.RecordBatch, window: Window) -> pa.RecordBatch:
+    """The rows of the window."""
     times = batch.column("time").cast(TIME).cast(pa.int64())
     return batch.filter(pc.and_(pc.greater_equal(times, window.start), pc.less(times, window.end)))

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
-from operator import methodcaller
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from kmexport.duplicates import _RESERVED as RESERVED_KEYS
-from kmexport.format.hashes import load_object
-from kmexport.format.spelling import spell_object
 from kmexport.names import fold_name
+from kmexport.tables.pairs import read_pairs
 from kmexport.tables.schema import JSON
 
 __all__ = ["UNNESTED", "PropertyNames", "unnest"]
@@ -34,9 +29,6 @@ _CARRIED: Final = {
 UNNESTED: Final = pa.schema(
     [*_CARRIED.items(), ("place", pa.int32()), ("spelling_id", pa.int32()), ("name_id", pa.int32()), ("value", JSON)]
 )
-_CHUNK: Final = 500  # texts that are parsed in one call: ten thousand take twice as long each
-_values_of: Final = methodcaller("values")
-_read_raw_lines: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
 
 
 class PropertyNames(dict[str, int]):
@@ -73,7 +65,7 @@ def unnest(batches: Iterable[pa.RecordBatch], names: PropertyNames) -> Iterator[
     """
     for batch in batches:
         texts = batch.column("properties")
-        counts, spelling_ids, values = _pairs(getattr(texts, "storage", texts), names)
+        counts, spelling_ids, values = read_pairs(getattr(texts, "storage", texts), names)
         name_ids = np.array(names.folded or [0], np.int32)[spelling_ids]
         owners = np.repeat(np.arange(len(counts)), counts)
         taken = pa.array(owners)
@@ -99,44 +91,3 @@ def _said_twice(owners: Any, name_ids: Any, is_set: Any) -> Any:
     asked = is_set[owners] & (name_ids >= 0)
     keys = np.sort(owners[asked] * names + name_ids[asked])
     return np.unique(keys[1:][keys[1:] == keys[:-1]] // names)
-
-
-def _pairs(texts: pa.Array, names: PropertyNames) -> tuple[Any, Any, pa.Array]:
-    """How many properties each text has; their spellings' numbers and their values' texts, one after another."""
-    counts: list[int] = []
-    spelling_ids: list[int] = []
-    joined: list[bytes] = []
-    starts = [*range(0, len(texts), _CHUNK), len(texts)]
-    chunks = pc.binary_join(pa.ListArray.from_arrays(pa.array(starts, pa.int32()), texts), "\n")
-    for start, chunk in zip(starts, chunks, strict=False):
-        found = _hashes(chunk.as_buffer().to_pybytes(), texts.slice(start, _CHUNK))
-        counts.extend(map(len, found))
-        spelling_ids.extend(map(names.__getitem__, chain.from_iterable(found)))
-        joined.append(b"\n".join(chain.from_iterable(map(_values_of, found))))
-    return np.array(counts, np.int64), np.array(spelling_ids, np.int32), _split(b"\n".join(filter(None, joined)))
-
-
-def _hashes(lines: bytes, texts: pa.Array) -> list[dict[str, Any]]:
-    """Each text as a hash whose values are still text, on one line each."""
-    if lines.count(b"\n") >= len(texts):
-        # Between the parts of a value that was printed over several lines; inside a string there is none.
-        lines = b"\n".join(text.replace("\n", " ").encode() for text in texts.to_pylist())
-    try:
-        found: list[dict[str, Any]] = _read_raw_lines(lines)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        found = []
-    if len(found) == len(texts):
-        return found
-    hashes = (load_object(text.encode()) for text in texts.to_pylist())
-    return [{name: spell_object({"": value})[4:-1] for name, value in one.items()} for one in hashes]
-
-
-def _split(lines: bytes) -> pa.Array:
-    """The lines as an Arrow array, by where they end."""
-    if not lines:
-        return pa.array([], pa.string())
-    characters = np.frombuffer(lines, np.uint8)
-    ends = np.append(np.flatnonzero(characters == ord("\n")), len(characters))
-    offsets = np.zeros(len(ends) + 1, np.int32)
-    offsets[1:] = ends - np.arange(len(ends))
-    return pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(lines.replace(b"\n", b"")))
