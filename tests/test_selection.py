@@ -75,7 +75,9 @@ def test_exactly_the_windows_records_come_out_of_exactly_the_files_needed(files,
     assert found == expected
     selected = {f"{revision.number}.json" for revision in bucket.revisions(window, neighbours=neighbours)}
     opened = {name for name in fs.opened if name not in ("index.csv", "status.csv")}
-    assert opened == selected
+    # What the listing tells to be empty need not be opened.
+    assert opened <= selected
+    assert all(not files[int(name.removesuffix(".json"))] for name in selected - opened)
     assert all(fs.opened[name] == 1 for name in opened)
     needed = {f"{number}.json" for number in unindexed}
     needed |= {
