@@ -75,6 +75,11 @@ def array_file(folder: Path, count: int, indent: int | None) -> Path:
     return path
 
 
+def hashes_file(folder: Path, count: int) -> Path:
+    """The records as the vendor's documentation prints them: each over several lines."""
+    return _written(folder / f"hashes-{count}.json", (line.replace(b',"', b',\n  "') for line in lines(count)))
+
+
 def _written(path: Path, texts: Iterable[bytes]) -> Path:
     # Groups share one folder, and what one has written serves the next.
     if not path.exists():
