@@ -79,8 +79,9 @@ def iter_records(
     count, a callable gets each error and the reader goes on. A line (or an item of an array) of more than
     `max_line_bytes` bytes is malformed. `counts`, a `LineCounts`, is added to while lines are read.
 
-    Lazy: reads 64 KiB at a time (of lines: one, then more and more up to that). Holds what it has
-    read ahead and nothing of what it gave: memory does not grow with the file, only with its longest line.
+    Lazy: reads 64 KiB at a time (of lines: one, then more and more up to that). Holds what it has read ahead, about
+    half a megabyte, and nothing of what it gave: memory does not grow with the file or an array in it, only with the
+    longest line or item, which is held twice while it is put together.
 
     >>> lines = [
     ...     rb'{"_n":"signed up","_p":"bob","_t":1349222400,"city":"Paran\303\241"}',
