@@ -39,7 +39,7 @@ class IdentityMap:
     def __init__(self, prefer: Prefer = "named_first") -> None:
         order_of(prefer)  # raises where there is no such policy
         self.prefer = prefer
-        self.ignored_links = 0
+        self.ignored_links: int = 0
         # Union-find: each identity points towards the one that stands for its person.
         self._parents: dict[str, str] = {}
         # What is told of a person, by the identity that stands for them. The identities are gathered when they are

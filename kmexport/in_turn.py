@@ -29,7 +29,7 @@ __all__ = [
     "read_records",
 ]
 
-logger = logging.getLogger("kmexport")
+logger: logging.Logger = logging.getLogger("kmexport")
 
 T = TypeVar("T")
 _Found_co = TypeVar("_Found_co", covariant=True)

@@ -15,7 +15,7 @@ __all__ = ["Listing", "check_selecting", "hold_against_index", "select_revisions
 
 _GONE = "left out: the index names it and it is not there"
 
-logger = logging.getLogger("kmexport")
+logger: logging.Logger = logging.getLogger("kmexport")
 
 
 @frozen

@@ -104,6 +104,7 @@ def until_an_error(records: Iterable[Record]) -> list[object]:
 @example([b"null", b'{"_p":"b","_t":1}'], 1 << 16)
 @example([b'{"_p":"a","_t":1,"x":{', b' "y":[', b" 1]}}"], 1 << 16)
 @example([b'{"_p":"a","_t":1,"":"", "revision":7, "person":1e400, "a\\"b.c[0]":-0, "\\u0000":"\\u0000"}'], 1)
+@pytest.mark.slow
 def test_any_lines(lines, block_bytes):
     with mock.patch.object(pieces, "BLOCK_BYTES", block_bytes):
         check_same(export_of(b"\n".join(lines)))
@@ -116,6 +117,7 @@ def test_any_lines(lines, block_bytes):
     st.none() | st.builds(lambda a, b: Window(min(a, b), max(a, b)), *[st.integers(1349040000, 1349510000)] * 2),
 )
 @settings(max_examples=500, deadline=None)
+@pytest.mark.slow
 def test_any_selection(lines, kinds, names, window):
     check_same(export_of(b"\n".join(lines)), kinds=kinds, names=names, **({"window": window} if window else {}))
 

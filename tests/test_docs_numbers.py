@@ -105,3 +105,15 @@ def test_the_money_of_the_day_in_new_york(events):
         if name == "purchased" and day_of(second) == "2012-10-02"
     ]
     assert f"({len(amounts)}, Decimal('{sum(amounts)}'))\n" in page("docs/new-york.md")
+
+
+def test_the_days_of_the_notebook(events):
+    notebook = page("docs/notebook.md")
+    sales: dict[str, list[Decimal]] = {}
+    for _, second, name, line in events:
+        if name == "purchased":
+            sales.setdefault(day_of(second), []).append(Decimal(str(line["billing amount"])))
+    for day, amounts in sales.items():
+        assert re.search(rf"^{day} +{len(amounts)} +{sum(amounts)}$", notebook, re.MULTILINE)
+    buyers = [person for person, _, name, _ in events if name == "purchased"]
+    assert f"({len(buyers)}, {len(set(buyers))})\n" in notebook

@@ -103,6 +103,7 @@ WINDOWS = st.one_of(
 @RULES
 @given(st.lists(CROWDED, max_size=14), WINDOWS)
 @settings(deadline=None, max_examples=60)
+@pytest.mark.slow
 def test_the_same_rows_as_the_steps_over_objects(rule, records, window):
     agree(records, rule, window)
 
@@ -118,6 +119,7 @@ HOSTILE = st.one_of(
 @RULES
 @given(st.lists(HOSTILE, max_size=5))
 @settings(deadline=None, max_examples=30)
+@pytest.mark.slow
 def test_hostile_text_and_values_agree_too(rule, records):
     agree([*records, *records], rule)
 

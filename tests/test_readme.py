@@ -7,8 +7,11 @@ import doctest
 import importlib
 import re
 from pathlib import Path
+from types import FunctionType
 
 import pytest
+
+import kmexport
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -81,3 +84,36 @@ def test_the_api_page_names_every_public_name():
         for name in importlib.import_module(module).__all__
     }
     assert public <= directives
+
+
+def test_the_api_page_names_every_public_method():
+    api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    directives = re.findall(r"^\.\. auto\w+:: (\S+?)(?:\(\))?$\n((?:^ +:.*$\n)*)", api, re.MULTILINE)
+    options_of = {path.rpartition(".")[2]: options for path, options in directives}
+    missing = []
+    for name in kmexport.__all__:
+        public = getattr(kmexport, name)
+        if not isinstance(public, type) or issubclass(public, Exception):
+            continue
+        members = re.search(r":members:(.*)", options_of[name])
+        listed = set(re.findall(r"\w+", members[1])) if members else set()
+        if members and not listed:
+            continue  # all of them
+        for attribute, value in vars(public).items():
+            is_callable = isinstance(value, FunctionType | classmethod | staticmethod | property)
+            if not attribute.startswith("_") and is_callable and attribute not in listed:
+                missing.append(f"{name}.{attribute}")
+    assert missing == []
+
+
+@named(PAGES)
+def test_blocks_that_are_no_doctests_import_what_is_there(page):
+    # They need a network, or show what not to write; all others have >>> and are run.
+    for language, text in blocks(page):
+        if language == "python":
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.ImportFrom):
+                    module = importlib.import_module(str(node.module))
+                    assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+        else:
+            assert language != "pycon" or ">>>" in text

@@ -35,7 +35,7 @@ _R = TypeVar("_R", bound=Record)
 
 OnError: TypeAlias = Literal["raise", "skip"] | Callable[[MalformedRecordError], object]
 
-logger = logging.getLogger("kmexport")
+logger: logging.Logger = logging.getLogger("kmexport")
 
 
 class _Options(TypedDict, total=False):
@@ -152,7 +152,7 @@ class ErrorPolicy:
     def __init__(self, on_error: OnError) -> None:
         self.on_error = on_error
         self.first: MalformedRecordError | None = None
-        self.count = 0
+        self.count: int = 0
 
     def handle(self, error: MalformedRecordError) -> None:
         if self.on_error == "raise":

@@ -47,7 +47,7 @@ class ArrayReader:
     """
 
     def __init__(self, text: bytes, pieces: Iterator[bytes | BrokenOff], max_item_bytes: int) -> None:
-        self.rest = b""
+        self.rest: bytes = b""
         self._pieces = pieces
         self._max_item_bytes = max_item_bytes
         self._text = text

@@ -45,7 +45,7 @@ class FoundItems:
     """
 
     def __init__(self) -> None:
-        self.line = 1
+        self.line: int = 1
         self._before: list[Items | Rejected] = []
         self._items = Items()
         self._last_line = 0  # that was counted

@@ -14,9 +14,9 @@ try:
     from matplotlib import pyplot as plt
     from matplotlib.axes import Axes
     from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
-except ImportError as error:
-    msg = f"pictures need {error.name}: pip install 'kmexport[plot]'"
-    raise ImportError(msg, name=error.name) from error
+except ImportError as _error:
+    _msg = f"pictures need {_error.name}: pip install 'kmexport[plot]'"
+    raise ImportError(_msg, name=_error.name) from _error
 
 COLOURS: Final = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#555555"]
 MARKERS: Final = ["o", "s", "^", "D", "v", "X"]

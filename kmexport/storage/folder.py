@@ -41,7 +41,7 @@ class Folder:
         self._storage_options = storage_options
         self._resolved: tuple[AbstractFileSystem, str] | None = None
         self._process = 0  # that has resolved it
-        self.public_url = redact(url)
+        self.public_url: str = redact(url)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_resolved": None}

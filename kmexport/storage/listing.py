@@ -16,7 +16,7 @@ __all__ = ["list_files", "lists_reliably"]
 
 Files: TypeAlias = "list[tuple[str, int | None]]"
 
-logger = logging.getLogger("kmexport")
+logger: logging.Logger = logging.getLogger("kmexport")
 
 
 def list_files(fs: AbstractFileSystem, path: str) -> Files:

@@ -25,7 +25,7 @@ _FIRST_WAIT = 0.2  # seconds at most; each further wait is twice as long
 _LONGEST_WAIT = 5.0
 _SHARE = 4  # one connection may be silent for this part of the time, so that another one can be tried
 
-logger = logging.getLogger("kmexport")
+logger: logging.Logger = logging.getLogger("kmexport")
 
 
 @define

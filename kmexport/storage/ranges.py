@@ -28,7 +28,7 @@ class _Coroutines:
 
     def __init__(self, fs: AbstractFileSystem) -> None:
         self._fs = fs
-        self.loop = fs.loop
+        self.loop: Any = fs.loop
 
     async def keeps(self, body: object) -> bool:  # noqa: ARG002
         return False  # a connection is for others, and the next part is only a request away
@@ -117,7 +117,7 @@ class RangeSource(_Coroutines):
 
     def __init__(self, fs: AbstractFileSystem) -> None:
         super().__init__(fs)
-        self.cost = tries_within(fs)
+        self.cost: int = tries_within(fs)
 
     async def open(self, file: File, start: int, end: int | None) -> _Part:
         if end is None:

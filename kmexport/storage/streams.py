@@ -81,9 +81,9 @@ class Stream:
         self._sum = 0  # of the bytes that came
         self._is_in_doubt = False  # whether they are still those of the file
         self._in_use = asyncio.Lock()
-        self.is_at_end = start == end
+        self.is_at_end: bool = start == end
         # Whether it is the whole of another version than the one that the parts were planned by.
-        self.is_whole_file = False
+        self.is_whole_file: bool = False
 
     async def read(self, most: int) -> bytes:
         async with self._in_use:

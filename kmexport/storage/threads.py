@@ -50,7 +50,7 @@ class ThreadSource:
         self._version_of = version_of
         self._workers = _Workers(threads)
         self._calls: dict[asyncio.Future[Any], float] = {}  # those that run, and when they began
-        self.loop = _own_loop()
+        self.loop: asyncio.AbstractEventLoop = _own_loop()
 
     async def open(self, file: File, start: int, end: int | None) -> _ThreadBody:  # noqa: ARG002  # it has no parts
         # A small file comes in one piece, and so from one version.

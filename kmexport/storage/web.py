@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import define, frozen
 
@@ -28,7 +28,7 @@ class WebSource:
 
     def __init__(self, fs: AbstractFileSystem) -> None:
         self._fs = fs
-        self.loop = fs.loop
+        self.loop: Any = fs.loop
 
     async def open(self, file: File, start: int, end: int | None) -> _WebBody:  # noqa: ARG002  # it has no parts
         body = await self._ask(file, start)
@@ -92,7 +92,7 @@ class _Version:
             return self.etag == other.etag
         return self.modified is None or other.modified is None or self.modified == other.modified
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
 
 @define(eq=False)

@@ -6,9 +6,9 @@ try:
     import duckdb  # noqa: F401
     import numpy  # noqa: F401, ICN001
     import pyarrow  # noqa: F401, ICN001
-except ImportError as error:
-    msg = f"kmexport.tables needs {error.name}: pip install 'kmexport[tables]'"
-    raise ImportError(msg, name=error.name) from error
+except ImportError as _error:
+    _msg = f"kmexport.tables needs {_error.name}: pip install 'kmexport[tables]'"
+    raise ImportError(_msg, name=_error.name) from _error
 
 from kmexport.tables.batches import from_records, to_records
 from kmexport.tables.facts import Facts

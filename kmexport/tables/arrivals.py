@@ -50,8 +50,8 @@ class Arrivals:
         self.batches = batches
         self.learnt = learnt
         self.window = window
-        self.schema = pa.schema([*_FIELDS, ("properties", JSON)] if is_whole else _FIELDS)
-        self.count = 0
+        self.schema: pa.Schema = pa.schema([*_FIELDS, ("properties", JSON)] if is_whole else _FIELDS)
+        self.count: int = 0
         self.name_ids: dict[str, int] = {}
         self.exact: list[tuple[int, str]] = []
 

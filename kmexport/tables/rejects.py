@@ -35,7 +35,7 @@ class Rejects:
         self.connection = connection
         self.on_error = on_error
         self.held: list[MalformedRecordError] = []
-        self.held_bytes = 0
+        self.held_bytes: int = 0
         self.met: Counter[_Place] = Counter()  # in this pass
         self.told: Counter[_Place] = Counter()
         self.kept: Counter[_Place] = Counter()

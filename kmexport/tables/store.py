@@ -39,7 +39,7 @@ Rule: TypeAlias = Literal["classic", "strict"]
 
 _UNNESTED_ROWS: Final = 32_768
 
-logger = logging.getLogger("kmexport")
+logger: logging.Logger = logging.getLogger("kmexport")
 
 
 @define
@@ -64,9 +64,9 @@ class Store:
         self.connection = connection
         self.recipe = recipe
         self.rejects = rejects
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self.people = recipe.people
-        self.is_whole = False
+        self.is_whole: bool = False
         self.built: set[str] = set()
         self.failure: BaseException | None = None
         connection.execute("CREATE SCHEMA kmexport")
