@@ -368,3 +368,17 @@ def test_closing_leaves_no_folder(tmp_path, monkeypatch):
 def test_arguments_are_checked_at_the_call(source, options, error, why):
     with pytest.raises(error, match=why):
         Facts(source, **options)
+
+
+def test_more_than_memory_holds(tmp_path):
+    def records():
+        for number in range(30_000):
+            yield Event(f"p{number % 500}", number // 2, "x", {"text": f"{number:05}" * 600, "n": number})
+
+    spill = tmp_path / "spill"
+    with Facts(records(), memory_limit="64MB", threads=1, temp_directory=spill) as facts:
+        assert facts.sql("select count(*), sum(number) from properties where name = 'n'").fetchall() == [
+            (30_000, sum(range(30_000)))
+        ]
+        assert sum(path.stat().st_size for path in spill.iterdir()) > 10_000_000
+    assert not spill.exists() or list(spill.iterdir()) == []
