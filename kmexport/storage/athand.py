@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalFile", "open_in_memory"]
 
-_SAMPLE_BYTES = 256  # of the end of each block: enough to tell one text from another
-_MOST_SAMPLES = 512
+_SAMPLE_BYTES = 1 << 12  # of the end of each block: it holds whole lines, for which all of it need not be summed up
+_MOST_SAMPLES = 256
 
 
 class LocalFile:

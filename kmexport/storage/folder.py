@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, closing
 from functools import partial
@@ -13,7 +14,8 @@ from kmexport.storage.checked import open_checked
 from kmexport.storage.credentials import redact, secrets_of
 from kmexport.storage.layers import unwrap_path, without_cache
 from kmexport.storage.listing import list_files, lists_reliably
-from kmexport.storage.options import complete
+from kmexport.storage.opening import lock_of
+from kmexport.storage.options import complete, leave_tries_to_us
 from kmexport.storage.patience import SILENT_FOR, retrying
 from kmexport.storage.translation import translated
 from kmexport.storage.transport import alone, open_in_turn
@@ -30,6 +32,10 @@ __all__ = ["PREFETCH_BYTES", "REQUESTS", "Folder"]
 
 PREFETCH_BYTES = 64 << 20
 REQUESTS = 16
+
+# Held while a filesystem is found, so that many threads find the same. A forked process has its own: the one that it
+# was forked with may be held by a thread that it does not have.
+_LOCKS: dict[int, threading.Lock] = {}
 
 
 class Folder:
@@ -72,7 +78,8 @@ class Folder:
         with self._access(f"listing {name}", missing):
             fs, path = self._fresh(name)
             for attempt in retrying(fs, name):
-                with attempt, alone(fs):
+                # Two that list a folder at the same time would forget each other's listing while it is made.
+                with attempt, lock_of(fs):
                     forget_listings(fs, path)
                     files = list_files(fs, path)
         return files
@@ -117,17 +124,22 @@ class Folder:
         if getattr(self._fs, "asynchronous", False):
             msg = "fs= is made with asynchronous=True: a bucket is read from plain loops and needs one without"
             raise ValueError(msg)
-        if self._resolved is None or self._process != os.getpid():
-            self._process = os.getpid()
-            if self._fs is not None:
-                found = self._fs, self._fs._strip_protocol(self._url)
-            else:
-                from fsspec.core import url_to_fs  # noqa: PLC0415
+        with _LOCKS.setdefault(os.getpid(), threading.Lock()):
+            if self._resolved is None or self._process != os.getpid():
+                self._resolved = self._find_storage()
+                self._process = os.getpid()
+            return self._resolved
 
-                found = url_to_fs(self._url, **complete(self._url, self._storage_options))
-            # A filesystem that only puts a folder before every path hides what the one within it can do.
-            self._resolved = unwrap_path(*found)
-        return self._resolved
+    def _find_storage(self) -> tuple[AbstractFileSystem, str]:
+        if self._fs is not None:
+            found = self._fs, self._fs._strip_protocol(self._url)
+        else:
+            from fsspec.core import url_to_fs  # noqa: PLC0415
+
+            found = url_to_fs(self._url, **complete(self._url, self._storage_options))
+            leave_tries_to_us(found[0])
+        # A filesystem that only puts a folder before every path hides what the one within it can do.
+        return unwrap_path(*found)
 
 
 def _join(root: str, name: str) -> str:

@@ -22,6 +22,10 @@ __all__ = ["lock_of", "open_alone", "open_cached", "open_new"]
 # Each key has one of these, so that they need not be kept for each file. Never take two of them at once.
 _LOCKS = [threading.Lock() for _ in range(64)]
 
+if hasattr(os, "register_at_fork"):
+    # One may be held by a thread that a forked process does not have.
+    os.register_at_fork(after_in_child=lambda: _LOCKS.__setitem__(slice(None), [threading.Lock() for _ in _LOCKS]))
+
 
 def open_new(fs: AbstractFileSystem, path: str) -> Any:
     """A file of a filesystem that many threads may use."""

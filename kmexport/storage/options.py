@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["complete", "name_wrong_option"]
+__all__ = ["complete", "leave_tries_to_us", "name_wrong_option"]
 
 # Idle connections are closed soon, so that a loop that ended leaves none. s3fs opens 10 at most unless it is
 # told otherwise.
@@ -31,10 +31,18 @@ def complete(url: str, options: dict[str, Any]) -> dict[str, Any]:
         return options
     home = _class_of(url).__module__
     if home == "s3fs.core":
-        return {**_S3_OPTIONS, **options, "config_kwargs": {**_S3_CONFIG, **(options.get("config_kwargs") or {})}}
+        # botocore writes into it, so each filesystem has its own.
+        config = {**_S3_CONFIG, "retries": {"total_max_attempts": 1}, **(options.get("config_kwargs") or {})}
+        return {**_S3_OPTIONS, **options, "config_kwargs": config}
     if home == "fsspec.implementations.http":
         return {"get_client": _web_client, **options}
     return options
+
+
+def leave_tries_to_us(fs: Any) -> None:
+    """s3fs would make each request five times more, whatever the tries that are counted here."""
+    if type(fs).__module__ == "s3fs.core":
+        fs.retries = 1
 
 
 def name_wrong_option(error: BaseException, url: str, options: dict[str, Any]) -> str | None:
