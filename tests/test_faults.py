@@ -313,6 +313,20 @@ class TestPlainFaults:
         assert error.source == "revisions/2.json"
         assert asked(proxy, "/2.json") == 1
 
+    def test_an_empty_answer_in_place_of_a_file_is_told(self, servers, exports, caplog):
+        """Of a web server nothing tells the true length. Of two revisions without a byte, one is meant to be so."""
+        export = exports["small"]
+
+        def plan(_: str, path: str) -> Fault | None:
+            return Fault("empty") if path.endswith("/9.json") else None
+
+        with proxied(servers["http"].upstream, plan=plan) as proxy:
+            records, error = read(servers["http"].bucket(proxy.endpoint, export))
+        assert error is None
+        assert records == [record for number, some in export.revisions.items() if number != 9 for record in some]
+        told = [message for message in caplog.messages if "is empty" in message]
+        assert told == ["revisions/9.json: is empty, and the index says that it holds records"]
+
 
 @define
 class Plan:
