@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import zlib
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ from kmexport.format.hashes import DECODE_ERRORS, decode_head
 from kmexport.format.octal import has_doubled_octal, repair_doubled_octal, repair_octal
 from kmexport.format.repair import judge
 from kmexport.reading import LineCounts, read_stream
+from kmexport.storage.checked import open_checked
 from tests.strategies import BLANK, BROKEN, RECORDS, legal_lines
 
 GOOD = b'{"_p":"ana","_t":1}'
@@ -459,6 +461,16 @@ def test_a_gzip_stream_cut_anywhere_gives_one_error_more(lines, data):
     whole, _, _ = read(io.BytesIO(content))
     assert records == whole[: len(records)]
     assert counts.lines >= content[:keep].count(b"\n")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 65_536])
+def test_gzip_is_seen_however_little_a_reading_gives(size):
+    packed = ShortReads(gzip.compress(GOOD + b"\n" + GOOD), size)
+    with open_checked(lambda: packed, "revisions/1.json", nullcontext, None) as file:
+        assert len(list(iter_records(file))) == 2
+    for content in (b"", b"{", GOOD):
+        with open_checked(lambda: ShortReads(content, size), "1.json", nullcontext, None) as file:  # noqa: B023
+            assert b"".join(iter(lambda: file.read(7), b"")) == content
 
 
 def test_a_file_that_has_nothing_to_read_yet_is_not_at_its_end():

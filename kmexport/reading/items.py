@@ -13,7 +13,7 @@ __all__ = ["LONGEST_STRAY", "FoundItems", "Items", "Rejected", "end_of_stray", "
 # Where a next item may begin: behind a comma, or at the start of a line. Ends at its bracket.
 _NEXT_ITEM: Final = re.compile(rb",[ \t\r]*{|\n([ \t]*)(?:,[ \t]*)?{")
 # Text between items that is none: up to a comma, a bracket or the line's end; commas in a string belong to it.
-_STRAY: Final = re.compile(rb'(?:"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"(?=\s*(?:[,\]]|$))|[^,\[\]{\n])++|.')
+_STRAY: Final = re.compile(rb'(?:"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"(?=[ \t\r]*(?:[,\]\n]|\Z))|[^,\[\]{\n])++|.')
 LONGEST_STRAY: Final = 1 << 16
 
 

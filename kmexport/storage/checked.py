@@ -58,8 +58,11 @@ class _CheckedFile:
         self._raw = raw
         self._guard = guard
         self._callback = callback
-        self.first = b""
-        self.first = self.read(_FIRST_BYTES)
+        self.first = first = b""
+        # A reading may give less than it was asked for: gzip is told by more than one byte.
+        while len(first) < len(_GZIP_MAGIC) and (more := self.read(_FIRST_BYTES)):
+            first += more
+        self.first = first
 
     def read(self, size: int, /) -> bytes:
         if self.first:
