@@ -64,7 +64,7 @@ def tour(bucket: Bucket) -> Iterator[str]:
     if first is not None and last is not None:
         yield f"From {_moment(first.time)} to {_moment(last.time)}"
     yield ""
-    yield "The commonest events"
+    yield "The commonest events, as lines (what was sent twice counts twice)"
     for name, count in names.most_common(10):
         yield f"  {count:>9,}  {name}"
     yield ""
