@@ -58,8 +58,8 @@ def _known(facts: Facts, kind: Literal["event", "property"], table: str, name: s
     check_facts(facts)
     _check_text(kind, name)
     folded = fold_name(name)
-    if not ask(facts, f"select 1 from {table} where name = $name limit 1", {"name": folded}):
-        names = [known for (known,) in ask(facts, f"select distinct name from {table}", {})]
+    if not ask(facts, f"select 1 from kmexport.numbered_{table} where name = $name limit 1", {"name": folded}):
+        names = [known for (known,) in ask(facts, f"select distinct name from kmexport.numbered_{table}", {})]
         raise UnknownNameError(kind, name, _closest(folded, names))
     return folded
 

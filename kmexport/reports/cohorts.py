@@ -147,18 +147,19 @@ def cohorts(
         facts, events("first"), params, window=window, every=every if by is None else None, tz=tz
     )
     params["labels"] = [period.label for period in periods]
-    query = _query(by=by is not None, only_first=first_time_only or cumulative)
+    query = _query(
+        by=by is not None,
+        only_first=first_time_only or cumulative,
+        is_same=params["first"] == params["second"],
+    )
     behind = Persons(facts, query, params)
-    people = {label: rest for label, *rest in behind.groups("label", "count(distinct person), min(started)")}
-    counts = {
-        (label, bucket): found for label, bucket, found in behind.groups("label, bucket", "count(distinct person)")
-    }
+    people, counts = _counts(behind)
     length = 1 + max((bucket for _, bucket in counts if bucket is not None), default=-1)
     length = length if buckets is None else buckets
     if length * len(people) > MANY_CELLS:
         msg = f"{len(people):,} cohorts of {length:,} buckets are too many: give buckets=, or a longer every="
         raise ValueError(msg)
-    [(last,)] = ask(facts, "select epoch_us(max(time)) // 1000000 from events", {})
+    [(last,)] = ask(facts, "select epoch_us(max(time)) // 1000000 from kmexport.numbered_events", {})
 
     def row(label: str | None) -> CohortRow:
         size, started = people[label]
@@ -185,14 +186,30 @@ def cohorts(
     )
 
 
-def _query(*, by: bool, only_first: bool) -> str:
+def _counts(behind: Persons) -> tuple[dict[str | None, list[int]], dict[tuple[str | None, int | None], int]]:
+    """label → how many people, and when the first of them started; (label, bucket) → how many people."""
+    query = f"""
+        with rows as materialized ({behind.query})
+        select label, null as bucket, count(distinct person), min(started) from rows group by label
+        union all select label, bucket, count(*), null from rows where bucket is not null group by label, bucket"""
+    people: dict[str | None, list[int]] = {}
+    counts: dict[tuple[str | None, int | None], int] = {}
+    for label, bucket, count, started in ask(behind.facts, query, behind.params):
+        if bucket is None:
+            people[label] = [count, started]
+        else:
+            counts[label, bucket] = count
+    return people, counts
+
+
+def _query(*, by: bool, only_first: bool, is_same: bool) -> str:
     """A row for each person and bucket: person, label (of the cohort), started (unix seconds), bucket (null: none)."""
-    starts = valued(firsts(events("first"), "person"), by=by)
+    starts = valued(firsts(events("first"), "person", numbered=by or is_same), by=by)
     label = "s.value" if by else "$labels[s.period + 1]"
     bucket = "(epoch_us(e.time) - epoch_us(s.time)) // 1000000 // $length"
     returns = f"""
         from starts s join ({events("second", in_window=False)}) e
-            on s.person = e.person and e.time >= s.time and e.seq <> s.seq"""
+            on s.person = e.person and e.time >= s.time {"and e.seq <> s.seq" if is_same else ""}"""
     chosen = (
         f"select s.person, min({bucket}) as bucket {returns} group by s.person"
         if only_first

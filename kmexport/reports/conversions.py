@@ -133,13 +133,12 @@ def conversion(
     def query(pieces: Pieces) -> str:
         return _repeating(pieces) if repeating else _once(pieces)
 
-    whole, parts = splitting.queries(query)
-    counted = "*" if repeating else "distinct person"
-    numbers = f"count({counted}) filter (in_denominator), count({counted}) filter (in_numerator)"
-    [(denominator, numerator)] = whole.groups("", numbers)
+    numbers = "count(*) filter (in_denominator), count(*) filter (in_numerator)"
+    measured = splitting.measure(query, _row, numbers, (0, 0), adds_up=repeating)
+    denominator, numerator = measured.numbers
     return Conversion(
-        behind=whole,
-        parts=parts,
+        behind=measured.whole,
+        parts=measured.parts,
         by=by,
         every=every,
         first=first,
@@ -148,12 +147,12 @@ def conversion(
         numerator=numerator,
         denominator=denominator,
         rate=ratio(numerator, denominator),
-        rows=splitting.rows(parts, _row, numbers, (0, 0)),
+        rows=measured.rows,
     )
 
 
 def _once(pieces: Pieces) -> str:
-    starts = pieces.valued(firsts(pieces.in_periods(events("first"))))
+    starts = pieces.valued(firsts(pieces.in_periods(events("first")), numbered=pieces.by))
     return f"""
         select s.person, s.period, s.value, true as in_denominator,
             coalesce(e.time > s.time and e.time < s.until, false) as in_numerator

@@ -107,19 +107,19 @@ def event_counts(
     def query(pieces: Pieces) -> str:
         return pieces.valued(pieces.in_periods(source))
 
-    whole, parts = splitting.queries(query)
     numbers = "count(distinct person), count(*)"
-    [(people, times)] = whole.groups("", numbers)
+    measured = splitting.measure(query, _row, numbers, (0, 0), adds_up=True)
+    people, times = measured.numbers
     return EventCounts(
-        behind=whole,
-        parts=parts,
+        behind=measured.whole,
+        parts=measured.parts,
         by=by,
         every=every,
         event=event,
         people=people,
         times=times,
         average=ratio(times, people),
-        rows=splitting.rows(parts, _row, numbers, (0, 0)),
+        rows=measured.rows,
     )
 
 

@@ -127,12 +127,12 @@ def time_between(
     def query(pieces: Pieces) -> str:
         return _from_first_ever(pieces) if first_ever else _inside(pieces)
 
-    whole, parts = splitting.queries(query)
     numbers = "count(*), avg(seconds), median(seconds)"
-    [(people, mean, median)] = whole.groups("", numbers)
+    measured = splitting.measure(query, TimeBetweenRow, numbers, (0, None, None), adds_up=False)
+    people, mean, median = measured.numbers
     return TimeBetween(
-        behind=whole,
-        parts=parts,
+        behind=measured.whole,
+        parts=measured.parts,
         by=by,
         every=every,
         first=first,
@@ -140,25 +140,25 @@ def time_between(
         people=people,
         mean=mean,
         median=median,
-        rows=splitting.rows(parts, TimeBetweenRow, numbers, (0, None, None)),
+        rows=measured.rows,
     )
 
 
-_SECONDS = "(epoch_us(e.time) - epoch_us(s.time)) // 1000000"
+_SECONDS = "(epoch_us(min(e.time)) - epoch_us(any_value(s.time))) // 1000000"
 
 
 def _from_first_ever(pieces: Pieces) -> str:
-    starts = pieces.valued(firsts(events("first", in_window=False), "person"))
+    starts = pieces.valued(firsts(events("first", in_window=False), "person", numbered=pieces.by))
     pairs = f"""
-        select s.person, s.value, min(e.time) as time, min({_SECONDS}) as seconds
+        select s.person, s.value, min(e.time) as time, {_SECONDS} as seconds
         from ({starts}) s join ({events("second", in_window=False)}) e on s.person = e.person and e.time > s.time
         group by s.person, s.value"""
     return pieces.in_periods(f"select * from ({pairs}) where {IN_WINDOW}")
 
 
 def _inside(pieces: Pieces) -> str:
-    starts = pieces.valued(firsts(pieces.in_periods(events("first"))))
+    starts = pieces.valued(firsts(pieces.in_periods(events("first")), numbered=pieces.by))
     return f"""
-        select s.person, s.period, s.value, min({_SECONDS}) as seconds
+        select s.person, s.period, s.value, {_SECONDS} as seconds
         from ({starts}) s join ({events("second")}) e on s.person = e.person and e.time > s.time and e.time < s.until
         group by s.person, s.period, s.value"""

@@ -42,8 +42,10 @@ def in_periods(source: str, *, cut: bool) -> str:
         ) p on o.time >= p.since"""
 
 
-def firsts(source: str, keys: str = "person, period, until") -> str:
-    """The first row of each key; of several in its second the one that arrived first."""
+def firsts(source: str, keys: str = "person, period, until", *, numbered: bool) -> str:
+    """The first row of each key; of several in its second the one that arrived first, if it matters which."""
+    if not numbered:
+        return f"select {keys}, min(time) as time from ({source}) group by {keys}"
     return f"select {keys}, min(time) as time, arg_min(seq, (time, seq)) as seq from ({source}) group by {keys}"
 
 

@@ -75,6 +75,17 @@ class Persons:
             return ask(self.facts, f"select {numbers} from ({self.query})", self.params)
         return ask(self.facts, f"select {keys}, {numbers} from ({self.query}) group by {keys}", self.params)
 
+    def groups_and_all(self, keys: str, numbers: str) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
+        """The numbers of all rows, and the keys and numbers of each group, in one pass."""
+        nulls = ", ".join("null" for _ in keys.split(","))
+        query = f"""
+            with rows as materialized ({self.query})
+            select true, {nulls}, {numbers} from rows
+            union all select false, {keys}, {numbers} from rows group by {keys}"""
+        rows = ask(self.facts, query, self.params)
+        [whole] = [rest[len(keys.split(",")) :] for is_all, *rest in rows if is_all]
+        return tuple(whole), [tuple(rest) for is_all, *rest in rows if not is_all]
+
     def numbers(self, expression: str, condition: str = "true", **values: object) -> list[Any]:
         """One number of each row that fulfils the condition, in order."""
         query = f"select {expression} from ({self.query}) where {condition} order by all"

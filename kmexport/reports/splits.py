@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from attrs import define, field, frozen
 
@@ -55,16 +55,36 @@ class Splitting:
         periods = cut_into_periods(facts, source, params, window=window, every=every, tz=tz)
         return cls(facts, params, [period.label for period in periods], every is not None, by is not None)
 
-    def queries(self, query: Callable[[Pieces], str]) -> tuple[Persons, Persons]:
-        """The same question asked as a whole and in parts."""
-        whole, parts = Pieces(cut=False, by=False), Pieces(cut=self.cut, by=self.by)
-        return Persons(self.facts, query(whole), self.params), Persons(self.facts, query(parts), self.params)
+    def measure(
+        self,
+        query: Callable[[Pieces], str],
+        make: Callable[..., P],
+        numbers: str,
+        zeros: tuple[object, ...],
+        *,
+        adds_up: bool,
+    ) -> Measured[P]:
+        """The numbers of the whole, and a row for each period and value.
 
-    def rows(self, parts: Persons, make: Callable[..., P], numbers: str, zeros: tuple[object, ...]) -> tuple[P, ...]:
-        """A row for each period and value, the values with most in them first; zeros where nothing happened."""
-        if not self.cut and not self.by:
-            return ()
-        found = {(period, value): rest for period, value, *rest in parts.groups("period, value", numbers)}
+        Where the rows of the parts are those of the whole (`adds_up`), one query counts both.
+        """
+        whole, parts = Pieces(cut=False, by=False), Pieces(cut=self.cut, by=self.by)
+        behind, behind_parts = (Persons(self.facts, query(pieces), self.params) for pieces in (whole, parts))
+        if whole == parts:
+            [total] = behind.groups("", numbers)
+            return Measured(behind, behind_parts, total, ())
+        if adds_up:
+            total, groups = behind_parts.groups_and_all("period, value", numbers)
+        else:
+            [total] = behind.groups("", numbers)
+            groups = behind_parts.groups("period, value", numbers)
+        return Measured(behind, behind_parts, total, self._rows(groups, make, zeros))
+
+    def _rows(
+        self, groups: Sequence[tuple[Any, ...]], make: Callable[..., P], zeros: tuple[object, ...]
+    ) -> tuple[P, ...]:
+        """The values with most in them first; zeros where nothing happened."""
+        found = {(period, value): rest for period, value, *rest in groups}
         size: dict[str | None, float] = {} if self.by else {None: 0}
         for (_, value), (first, *_) in found.items():
             size[value] = size.get(value, 0) + (first or 0)
@@ -74,6 +94,16 @@ class Splitting:
             make(label, value, *found.get((number, value), zeros))
             for (number, label), value in product(enumerate(labels), values)
         )
+
+
+@frozen
+class Measured(Generic[P]):
+    """The queries of the whole and of the parts, and their numbers."""
+
+    whole: Persons
+    parts: Persons
+    numbers: tuple[Any, ...]
+    rows: tuple[P, ...]
 
 
 @frozen

@@ -132,20 +132,22 @@ def property_total(
         rows = f"select person, period, value, number, {is_member} as is_member from ({counted})"
         return rows if is_member else f"{rows} union all {_members(population, pieces)}"
 
-    whole, parts = splitting.queries(query)
-    numbers = "coalesce(fsum(number), 0), count(number), count(distinct person) filter (is_member)"
-    [(total, count, people)] = whole.groups("", numbers)
-    rows = splitting.rows(parts, _row, numbers, (0.0, 0, 0))
+    numbers = "coalesce(fsum(number), 0), count(number), count(distinct person)"
+    if population != "with_property":
+        numbers += " filter (is_member)"
+    measured = splitting.measure(query, _row, numbers, (0.0, 0, 0), adds_up=population != "everyone")
+    total, count, people = measured.numbers
+    rows = measured.rows
     if not all(map(math.isfinite, [total, *(row.total for row in rows)])):
-        total = _exact_total(whole.numbers("number", "number is not null"), property)
+        total = _exact_total(measured.whole.numbers("number", "number is not null"), property)
         rows = tuple(
-            _row(row.label, row.value, _total_of(row, parts, splitting, property), row.values, row.people)
+            _row(row.label, row.value, _total_of(row, measured.parts, splitting, property), row.values, row.people)
             for row in rows
         )
     overall = _row(None, None, total, count, people)
     return PropertyTotal(
-        behind=whole,
-        parts=parts,
+        behind=measured.whole,
+        parts=measured.parts,
         by=by,
         every=every,
         property=property,
@@ -163,9 +165,9 @@ def _row(label: str | None, value: str | None, total: float, values: int, people
 
 
 def _check_numbers(facts: Facts, property: str, folded: object) -> None:  # noqa: A002
-    query = "select 1 from properties where name = $property and number is not null limit 1"
+    query = "select 1 from kmexport.numbered_properties where name = $property and number is not null limit 1"
     if not ask(facts, query, {"property": folded}):
-        query = "select text from properties where name = $property limit 1"
+        query = "select text from kmexport.numbered_properties where name = $property limit 1"
         [(example,)] = ask(facts, query, {"property": folded})
         msg = f"no value of {property!r} is a number (one is {str(example)[:40]!r}): property_values() counts texts"
         raise ValueError(msg)

@@ -128,7 +128,7 @@ def property_values(
     else:
         params["step"] = event_name(facts, step)
         query = f"""
-            select s.person, p.text as value from ({firsts(events("step"), "person")}) s
+            select s.person, p.text as value from ({firsts(events("step"), "person", numbered=False)}) s
             asof left join ({settings()}) p on s.person = p.person and s.time >= p.time"""
     behind = Persons(facts, query, params)
     rows = _rows(behind)
@@ -191,5 +191,5 @@ def _at_moment(choose: str, condition: str) -> str:
 
 
 def _rows(behind: Persons) -> tuple[ValueRow, ...]:
-    rows = [ValueRow(value, people) for value, people in behind.groups("value", "count(distinct person)")]
+    rows = [ValueRow(value, people) for value, people in behind.groups("value", "count(*)")]
     return tuple(sorted(rows, key=lambda row: (-row.people, row.value is None, row.value or "")))

@@ -1,0 +1,155 @@
+"""Reports over Facts that are built once, each beside a query of one purpose, written by hand over the same tables.
+
+Both answers are compared before they are timed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+from kmexport import Facts, reports
+from tests.benchmarks.harness import Case, Group, Table, pairs
+
+# A shop of 90 days; a person does about fifty things. Every fifth line sets a plan, every purchase an amount.
+MADE_UP: Final = """
+    select null::bigint as revision, null::bigint as line, 'event' as kind,
+        'person ' || (hash(i) % ({lines} // 50 + 1)) as person,
+        to_timestamp(1349049600 + hash(i * 7 + 1) % (90 * 86400)) as time,
+        ['visited site', 'viewed product', 'viewed product', 'searched', 'signed up', 'added to cart', 'purchased',
+            'opened newsletter'][(hash(i * 13 + 5) % 8 + 1)::int] as name,
+        null::varchar as alias,
+        case when hash(i * 13 + 5) % 8 = 6 then '{{"billing amount":"' || hash(i + 3) % 10000 / 100.0 || '"}}'
+             when hash(i * 3) % 5 = 0 then '{{"plan":"' || ['Free', 'Pro', 'Team'][(hash(i + 9) % 3 + 1)::int] || '"}}'
+             else '{{}}' end as properties
+    from range({lines}) t(i)
+"""
+VIEWS: Final = """
+    create view did as select person_id as p, epoch_us(time) // 1000000 as t, name, seq from kmexport.numbered_events;
+    create view plans as
+        select person_id as p, epoch_us(time) // 1000000 as t, text, seq from kmexport.numbered_properties
+        where name = 'plan';
+    create view amounts as
+        select person_id as p, number from kmexport.numbered_properties where name = 'billing amount';
+"""
+DAY: Final = 86_400
+
+# Each by hand: as short as it can be for this one question.
+BY_HAND: Final[dict[str, str]] = {
+    "event_counts": "select count(distinct p), count(*) from did where name = 'signed up'",
+    "event_counts, days": """
+        select count(*) from (select t // 86400, count(distinct p), count(*) from did
+        where name = 'signed up' group by 1)""",
+    "event_counts, by": """
+        select count(*) from (
+            select v, count(distinct p), count(*) from (
+                select e.p, coalesce(own.text, plans.text) as v
+                from (select * from did where name = 'signed up') e
+                left join plans own on own.seq = e.seq
+                asof left join plans on plans.p = e.p and plans.t <= e.t
+            ) group by v)""",
+    "conversion": """
+        select count(*) filter (s.t > f.t), count(*)
+        from (select p, min(t) as t from did where name = 'signed up' group by p) f
+        left join (select p, min(t) as t from did where name = 'purchased' group by p) s using (p)
+        where s.t is null or s.t >= f.t""",
+    "time_between": """
+        select count(*), avg(d), median(d) from (
+            select f.p, min(s.t) - any_value(f.t) as d
+            from (select p, min(t) as t from did where name = 'visited site' group by p) f
+            join did s on s.p = f.p and s.name = 'purchased' and s.t > f.t group by f.p)""",
+    "property_total": "select fsum(number), count(*), count(distinct p) from amounts",
+    "funnel": """
+        with kept as (
+            select p, name, max(t) as t from did
+            where name in ('visited site', 'signed up', 'added to cart', 'purchased') group by p, name, t // 86400
+        ),
+        a as (select p, min(t) as t from kept where name = 'visited site' group by p),
+        b as (
+            select k.p, min(k.t) as t from a join kept k on k.p = a.p and k.name = 'signed up' and k.t >= a.t group by 1
+        ),
+        c as (
+            select k.p, min(k.t) as t from b join kept k on k.p = b.p and k.name = 'added to cart' and k.t >= b.t
+            group by 1
+        ),
+        d as (
+            select k.p, min(k.t) as t from c join kept k on k.p = c.p and k.name = 'purchased' and k.t >= c.t group by 1
+        )
+        select (select count(*) from a), (select count(*) from b), (select count(*) from c),
+            (select count(*) from d)""",
+    "property_values": """
+        select count(*) from (
+            select text, count(*) from (select distinct p from did) e
+            left join (select p, arg_max(text, t) as text from plans group by p) using (p) group by text)""",
+    "cohorts": """
+        with f as (select p, min(t) as t from did where name = 'signed up' group by p)
+        select count(*) from (
+            select f.t // 604800, (s.t - f.t) // 604800, count(distinct f.p)
+            from f join did s on s.p = f.p and s.name = 'visited site' and s.t >= f.t group by all)""",
+    "segments": """
+        select count(*) from (
+            select text, count(*) from (select distinct p from did where name = 'purchased') e
+            left join (select p, arg_max(text, t) as text from plans group by p) using (p) group by text)""",
+}
+
+STEPS: Final = ["visited site", "signed up", "added to cart", "purchased"]
+
+
+def ours(facts: Facts) -> dict[str, Case]:
+    """The reports, each giving the numbers of the query of the same name."""
+
+    def counted(found: Any) -> tuple[int, int]:
+        return found.people, found.times
+
+    def between() -> tuple[object, ...]:
+        found = reports.time_between(facts, "visited site", "purchased")
+        return found.people, found.mean, found.median
+
+    def converted() -> tuple[object, ...]:
+        found = reports.conversion(facts, "signed up", "purchased")
+        return found.numerator, found.denominator
+
+    def total() -> tuple[object, ...]:
+        found = reports.property_total(facts, "billing amount")
+        return found.total, found.values, found.people
+
+    def cells() -> int:
+        rows = reports.cohorts(facts, "signed up", "visited site").rows
+        return sum(sum(map(bool, row.buckets)) for row in rows)
+
+    return {
+        "event_counts": lambda: counted(reports.event_counts(facts, "signed up")),
+        "event_counts, days": lambda: (len(reports.event_counts(facts, "signed up", every="day").rows),),
+        "event_counts, by": lambda: (len(reports.event_counts(facts, "signed up", by="plan").rows),),
+        "conversion": converted,
+        "time_between": between,
+        "property_total": total,
+        "funnel": lambda: tuple(step.people for step in reports.funnel(facts, STEPS).steps),
+        "property_values": lambda: (len(reports.property_values(facts, "plan").rows),),
+        "cohorts": lambda: (cells(),),
+        "segments": lambda: (len(reports.segments(facts, "purchased", "plan").rows),),
+    }
+
+
+def reports_group(folder: Path, count: int, runs: int) -> Table:
+    facts = Facts(duckdb.sql(MADE_UP.format(lines=count)).to_arrow_reader(100_000)).build()
+    facts.sql(VIEWS)
+    rows = []
+    for name, report in ours(facts).items():
+
+        def by_hand(query: str = BY_HAND[name]) -> tuple[object, ...]:
+            row: tuple[object, ...] = facts.sql(query).fetchall()[0]
+            return row
+
+        if name != "cohorts":  # whose weeks begin on Thursdays by hand
+            assert report() == by_hand(), name
+        found = pairs(by_hand, {name: report}, runs)[name]
+        row = found.row(name, 1.5)
+        row.target, row.is_met = "ratio ≤ 1.5, seconds ≤ 3", bool(row.is_met) and found.seconds <= 3
+        rows.append(row)
+    return Table(f"reports over Facts of {count:,} lines: each beside a query by hand, of the same number", rows)
+
+
+GROUPS: dict[str, Group] = {"reports": reports_group}
