@@ -9,6 +9,7 @@ import pytest
 
 from kmexport import Alias, Event, Facts, KmExportError, PropertySet, Window, reports
 from kmexport.errors import UnknownNameError
+from kmexport.reports import occurrences
 
 WINDOW = Window(0, 100)
 DAY = 86_400
@@ -255,6 +256,23 @@ def test_days_of_a_zone_have_23_24_and_25_hours():
     assert [row.times for row in days.rows] == [24, 23, 24]
     weeks = reports.event_counts(Facts(hours), "x", window, every="week", tz="America/New_York")
     assert [(row.label, row.times) for row in weeks.rows] == [("2012-03-05", 47), ("2012-03-12", 24)]
+
+
+@pytest.mark.parametrize("every", ["hour", "day", "week", "month"])
+def test_periods_are_found_by_an_expression_or_by_a_join(every, monkeypatch):
+    window = Window.days("2012-01-15", "2013-04-20", "America/New_York")
+    records = [Event(f"p{at % 7}", at, name) for at in range(window.start, window.end, 17_000) for name in ("X", "Y")]
+    facts = Facts([*records, Event("a", window.start - 10**9, "X")])
+
+    def found():
+        yield reports.event_counts(facts, "x", window, every=every, tz="America/New_York").to_dict()
+        yield reports.conversion(facts, "x", "y", window, every=every, tz="America/New_York").to_dict()
+        yield reports.funnel(facts, ["x", "y"], tz="America/New_York").to_dict()
+
+    by_expression = list(found())
+    monkeypatch.setattr(occurrences, "RUNS_AT_MOST", 0)
+    assert list(found()) == by_expression
+    assert sum(row["times"] for row in by_expression[0]["rows"]) == len(records) // 2
 
 
 def test_periods_without_an_occurrence_are_rows_too():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import define, frozen
 
 from kmexport.reports.asking import ask, bounds, event_name, property_name
-from kmexport.reports.occurrences import cut_into_periods, events, firsts, in_periods, valued
+from kmexport.reports.occurrences import Cut, cut_into_periods, events, firsts, in_periods, valued
 from kmexport.reports.periods import LENGTHS, Every, check_every
 from kmexport.reports.results import ALL, Choice, Column, Persons, Result, check_choice
 
@@ -143,11 +143,12 @@ def cohorts(
     params["length"] = LENGTHS[every]
     if by is not None:
         params["by"] = property_name(facts, by)
-    periods = cut_into_periods(
+    periods, cut = cut_into_periods(
         facts, events("first"), params, window=window, every=every if by is None else None, tz=tz
     )
     params["labels"] = [period.label for period in periods]
     query = _query(
+        cut,
         by=by is not None,
         only_first=first_time_only or cumulative,
         is_same=params["first"] == params["second"],
@@ -202,7 +203,7 @@ def _counts(behind: Persons) -> tuple[dict[str | None, list[int]], dict[tuple[st
     return people, counts
 
 
-def _query(*, by: bool, only_first: bool, is_same: bool) -> str:
+def _query(cut: Cut | None, *, by: bool, only_first: bool, is_same: bool) -> str:
     """A row for each person and bucket: person, label (of the cohort), started (unix seconds), bucket (null: none)."""
     starts = valued(firsts(events("first"), "person", numbered=by or is_same), by=by)
     label = "s.value" if by else "$labels[s.period + 1]"
@@ -216,6 +217,6 @@ def _query(*, by: bool, only_first: bool, is_same: bool) -> str:
         else f"select distinct s.person, {bucket} as bucket {returns}"
     )
     return f"""
-        with starts as ({in_periods(starts, cut=not by)})
+        with starts as ({in_periods(starts, cut)})
         select s.person, {label} as label, epoch_us(s.time) // 1000000 as started, r.bucket
         from starts s left join ({chosen}) r on s.person = r.person"""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kmexport.reports.occurrences import IN_WINDOW, in_periods, valued
+from kmexport.reports.occurrences import IN_WINDOW, Cut, in_periods, valued
 
 
 def step_events(steps: Sequence[str]) -> str:
@@ -21,12 +21,14 @@ def step_events(steps: Sequence[str]) -> str:
         where name in ({names}) and {IN_WINDOW}"""
 
 
-def funnel_query(steps: Sequence[str], *, skip_steps: bool, within: bool, step_within: bool, by: bool) -> str:
+def funnel_query(
+    steps: Sequence[str], days: Cut, *, skip_steps: bool, within: bool, step_within: bool, by: bool
+) -> str:
     """A row for each person who reached a step: person, t0, t1 … (not null: reached), value."""
     kept = f"""
         kept as materialized (
             select person, name, epoch_us(max(time)) // 1000000 as time
-            from ({in_periods(step_events(steps), cut=True)}) group by person, name, period
+            from ({in_periods(step_events(steps), days)}) group by person, name, period
         )"""
     if skip_steps:
         ways = _skipping(steps, within=within)

@@ -157,9 +157,10 @@ def funnel(
     params |= {"within": _limit("within", within), "step_within": _limit("step_within", step_within)}
     if by is not None:
         params["by"] = property_name(facts, by)
-    cut_into_days(facts, tz, step_events(folded), params)
+    days = cut_into_days(facts, tz, step_events(folded), params)
     query = funnel_query(
         folded,
+        days,
         skip_steps=skip_steps,
         within=within is not None,
         step_within=step_within is not None,

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from attrs import frozen
+
 from kmexport.reports.asking import FIRST_SECOND, LAST_SECOND, ask
 from kmexport.reports.periods import Every, Period, check_every, split
 from kmexport.tables import Facts
@@ -18,6 +20,7 @@ from kmexport.windows import Window, Zone, find_zone
 IN_WINDOW: Final = "time >= to_timestamp($start) and time < to_timestamp($end)"
 
 _DAY: Final = 86_400
+RUNS_AT_MOST: Final = 64
 
 # Who did anything, or had a property set. An alias alone makes nobody.
 EVERYONE: Final = """
@@ -30,10 +33,20 @@ def events(parameter: str, *, in_window: bool = True) -> str:
     return f"select person_id as person, time, seq from kmexport.numbered_events where name = ${parameter} {limit}"
 
 
-def in_periods(source: str, *, cut: bool) -> str:
+@frozen
+class Cut:
+    """How a row finds its period and the period's end: two expressions over its time; None where a join has to."""
+
+    period: str | None = None
+    until: str | None = None
+
+
+def in_periods(source: str, cut: Cut | None) -> str:
     """The source, each row with the number of its period and the period's end; all in one without a cut."""
-    if not cut:
+    if cut is None:
         return f"select *, 0 as period, to_timestamp($end) as until from ({source})"
+    if cut.period is not None:
+        return f"select *, {cut.period} as period, to_timestamp({cut.until}) as until from ({source})"
     return f"""
         select o.*, p.period, p.until from ({source}) o
         asof join (
@@ -71,23 +84,22 @@ def valued(source: str, *, by: bool) -> str:
 
 def cut_into_periods(
     facts: Facts, source: str, params: dict[str, object], *, window: Window | None, every: Every | None, tz: Zone
-) -> list[Period]:
+) -> tuple[list[Period], Cut | None]:
     """The periods of the window, put into the params; without a window from the source's first row to its last."""
     find_zone(tz)
     if every is None:
-        return []
+        return [], None
     check_every(every)
     if window is None:
         query = f"select epoch_us(min(time)) // 1000000, epoch_us(max(time)) // 1000000 from ({source})"
         [(first, last)] = ask(facts, query, params)
         window = Window(first, last + 1) if first is not None else Window(0, 0)
     periods = split(window, every, tz)
-    _put(periods, params)
-    return periods
+    return periods, _cut(periods, params)
 
 
-def cut_into_days(facts: Facts, tz: Zone, source: str, params: dict[str, object]) -> None:
-    """Put the zone's days in which the source has rows into the params.
+def cut_into_days(facts: Facts, tz: Zone, source: str, params: dict[str, object]) -> Cut:
+    """The zone's days in which the source has rows, put into the params.
 
     Only those: the clock of one phone may be thousands of years away.
     """
@@ -98,7 +110,7 @@ def cut_into_days(facts: Facts, tz: Zone, source: str, params: dict[str, object]
         days += split(stretch, "day", tz)
     if days:  # the first days of the year 1 have no local date everywhere
         days[0] = Period(days[0].label, FIRST_SECOND, days[0].end)
-    _put(days, params)
+    return _cut(days, params)
 
 
 def _stretches(days: Iterable[int]) -> Iterator[Window]:
@@ -115,7 +127,33 @@ def _stretches(days: Iterable[int]) -> Iterator[Window]:
         yield Window(min(start, end), end)
 
 
-def _put(periods: Sequence[Period], params: dict[str, object]) -> None:
+def _cut(periods: Sequence[Period], params: dict[str, object]) -> Cut:
+    """The periods as params, and the shortest way to them.
+
+    Days have 24 hours but for one or two a year, so a few runs of equal lengths say all. With an expression over them a
+    funnel of 1 M rows and 90 days takes a fifth less time than with a join.
+    """
     params["numbers"] = list(range(len(periods)))
     params["starts"] = [period.start for period in periods]
     params["ends"] = [period.end for period in periods]
+    runs = _runs(periods)
+    if not 0 < len(runs) <= RUNS_AT_MOST:
+        return Cut()
+    number, until = "case", "case"
+    for first, start, length, end in runs:
+        nth = f"(epoch_us(time) - {start * 1_000_000}) // {length * 1_000_000}"
+        number += f" when time < to_timestamp({end}) then {first} + {nth}"
+        until += f" when time < to_timestamp({end}) then {start} + {length} * ({nth} + 1)"
+    return Cut(f"{number} end", f"{until} end")
+
+
+def _runs(periods: Sequence[Period]) -> list[tuple[int, int, int, int]]:
+    """Periods of one length that follow one another: the number of the first, its start, the length, the last's end."""
+    runs: list[tuple[int, int, int, int]] = []
+    for number, period in enumerate(periods):
+        length = period.end - period.start
+        if runs and runs[-1][2:] == (length, period.start):
+            runs[-1] = (*runs[-1][:3], period.end)
+        else:
+            runs.append((number, period.start, length, period.end))
+    return runs

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from attrs import define, field, frozen
 
 from kmexport.reports.asking import property_name
-from kmexport.reports.occurrences import cut_into_periods, in_periods, valued
+from kmexport.reports.occurrences import Cut, cut_into_periods, in_periods, valued
 from kmexport.reports.periods import Every
 from kmexport.reports.results import ALL, Choice, Persons, Result, check_choice
 from kmexport.tables import Facts
@@ -34,7 +34,7 @@ class Splitting:
     facts: Facts
     params: dict[str, object]
     labels: list[str]
-    cut: bool
+    cut: Cut | None
     by: bool
 
     @classmethod
@@ -52,8 +52,8 @@ class Splitting:
         """`source` is the query whose rows the periods have to cover where there is no window."""
         if by is not None:
             params["by"] = property_name(facts, by)
-        periods = cut_into_periods(facts, source, params, window=window, every=every, tz=tz)
-        return cls(facts, params, [period.label for period in periods], every is not None, by is not None)
+        periods, cut = cut_into_periods(facts, source, params, window=window, every=every, tz=tz)
+        return cls(facts, params, [period.label for period in periods], cut, by is not None)
 
     def measure(
         self,
@@ -68,7 +68,7 @@ class Splitting:
 
         Where the rows of the parts are those of the whole (`adds_up`), one query counts both.
         """
-        whole, parts = Pieces(cut=False, by=False), Pieces(cut=self.cut, by=self.by)
+        whole, parts = Pieces(cut=None, by=False), Pieces(cut=self.cut, by=self.by)
         behind, behind_parts = (Persons(self.facts, query(pieces), self.params) for pieces in (whole, parts))
         if whole == parts:
             [total] = behind.groups("", numbers)
@@ -89,7 +89,7 @@ class Splitting:
         for (_, value), (first, *_) in found.items():
             size[value] = size.get(value, 0) + (first or 0)
         values = sorted(size, key=lambda value: (-size[value], value is None, value or ""))
-        labels: list[str | None] = [*self.labels] if self.cut else [None]
+        labels: list[str | None] = [*self.labels] if self.cut is not None else [None]
         return tuple(
             make(label, value, *found.get((number, value), zeros))
             for (number, label), value in product(enumerate(labels), values)
@@ -110,11 +110,11 @@ class Measured(Generic[P]):
 class Pieces:
     """Which pieces a query is built of: cut into periods or not, with values or without."""
 
-    cut: bool
+    cut: Cut | None
     by: bool
 
     def in_periods(self, source: str) -> str:
-        return in_periods(source, cut=self.cut)
+        return in_periods(source, self.cut)
 
     def valued(self, source: str) -> str:
         return valued(source, by=self.by)

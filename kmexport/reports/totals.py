@@ -176,8 +176,11 @@ def _check_numbers(facts: Facts, property: str, folded: object) -> None:  # noqa
 def _values(event: str | None) -> str:
     on_event = "and event = $event" if event is not None else ""
     return f"""
-        select person_id as person, time, seq, number from kmexport.numbered_properties
-        where name = $property and number is not null and {IN_WINDOW} {on_event}"""
+        with found as materialized (
+            select person_id as person, time, seq, number from kmexport.numbered_properties
+            where name = $property and {IN_WINDOW} {on_event}
+        )
+        select * from found where number is not null"""
 
 
 def _members(population: str, pieces: Pieces) -> str:
@@ -186,7 +189,7 @@ def _members(population: str, pieces: Pieces) -> str:
         members = pieces.valued(pieces.in_periods(events("population")))
     else:
         ends = "select unnest($numbers::bigint[]) as period, to_timestamp(unnest($ends::bigint[]) - 1) as time"
-        if not pieces.cut:
+        if pieces.cut is None:
             ends = "select 0 as period, to_timestamp($end - 1) as time"
         members = pieces.valued(f"select person, time, null::bigint as seq, period from ({EVERYONE}), ({ends})")
     return f"select person, period, value, null::double as number, true as is_member from ({members})"

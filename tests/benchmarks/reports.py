@@ -40,16 +40,16 @@ DAY: Final = 86_400
 BY_HAND: Final[dict[str, str]] = {
     "event_counts": "select count(distinct p), count(*) from did where name = 'signed up'",
     "event_counts, days": """
-        select count(*) from (select t // 86400, count(distinct p), count(*) from did
-        where name = 'signed up' group by 1)""",
+        select count(*) - 1 from (select t // 86400 as day, count(distinct p), count(*) from did
+        where name = 'signed up' group by grouping sets ((), (day)))""",
     "event_counts, by": """
-        select count(*) from (
+        select count(*) - 1 from (
             select v, count(distinct p), count(*) from (
                 select e.p, coalesce(own.text, plans.text) as v
                 from (select * from did where name = 'signed up') e
                 left join plans own on own.seq = e.seq
                 asof left join plans on plans.p = e.p and plans.t <= e.t
-            ) group by v)""",
+            ) group by grouping sets ((), (v)))""",
     "conversion": """
         select count(*) filter (s.t > f.t), count(*)
         from (select p, min(t) as t from did where name = 'signed up' group by p) f
