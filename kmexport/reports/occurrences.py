@@ -21,6 +21,7 @@ IN_WINDOW: Final = "time >= to_timestamp($start) and time < to_timestamp($end)"
 
 _DAY: Final = 86_400
 RUNS_AT_MOST: Final = 64
+PLACES: Final = 1 << 24  # of a property in its record: a number of both compares in half the time of a pair
 
 # Who did anything, or had a property set. An alias alone makes nobody.
 EVERYONE: Final = """
@@ -64,9 +65,9 @@ def firsts(source: str, keys: str = "person, period, until", *, numbered: bool) 
 
 def settings() -> str:
     """Each moment at which the property $by was set, and its text; of several in a second the one that arrived last."""
-    return """
-        select person_id as person, time, arg_max(text, (seq, place)) as text from kmexport.numbered_properties
-        where name = $by and text is not null group by person_id, time"""
+    return f"""
+        select person_id as person, time, arg_max(text, seq * {PLACES} + place) as text
+        from kmexport.numbered_properties where name = $by and text is not null group by person_id, time"""
 
 
 def valued(source: str, *, by: bool) -> str:
