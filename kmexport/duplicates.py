@@ -12,13 +12,11 @@ import msgspec
 from attrs import define
 
 from kmexport.format.spelling import spell
-from kmexport.names import fold_name
+from kmexport.names import VENDOR_KEYS, fold_name
 from kmexport.records import Alias, Event, PropertySet, Record
 
 __all__ = ["drop_duplicates"]
 
-# The vendor's own keys: they ride on a line, and are no properties of the person.
-_RESERVED: Final = frozenset({"_c", "_d", "_k", "_s", "_server_timestamp"})
 # Above the number of seconds between the years 1 and 9999: person * this + second is a number of its own for each
 # pair. Its low bits are the second's, so that neighbours in time are neighbours in a dict, and in the cache.
 _SECONDS: Final = 1 << 39
@@ -139,7 +137,7 @@ class _Names:
         return self.shapes.setdefault((event, *properties), self._new_shape(event, properties))
 
     def _new_shape(self, event: str | None, properties: dict[str, Any]) -> _Shape:
-        numbers = [self.property(name) for name in properties if name not in _RESERVED]
+        numbers = [self.property(name) for name in properties if name not in VENDOR_KEYS]
         repeats = event is None and len(set(numbers)) < len(numbers)
         if event is not None:
             number = self._number(event, is_event=True)
@@ -151,7 +149,7 @@ class _Names:
         met = set()
         fresh = {}
         for name, value in properties.items():
-            number = -1 if name in _RESERVED else self.property(name)
+            number = -1 if name in VENDOR_KEYS else self.property(name)
             if number not in seen and number not in met:
                 fresh[name] = value
                 met.add(number)

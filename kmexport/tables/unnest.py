@@ -8,8 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from kmexport.duplicates import _RESERVED as RESERVED_KEYS
-from kmexport.names import fold_name
+from kmexport.names import VENDOR_KEYS, fold_name
 from kmexport.tables.pairs import read_pairs
 from kmexport.tables.schema import JSON
 
@@ -42,7 +41,7 @@ class PropertyNames(dict[str, int]):
     def __missing__(self, spelling: str) -> int:
         number = self[spelling] = len(self.folded)
         name = fold_name(spelling)
-        self.folded.append(-1 if spelling in RESERVED_KEYS else self.name_ids.setdefault(name, len(self.name_ids)))
+        self.folded.append(-1 if spelling in VENDOR_KEYS else self.name_ids.setdefault(name, len(self.name_ids)))
         return number
 
     def table(self) -> pa.Table:
