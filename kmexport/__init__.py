@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from kmexport.audit import Audit
 from kmexport.bucket import Bucket
 from kmexport.coverage import Coverage
+from kmexport.cursor import Cursor
 from kmexport.dumping import dump_records
 from kmexport.duplicates import drop_duplicates
 from kmexport.errors import (
     BucketNotFoundError,
     BucketUnreachableError,
+    CursorConflictError,
+    CursorFormatError,
     EmptyListingError,
     IdentityMapFormatError,
     IndexFormatError,
@@ -30,13 +33,16 @@ from kmexport.errors import (
     UnknownNameError,
 )
 from kmexport.identities import IdentityMap, Prefer, merge_identities
+from kmexport.latest import latest_properties
 from kmexport.manifest import Revision, Status
 from kmexport.names import fold_name
 from kmexport.profiles import Profile, profile
 from kmexport.reading import OnError, iter_records, select
 from kmexport.reading.outcomes import LineCounts
 from kmexport.records import Alias, Event, PropertySet, Record
+from kmexport.rows import to_rows
 from kmexport.storage import Progress
+from kmexport.values import as_number
 from kmexport.windows import Window, in_window, sort_by_time
 
 if TYPE_CHECKING:
@@ -49,6 +55,9 @@ __all__ = [
     "BucketNotFoundError",
     "BucketUnreachableError",
     "Coverage",
+    "Cursor",
+    "CursorConflictError",
+    "CursorFormatError",
     "EmptyListingError",
     "Event",
     "IdentityMap",
@@ -72,15 +81,18 @@ __all__ = [
     "StatusFormatError",
     "UnknownNameError",
     "Window",
+    "as_number",
     "drop_duplicates",
     "dump_records",
     "fold_name",
     "in_window",
     "iter_records",
+    "latest_properties",
     "merge_identities",
     "profile",
     "select",
     "sort_by_time",
+    "to_rows",
 ]
 
 

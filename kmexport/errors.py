@@ -7,6 +7,8 @@ import errno
 __all__ = [
     "BucketNotFoundError",
     "BucketUnreachableError",
+    "CursorConflictError",
+    "CursorFormatError",
     "EmptyListingError",
     "IdentityMapFormatError",
     "IndexFormatError",
@@ -202,6 +204,30 @@ class MalformedRecordError(KmExportError, ValueError):
 
 class IdentityMapFormatError(_ManifestFormatError):
     """A saved identity map holds something else: `.source`, `.line_number`, `.column`, `.reason`."""
+
+
+class CursorFormatError(_ManifestFormatError):
+    """A saved cursor holds something else: `.source`, `.line_number`, `.column`, `.reason`."""
+
+
+class CursorConflictError(KmExportError, RuntimeError):
+    """Another job holds a cursor, or has saved it since it was loaded: `.source` names the file.
+
+    >>> raise CursorConflictError("cursor.json")
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.CursorConflictError: cursor.json: another job is at work with this cursor, or was since it was loaded. ...
+    """
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        self.source = source
+
+    def __str__(self) -> str:
+        return (
+            f"{self.source}: another job is at work with this cursor, or was since it was loaded. "
+            "Run one job at a time; load the cursor again and read what is unread."
+        )
 
 
 class LateRecordError(KmExportError, ValueError):

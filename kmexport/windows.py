@@ -19,13 +19,13 @@ from kmexport.errors import LateRecordError
 from kmexport.moments import spell_moment
 from kmexport.records import Alias, Event, PropertySet, Record
 
-__all__ = ["Window", "Zone", "find_zone", "in_window", "sort_by_time"]
+__all__ = ["Moment", "Window", "Zone", "as_timestamp", "find_zone", "in_window", "sort_by_time"]
 
 Moment: TypeAlias = datetime | int | float
 _R = TypeVar("_R", bound=Record)
 
 
-def _as_timestamp(moment: Moment) -> int:
+def as_timestamp(moment: Moment) -> int:
     """Unix seconds. A fraction is rounded up: the whole seconds at or after it are the same."""
     seconds = _seconds(moment)
     if not math.isfinite(seconds):
@@ -81,8 +81,8 @@ class Window:
     True
     """
 
-    start: int = field(converter=_as_timestamp)
-    end: int = field(converter=_as_timestamp)
+    start: int = field(converter=as_timestamp)
+    end: int = field(converter=as_timestamp)
     tz: tzinfo | None = field(default=None, converter=_as_zone, eq=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:

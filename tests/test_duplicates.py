@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmexport import Alias, Event, PropertySet, drop_duplicates
-from kmexport.duplicates import _RESERVED, _Names
-from kmexport.names import fold_name
+from kmexport.duplicates import _Names
+from kmexport.names import VENDOR_KEYS, fold_name
 from tests.strategies import RECORDS
 
 SIGNED_UP = Event("bob", 7, "signed up", {"plan": "Pro"})
@@ -115,13 +115,13 @@ def model(records):
         is_new = False
         for name, value in record.properties.items():
             key = ("property", person, second, fold_name(name))
-            if name in _RESERVED:
+            if name in VENDOR_KEYS:
                 fresh[name] = value
             elif key not in seen:
                 seen.add(key)
                 fresh[name] = value
                 is_new = True
-        if not is_event and not set(record.properties) - _RESERVED:
+        if not is_event and not set(record.properties) - VENDOR_KEYS:
             is_new = ("nothing", person, second) not in seen
             seen.add(("nothing", person, second))
         if is_event and not is_twin:

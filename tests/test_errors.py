@@ -18,6 +18,8 @@ EXAMPLES = [
     errors.StatusFormatError("status.csv", 2, "total revisions", "a whole number belongs there"),
     errors.IndexFormatError("index.csv", 1, None, "no header"),
     errors.IdentityMapFormatError("people.jsonl", 2, None, "the line is not JSON"),
+    errors.CursorFormatError("cursor.json", 1, None, "this is no cursor"),
+    errors.CursorConflictError("cursor.json"),
     errors.UnknownNameError("event", "singed up", ["signed up"]),
     errors.LateRecordError(PropertySet("bob", 1), 90, 60),
     errors.MalformedRecordError("revisions/7.json", 3, "there is no _p", b"{}"),

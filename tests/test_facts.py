@@ -22,9 +22,8 @@ from kmexport import (
     in_window,
     merge_identities,
 )
-from kmexport.duplicates import _RESERVED
 from kmexport.format.hashes import load_object
-from kmexport.names import fold_name
+from kmexport.names import VENDOR_KEYS, fold_name
 from kmexport.tables import SCHEMA, from_records, to_records
 from kmexport.testing import write_export
 from tests.strategies import PROPERTIES, TEXT
@@ -59,7 +58,7 @@ def expected(records, people, rule, window=None):
         if is_event:
             events[record.person, record.timestamp, name, record.name] += 1
         for sent, value in record.properties.items():
-            if sent not in _RESERVED:
+            if sent not in VENDOR_KEYS:
                 spelt = half_as_text(sent)
                 row = (record.person, record.timestamp, fold_name(spelt), spelt, shown(half_as_text(value)))
                 properties[row] += 1

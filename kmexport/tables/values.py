@@ -17,10 +17,10 @@ from kmexport.format.hashes import DECODE_ERRORS, RESERVED, read_properties
 from kmexport.format.spelling import spell_object
 from kmexport.names import fold_name
 from kmexport.tables.schema import PropertyColumn
+from kmexport.values import as_number
 
 __all__ = ["PropertyValues", "as_column"]
 
-_NUMBER: Final = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
 _ESCAPABLE: Final = re.compile(r'["\\/\x00-\x1f\x7f]')
 # fold_name, for text within ASCII.
 _FOLDED: Final = bytes(range(256)).lower().translate(bytes.maketrans(b",:", b"  "))
@@ -124,27 +124,12 @@ def _text(value: Any) -> str:
     return _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", value)
 
 
-def _number(value: Any) -> int | Decimal | None:
-    if isinstance(value, str):
-        if not _NUMBER.fullmatch(value):
-            return None
-    elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return None
-    elif isinstance(value, int):
-        return value
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
-
-
 def _integers(kind: Any) -> Callable[[Any], int | None]:
     bits = kind.bit_width
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if pa.types.is_signed_integer(kind) else (0, (1 << bits) - 1)
 
     def convert(value: Any) -> int | None:
-        number = _number(value)
+        number = as_number(value)
         if number is None or not low <= number <= high or number != int(number):
             return None
         return int(number)
@@ -156,7 +141,7 @@ def _decimals(kind: Any) -> Callable[[Any], Decimal | None]:
     whole, step = kind.precision - kind.scale, Decimal(1).scaleb(-kind.scale)
 
     def convert(value: Any) -> Decimal | None:
-        number = _number(value)
+        number = as_number(value)
         if number is None or (number and Decimal(number).adjusted() >= whole):
             return None
         try:
@@ -169,7 +154,7 @@ def _decimals(kind: Any) -> Callable[[Any], Decimal | None]:
 
 
 def _float(value: Any) -> float | None:
-    number = _number(value)
+    number = as_number(value)
     try:
         found = float(number) if number is not None else math.inf
     except OverflowError:

@@ -1,0 +1,210 @@
+"""Which revisions a job has read, so that the next run reads the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
+
+import msgspec
+
+from kmexport.errors import CursorConflictError, CursorFormatError
+from kmexport.manifest import Revision
+from kmexport.storage.whole import local_path, open_whole, read_whole
+
+__all__ = ["Cursor"]
+
+_FORMAT: Final = "kmexport cursor 1"
+_MOST: Final = 10_000_000
+
+
+class _HasRevisions(Protocol):
+    """A Bucket."""
+
+    def revisions(self) -> list[Revision]: ...
+
+
+class _Saved(msgspec.Struct, forbid_unknown_fields=True):
+    """What a file holds: the numbers as ranges whose both ends are in, and how many they are."""
+
+    format: str
+    count: int
+    revisions: list[tuple[int, int]]
+
+
+class Cursor:
+    """Which revisions a job has read: each one, not only the highest.
+
+    Revisions may arrive late, below the highest number, and copies of a bucket in any order: those are unread too. Load
+    it when the job begins, tell it what is done, and save it last: until then a job that breaks begins again where it
+    began.
+
+    >>> from kmexport import Bucket
+    >>> cursor = Cursor([1, 2, 4])
+    >>> [revision.number for revision in cursor.unread(Bucket.sample())][:3]
+    [3, 5, 6]
+    >>> cursor.done([3, 5])
+    >>> cursor
+    <Cursor: 5 revisions done, up to 5>
+    """
+
+    def __init__(self, revisions: Iterable[Revision | int] = ()) -> None:
+        self._done: set[int] = set()
+        self._loaded: bytes | None = None  # what the file held, None where there was none
+        self._is_locked = False
+        self.done(revisions)
+
+    def __repr__(self) -> str:
+        return f"<Cursor: {len(self._done):,} revisions done, up to {max(self._done, default=0)}>"
+
+    def __contains__(self, revision: object) -> bool:
+        number = revision.number if isinstance(revision, Revision) else revision
+        return number in self._done
+
+    def unread(self, bucket: _HasRevisions) -> list[Revision]:
+        """The revisions that are in the bucket now and not done, in numeric order. Costs what `revisions()` costs.
+
+        >>> from kmexport import Bucket
+        >>> [revision.number for revision in Cursor(range(1, 12)).unread(Bucket.sample())]
+        [12]
+        """
+        return [revision for revision in bucket.revisions() if revision.number not in self._done]
+
+    def done(self, revisions: Iterable[Revision | int]) -> None:
+        """These revisions have been read, and what was made of them is safe.
+
+        Raises TypeError for anything but revisions and their numbers.
+
+        >>> cursor = Cursor()
+        >>> cursor.done([1, 2])
+        >>> 2 in cursor, 3 in cursor
+        (True, False)
+        """
+        numbers = set()
+        for revision in revisions:
+            number = revision.number if isinstance(revision, Revision) else revision
+            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+                msg = f"a revision is a Revision or its number, not {revision!r}"
+                raise TypeError(msg)
+            numbers.add(number)
+        self._done |= numbers
+
+    def save(self, path: str | os.PathLike[str], /, **storage_options: Any) -> None:
+        """Write it to a path or an fsspec URL, whole or not at all; some 20 bytes for each gap in the numbers.
+
+        Raises CursorConflictError where the file is not as this cursor has loaded or saved it: another job has saved
+        one meanwhile, and what both have read would be forgotten. On a local disk no second job can come in
+        between; on an object store one that saves in the same moment can.
+
+        >>> Cursor([1, 2]).save("memory://job/cursor.json")
+        >>> Cursor.load("memory://job/cursor.json")
+        <Cursor: 2 revisions done, up to 2>
+        """
+        saved = _Saved(_FORMAT, len(self._done), _ranges(self._done))
+        content = msgspec.json.encode(saved) + b"\n"
+        with nullcontext() if self._is_locked else _alone_at(local_path(path, **storage_options)):
+            if _content(path, storage_options) != self._loaded:
+                raise CursorConflictError(_name(path))
+            with open_whole(path, **storage_options) as file:
+                file.write(content)
+        self._loaded = content
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], /, **storage_options: Any) -> Self:
+        """The cursor that `save` has written; one that has done nothing where there is no such file yet.
+
+        Raises CursorFormatError for anything that `save` did not write.
+
+        >>> Cursor.load("memory://job/none.json")
+        <Cursor: 0 revisions done, up to 0>
+        """
+        content = _content(path, storage_options)
+        cursor = cls() if content is None else cls(_numbers(content, _name(path)))
+        cursor._loaded = content
+        return cursor
+
+    @classmethod
+    @contextmanager
+    def locked(cls, path: str | os.PathLike[str], /, **storage_options: Any) -> Iterator[Self]:
+        """Load the cursor for a whole job, and save it at the end of the block, unless the block raises.
+
+        On a local disk no second job can begin meanwhile: it gets a CursorConflictError at once. (A file
+        `.NAME.lock` stays beside; the lock itself goes with the process, also with one that is killed.) Elsewhere, the
+        second to save gets it, as in `save`.
+
+        >>> from kmexport import Bucket
+        >>> with Cursor.locked("memory://job/locked.json") as cursor:
+        ...     cursor.done(cursor.unread(Bucket.sample()))
+        >>> Cursor.load("memory://job/locked.json")
+        <Cursor: 12 revisions done, up to 12>
+        """
+        place = local_path(path, **storage_options)
+        with _alone_at(place, waits=False):
+            cursor = cls.load(path, **storage_options)
+            cursor._is_locked = place is not None
+            try:
+                yield cursor
+                cursor.save(path, **storage_options)
+            finally:
+                cursor._is_locked = False
+
+
+def _ranges(numbers: set[int]) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if found and found[-1][1] == number - 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
+def _numbers(content: bytes, source: str) -> Iterator[int]:
+    try:
+        saved = msgspec.json.decode(content, type=_Saved)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise CursorFormatError(source, 1, None, f"this is no cursor ({error})") from error
+    if saved.format != _FORMAT:
+        raise CursorFormatError(source, 1, None, f"a cursor names its format, {_FORMAT!r}, not {saved.format!r:.60}")
+    ends = [end for one in saved.revisions for end in one]
+    if min(ends, default=0) < 0 or any(one > other for one, other in pairwise(ends)):
+        raise CursorFormatError(source, 1, None, "the ranges of revisions are not in their order")
+    if saved.count > _MOST:
+        raise CursorFormatError(source, 1, None, f"{saved.count:,} revisions are more than any export has")
+    if sum(last - first + 1 for first, last in saved.revisions) != saved.count:
+        raise CursorFormatError(source, 1, None, f"the ranges do not hold the {saved.count} revisions that are counted")
+    for first, last in saved.revisions:
+        yield from range(first, last + 1)
+
+
+def _content(path: str | os.PathLike[str], storage_options: dict[str, Any]) -> bytes | None:
+    try:
+        return read_whole(path, **storage_options)
+    except FileNotFoundError:
+        return None
+
+
+def _name(path: str | os.PathLike[str]) -> str:
+    # Not the whole URL: it may hold credentials.
+    return os.fspath(path).rpartition("/")[2].partition("?")[0]
+
+
+@contextmanager
+def _alone_at(place: Path | None, *, waits: bool = True) -> Iterator[None]:
+    """No second process is here for the same local file. Windows has no such lock: there, comparing has to do."""
+    try:
+        import fcntl  # noqa: PLC0415
+    except ImportError:
+        place = None
+    if place is None:
+        yield
+        return
+    with place.with_name(f".{place.name}.lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CursorConflictError(place.name) from error
+        yield
