@@ -31,7 +31,8 @@ def test_as_number(value, number):
 def test_latest_properties_against_a_model(records, before):
     model: dict = {}
     # Backwards and stable: of one second the first met is written last.
-    for record in sorted(records[::-1], key=lambda record: record.timestamp):
+    backwards = list(reversed(records))
+    for record in sorted(backwards, key=lambda record: record.timestamp):
         if before is not None and record.timestamp >= before:
             continue
         for name, value in reversed(record.properties.items()):
