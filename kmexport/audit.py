@@ -104,8 +104,6 @@ def _disagreements(status: Status, listing: Listing) -> list[str]:
     if named > status.exported_revisions:
         found.append(f"status.csv counts {status.exported_revisions} exported revisions, and the index has {named}")
     if lacking(status, known):
-        found.append(
-            f"status.csv counts {status.exported_revisions} exported revisions, and there are {len(known)}, "
-            f"the last is {max(known, default=None)}"
-        )
+        there = f"there are {len(known)}, the last is {max(known)}" if known else "there are none"
+        found.append(f"status.csv counts {status.exported_revisions} exported revisions, and {there}")
     return found

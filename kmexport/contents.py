@@ -134,4 +134,4 @@ class _ErrorCount:
     def add(self, error: MalformedRecordError) -> None:
         self.count += 1
         self.last_line = error.line_number
-        self.is_broken_off = not error.raw
+        self.is_broken_off = not error.raw  # its end is lacking: gzip that was cut off, or an open array

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from statistics import median_low
 
 from attrs import field, frozen
@@ -21,6 +22,7 @@ __all__ = ["Coverage", "cover", "lacking", "skipped_numbers"]
 _DAY = 86_400  # seconds
 _MONTH = 30 * _DAY
 _FIRST_FILES = 5  # so many are looked at to see where a bucket begins: a wrong clock spoils one or two
+_MOST_SKIPPED = 1_000_000  # numbers that are listed one by one
 _LAST_FILES = 3  # and so many are read to see where it ends
 
 
@@ -121,8 +123,22 @@ def cover(folder: Folder, window: Window, status: Status, listing: Listing, sett
 
 
 def skipped_numbers(known: Collection[int]) -> list[int]:
-    """The numbers between the first and the last that are not there."""
-    return sorted(set(range(min(known), max(known) + 1)) - set(known)) if known else []
+    """The numbers between the first and the last that are not there, in order.
+
+    A file that is named after a date makes a gap of billions. So a million numbers are listed one by one; of a gap
+    that does not fit in, only the first and the last.
+
+    >>> skipped_numbers([3, 7]), skipped_numbers([3, 20121001000000])
+    ([4, 5, 6], [4, 20121000999999])
+    """
+    found: list[int] = []
+    for before, behind in pairwise(sorted(known)):
+        gap = range(before + 1, behind)
+        if len(found) + len(gap) <= _MOST_SKIPPED:
+            found += gap
+        elif gap:
+            found += sorted({gap[0], gap[-1]})
+    return found
 
 
 def lacking(status: Status, known: Collection[int]) -> int:

@@ -101,7 +101,7 @@ def read_in_turn(
                 with opening as file:
                     is_open = True
                     yield from read_file(file, revision, reading, counts)
-                    if counts == LineCounts() and revision.max_timestamp:
+                    if counts == LineCounts() and revision.has_range:
                         # A web server that fails may answer with no bytes and success; nothing else would tell.
                         logger.warning("%s: is empty, and the index says that it holds records", revision.path)
             except RevisionNotFoundError:

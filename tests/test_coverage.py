@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from datetime import UTC, datetime
 from typing import Any
+from unittest import mock
 
 import pytest
 from attrs import define, field
@@ -13,6 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kmexport import Bucket, Event, Revision, Window, in_window
+from kmexport.coverage import skipped_numbers
 from kmexport.testing import BROKEN_LINES, write_export
 
 HOUR = 3600
@@ -80,6 +82,33 @@ def test_audit_names_every_disagreement():
     assert len(deep.problems) == 10
     assert not deep.is_clean
     assert "10 problems" in deep._repr_html_()
+
+
+def test_a_file_that_is_named_after_a_date():
+    bucket = write_export("memory://dated", {number: [Event("bob", 100, "x")] for number in (1, 2)})
+    MemoryFileSystem().pipe_file("/dated/revisions/20121001123456.json", b'{"_p":"bob","_n":"x","_t":100}\n')
+    assert bucket.audit().skipped_numbers == [3, 20121001123455]
+    assert bucket.coverage(Window(50, 150), settle=0).skipped_numbers == (3, 20121001123455)
+
+
+@given(known=st.sets(st.integers(1, 60), max_size=12), most=st.integers(0, 30))
+def test_gaps_that_do_not_fit_in_are_told_by_their_ends(known, most):
+    with mock.patch("kmexport.coverage._MOST_SKIPPED", most):
+        found = skipped_numbers(known)
+    all_of_them = [number for number in range(min(known, default=0), max(known, default=0)) if number not in known]
+    assert set(found) <= set(all_of_them)
+    assert found == sorted(set(found))
+    ends = {number for number in all_of_them if {number - 1, number + 1} & known}
+    assert ends <= set(found)
+    if len(all_of_them) <= most:
+        assert found == all_of_them
+
+
+def test_an_audit_where_nothing_is_there():
+    bucket = write_export("memory://nothing", {1: [Event("bob", 100, "x")]})
+    MemoryFileSystem().rm_file("/nothing/revisions/1.json")
+    MemoryFileSystem().pipe_file("/nothing/index.csv", b"")
+    assert bucket.audit().disagreements == ["status.csv counts 1 exported revisions, and there are none"]
 
 
 def days(numbers: range, **defects: Any) -> Bucket:

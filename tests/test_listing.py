@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -245,6 +246,8 @@ class TestFolders:
         (revisions / "2.json").symlink_to(tmp_path / "nowhere")
         (revisions / "3.json.gz").mkdir()
         (revisions / "4.json").symlink_to(revisions / "1.json")
+        (revisions / "5.json").symlink_to(tmp_path)
+        os.mkfifo(revisions / "6.json")
         (revisions / "old").mkdir()
         with caplog.at_level(logging.WARNING, "kmexport"):
             found = Folder(str(tmp_path), None, {}).list("revisions")
@@ -253,6 +256,8 @@ class TestFolders:
         assert sorted(caplog.messages) == [
             "2.json: not read, it is a link to nothing",
             "3.json.gz: not read, it is a folder",
+            "5.json: not read, it is a folder",
+            "6.json: not read, it is no file",
         ]
 
     def test_a_folder_that_may_not_be_read_is_named(self, monkeypatch, tmp_path):

@@ -330,6 +330,24 @@ def test_a_call_that_hangs_does_not_hold_up_the_end_of_the_loop():
     eventually(lambda: watch.open_files == 0 and not fetchers())
 
 
+def test_a_file_whose_closing_hangs_is_read_and_left_behind():
+    hanging = threading.Event()
+
+    class HangsAtItsEnd(Slow):
+        def close(self) -> None:
+            hanging.wait(10)
+            super().close()
+
+    watch = Watch()
+    source = partial(ThreadSource, lambda path: HangsAtItsEnd(path, b"all of it", watch), 2)
+    started = time.monotonic()
+    with closing(fetch_ahead(source, [Wanted("/0", "/0", 9)], budget=MIB, requests=2, silent_for=0.4)) as files:
+        assert whole(next(files)) == b"all of it"
+        assert time.monotonic() - started < 5
+    hanging.set()
+    eventually(lambda: watch.open_files == 0 and not fetchers())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_comes_when_its_file_does(kind):
     watch = Watch()

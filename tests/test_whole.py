@@ -182,6 +182,17 @@ def test_permissions_stay(tmp_path):
     assert kept.stat().st_mode & 0o777 == 0o640
 
 
+def test_what_others_may_not_read_they_may_not_read_while_it_is_written(tmp_path):
+    kept = tmp_path / "kept.txt"
+    write(kept, OLD)
+    kept.chmod(0o600)
+    with open_whole(kept) as file:
+        file.write(NEW)
+        modes = [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()]
+    assert modes == [0o600, 0o600]
+    assert kept.read_bytes() == NEW
+
+
 def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)

@@ -36,9 +36,9 @@ def fetch_ahead(
     """The files in their order, each while it is looked at; the next ones are fetched meanwhile.
 
     At most `budget` bytes are held (but always 128 KiB), and `requests` requests run at a time. A file may be silent
-    for `silent_for` seconds. Starts nothing before the first
-    `next()`; closing the generator stops all that runs. Errors are raised at the reading of the file they belong to:
-    those of the filesystem, WrongAnswerError, or RevisionChangedError.
+    for `silent_for` seconds. Starts nothing before the first `next()`; closing the generator stops all that runs.
+    Errors are raised at the reading of the file they belong to: those of the filesystem, WrongAnswerError, or
+    RevisionChangedError.
     """
     source = make_source()
     ahead = _Ahead(Fetcher(source, budget, requests), JOBS_PER_REQUEST * requests)

@@ -19,6 +19,8 @@ __all__ = ["can_show_one", "redact", "secrets_in", "secrets_of"]
 _SENSITIVE = "key|secret|token|pass|pwd|user|login|auth|cred|sas|sig|conn|account|cookie|header|param"
 _SENSITIVE_NAME = re.compile(_SENSITIVE, re.IGNORECASE)
 _SECRET_VARIABLE = re.compile("secret|token|passw|pwd|credential|api_?key|access_?key|sas|conn", re.IGNORECASE)
+# A configuration file may give a password as a number. Under other names numbers are time-outs, ports and sizes.
+_SECRET_NUMBER = re.compile("passw|passphrase|pwd|secret|token|auth|cred|param", re.IGNORECASE)
 _SHORTEST_VARIABLE = 8  # characters; a shorter value stands in too many texts by chance
 
 # What a server of Amazon, or one that speaks like it, repeats of a request, and the headers that an error holds.
@@ -86,8 +88,9 @@ def secrets_in(option: object, name: str = "") -> Iterator[str]:
             yield from secrets_in(value, name)
     elif isinstance(option, bytes):
         yield from secrets_in(option.decode("latin-1"), name)
-    elif isinstance(option, int | float) and "param" in name:  # elsewhere numbers are time-outs, ports and sizes
-        yield str(option)
+    elif isinstance(option, int | float):
+        if _SECRET_NUMBER.search(name) and not isinstance(option, bool):
+            yield str(option)
     elif isinstance(option, str) and option and (_SENSITIVE_NAME.search(name) or redact(option) != option):
         yield option
 

@@ -48,13 +48,22 @@ def _list_anywhere(fs: AbstractFileSystem, path: str) -> Files:
         if entry["type"] == "file" or (entry.get("islink") and fs.isfile(entry["name"])):
             files.append((name, entry.get("size")))
         elif name.endswith((".json", ".json.gz")):
-            is_broken = entry.get("islink") and not fs.exists(entry["name"])
-            logger.warning("%s: not read, it is a %s", name, "link to nothing" if is_broken else "folder")
+            logger.warning("%s: not read, it is %s", name, _what_is(fs, entry))
     return files
 
 
+def _what_is(fs: AbstractFileSystem, entry: dict[str, Any]) -> str:
+    if entry.get("islink") and not fs.exists(entry["name"]):
+        return "a link to nothing"
+    return "a folder" if entry["type"] == "directory" or fs.isdir(entry["name"]) else "no file"
+
+
 def _list_on_s3(fs: AbstractFileSystem, path: str) -> Files:
-    """s3fs takes an answer without keys for an empty page, and once took a 404 for the last one."""
+    """The pages of the listing, asked for one by one and checked.
+
+    `fs.ls` does not check them: it takes any answer without keys for an empty folder, and older versions of s3fs take
+    a 404 in the middle for the last page.
+    """
     bucket, prefix, _ = fs.split_path(path)
     asked: dict[str, Any] = {**fs.req_kw, "Bucket": bucket, "Prefix": f"{prefix}/", "Delimiter": "/"}
     files: Files = []

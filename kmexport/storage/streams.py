@@ -204,6 +204,7 @@ class Stream:
     async def _drop(self) -> None:
         body, self._body = self._body, None
         if body is not None:
-            # What matters was read, or has failed already with a better error.
+            # What matters was read, or has failed already with a better error. Closing may hang as reading may.
             with suppress(Exception):
-                await body.close()
+                async with asyncio.timeout(self._file.patience.request_silent_for):
+                    await body.close()

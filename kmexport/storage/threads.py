@@ -140,8 +140,8 @@ class _Workers:
     def start(self, work: Any, *arguments: Any) -> Future[Any]:
         """Call it in the next thread that is free."""
         if self._threads < self._most:
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"kmexport-fetch-{self._threads}", daemon=True).start()
+            threading.Thread(target=self._work, name=f"kmexport-fetch-{self._threads + 1}", daemon=True).start()
+            self._threads += 1  # only now: a system that is short of threads refuses one
         result: Future[Any] = Future()
         self._calls.put((result, work, arguments))
         return result

@@ -57,7 +57,7 @@ def alone(fs: AbstractFileSystem) -> AbstractContextManager[object]:
     return lock_of(fs) if _way_of(fs).is_alone else nullcontext()
 
 
-# The ways. Each loads its libraries only when it is gone.
+# What makes the sources. Each imports its libraries only when it is called.
 
 
 def _by_web(fs: AbstractFileSystem, _requests: int) -> Source:
@@ -94,7 +94,7 @@ def _by_threads(
 
 @frozen
 class _Way:
-    """`open_here` opens a file in its turn; it is here already. Otherwise `make_source` makes what fetches ahead."""
+    """How files are read: with `open_here` each is opened in its turn, else `make_source` makes what fetches ahead."""
 
     open_here: Callable[[AbstractFileSystem, Wanted], Any] | None = None
     make_source: MakeSource = _by_ranges

@@ -96,8 +96,9 @@ def _beside(place: Path) -> Iterator[IO[bytes]]:
     permissions = _permissions(place)
     # Beside its place: then it is on the same device, and takes its place in one step.
     part = place.with_name(f".kmexport-{secrets.token_hex(8)}.part")
+    # Nobody else may read it while it is written, where nobody else may read the file that it replaces.
     try:
-        descriptor = os.open(part, _NEW_FILE, 0o666)
+        descriptor = os.open(part, _NEW_FILE, 0o666 if permissions is None else 0o600)
     except OSError as error:
         raise type(error)(error.errno, error.strerror, str(place)) from error
     try:
@@ -142,10 +143,8 @@ def _put(fs: AbstractFileSystem, target: str, content: bytes) -> None:
     if type(fs).mv is AbstractFileSystem.mv:  # it would copy and delete
         fs.pipe_file(target, content)
     else:
-        folder, _, name = target.rpartition("/")
-        part = (
-            f"{folder}/.kmexport-{secrets.token_hex(8)}.part" if folder or target.startswith("/") else f".{name}.part"
-        )
+        folder, slash, _ = target.rpartition("/")
+        part = f"{folder}{slash}.kmexport-{secrets.token_hex(8)}.part"
         try:
             fs.pipe_file(part, content)
             _check(fs, part, content)
