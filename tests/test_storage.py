@@ -191,6 +191,21 @@ def test_a_secret_in_the_text_of_the_cause_hides_the_cause():
                 assert text not in f"{caught.value} {caught.value!r}"
 
 
+@pytest.mark.parametrize("options", [{"password": 73914628}, {"client_kwargs": {"auth": ("bob", 73914628)}}])
+def test_a_password_that_is_a_number_is_a_secret(options):
+    with pytest.raises(BucketUnreachableError) as caught:
+        Bucket("/shop", fs=Failing(RuntimeError(f"530 denied: {options}"), **options)).index()
+    assert "73914628" not in texts(caught.value)
+
+
+@pytest.mark.parametrize("options", [{"port": 73914628}, {"timeout": 73914628}, {"client_kwargs": {"auth": True}}])
+def test_other_numbers_are_no_secrets(options):
+    error = RuntimeError(f"no answer: {options}")
+    with pytest.raises(BucketUnreachableError) as caught:
+        Bucket("/shop", fs=Failing(error, **options)).index()
+    assert caught.value.__cause__ is error
+
+
 def test_a_harmless_cause_is_kept():
     error = RuntimeError('Could not connect to "http://s3.example.com/acme?list-type=2&prefix=x", profile analytics')
     fs = Failing(error, profile="analytics", endpoint_url="http://s3.example.com")
