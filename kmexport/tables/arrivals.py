@@ -1,9 +1,9 @@
-"""Batches of records, on their way into the engine: numbered, names folded, aliases learnt."""
+"""Batches of records, on their way into the engine: numbers for texts, aliases learnt."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from kmexport.identities import IdentityMap
 from kmexport.names import fold_name
+from kmexport.tables.numbers import Numbers
 from kmexport.tables.schema import JSON, TIME
 from kmexport.windows import Window
 
@@ -25,11 +26,10 @@ _FIELDS: Final = [
     ("revision", pa.int64()),
     ("line", pa.int64()),
     ("kind", pa.string()),
-    ("identity", pa.string()),
+    ("identity_id", pa.int32()),
     ("time", TIME),
     ("name_id", pa.int32()),
-    ("name", pa.string()),
-    ("name_as_sent", pa.string()),
+    ("spelling_id", pa.int32()),
     ("alias", pa.string()),
 ]
 # Half of a surrogate pair may stand here. A whole pair, and an escaped backslash before a u, look the same.
@@ -39,6 +39,9 @@ _ESCAPE: Final = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-f
 
 class Arrivals:
     """What arrives, batch by batch, as `schema` says; with `learnt`, aliases are learnt, also those outside the window.
+
+    Identities and names are numbers there (`identities`, `names`, `spellings`): the engine takes in, joins and groups
+    numbers in a third of the time of texts.
 
     DuckDB's JSON functions fail for a whole query where one row has half a surrogate pair. So such a half becomes the
     text of its escape, and `exact` keeps the properties of that record as they were, by the number of its arrival.
@@ -52,7 +55,9 @@ class Arrivals:
         self.window = window
         self.schema: pa.Schema = pa.schema([*_FIELDS, ("properties", JSON)] if is_whole else _FIELDS)
         self.count: int = 0
-        self.name_ids: dict[str, int] = {}
+        self.identities: Numbers = Numbers()
+        self.names: Numbers = Numbers()
+        self.spellings: Numbers = Numbers()
         self.exact: list[tuple[int, str]] = []
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -74,18 +79,15 @@ class Arrivals:
         seq = pa.array(np.arange(self.count, self.count + batch.num_rows))
         self.count += batch.num_rows
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-        columns |= {"seq": seq, "identity": columns["person"], "name_as_sent": columns["name"]}
+        columns["seq"] = seq
         columns["kind"] = columns["kind"].cast(pa.string())
-        columns["name_id"], columns["name"] = self._folded(columns["name"])
+        columns["identity_id"] = _numbers_of(columns["person"], self.identities)
+        _numbers_of(columns["alias"], self.identities)
+        columns["spelling_id"] = _numbers_of(columns["name"], self.spellings)
+        columns["name_id"] = _numbers_of(columns["name"], self.names, fold_name)
         if "properties" in self.schema.names:
             columns["properties"] = self._mended(columns["properties"], seq[0].as_py())
         return pa.RecordBatch.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
-
-    def _folded(self, names: pa.Array) -> tuple[pa.Array, pa.Array]:
-        spellings = names.dictionary_encode()
-        folded = [fold_name(spelling) for spelling in spellings.dictionary.to_pylist()]
-        ids = [self.name_ids.setdefault(name, len(self.name_ids)) for name in folded]
-        return pa.array(ids, pa.int32()).take(spellings.indices), pa.array(folded, pa.string()).take(spellings.indices)
 
     def _mended(self, properties: Any, first: int) -> pa.Array:
         texts = getattr(properties, "storage", properties).cast(pa.string())
@@ -102,6 +104,12 @@ class Arrivals:
                 self.exact.append((first + row, spelt[row]))
                 spelt[row] = mended
         return pa.ExtensionArray.from_storage(JSON, pa.array(spelt, pa.string()))
+
+
+def _numbers_of(texts: pa.Array, numbers: Numbers, form: Callable[[str], str] = str) -> pa.Array:
+    different = texts.dictionary_encode()
+    ids = [numbers[form(text)] for text in different.dictionary.to_pylist()]
+    return pa.array(ids, pa.int32()).take(different.indices)
 
 
 def inside(batch: pa.RecordBatch, window: Window) -> pa.RecordBatch:

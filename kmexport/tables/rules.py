@@ -13,19 +13,23 @@ __all__ = [
     "CLASSIC_RECORDS",
     "CONTESTED",
     "DROP_LATER_PROPERTIES",
+    "MERGED",
     "PROPERTIES",
     "STRICT_CANDIDATES",
     "STRICT_RECORDS",
     "UNCOUNT",
 ]
 
+# Every record with the number of its person.
+MERGED: Final = "SELECT records.*, person_id FROM kmexport.records JOIN kmexport.identities USING (identity_id)"
+
 # seq of each event that came before with the same person, second and name.
 CLASSIC_EVENTS: Final = """
     WITH twins AS (
         SELECT person_id, time, name_id, min(seq) AS first
-        FROM kmexport.records WHERE kind = 'event' GROUP BY ALL HAVING count(*) > 1
+        FROM kmexport.merged WHERE kind = 'event' GROUP BY ALL HAVING count(*) > 1
     )
-    SELECT seq FROM kmexport.records JOIN twins USING (person_id, time, name_id) WHERE kind = 'event' AND seq > first
+    SELECT seq FROM kmexport.merged JOIN twins USING (person_id, time, name_id) WHERE kind = 'event' AND seq > first
 """
 
 # Records that may be the same, group by group in the order of arrival, and only where their properties differ in
@@ -33,10 +37,10 @@ CLASSIC_EVENTS: Final = """
 STRICT_CANDIDATES: Final = """
     WITH twins AS (
         SELECT kind, person_id, time, name_id, row_number() OVER () AS twin
-        FROM kmexport.records WHERE kind <> 'alias' GROUP BY ALL HAVING count(*) > 1
+        FROM kmexport.merged WHERE kind <> 'alias' GROUP BY ALL HAVING count(*) > 1
     )
     SELECT twin, seq, properties
-    FROM kmexport.records AS records JOIN twins
+    FROM kmexport.merged AS records JOIN twins
       ON records.kind = twins.kind AND records.person_id = twins.person_id AND records.time = twins.time
      AND records.name_id IS NOT DISTINCT FROM twins.name_id
     ORDER BY twin, seq
@@ -47,12 +51,12 @@ UNCOUNT: Final = "UPDATE kmexport.records SET counts = false WHERE seq IN (SELEC
 # Records of a moment that has more than one, but for those that say word for word what one before them said.
 CONTESTED: Final = """
     WITH shared AS (
-        SELECT person_id, time FROM kmexport.records WHERE kind <> 'alias' GROUP BY ALL HAVING count(*) > 1
+        SELECT person_id, time FROM kmexport.merged WHERE kind <> 'alias' GROUP BY ALL HAVING count(*) > 1
     ),
     told AS (
         SELECT seq, person_id, time, counts AND kind = 'event' AS is_counted,
                row_number() OVER (PARTITION BY person_id, time, properties ORDER BY seq) AS nth
-        FROM kmexport.records JOIN shared USING (person_id, time) WHERE kind <> 'alias'
+        FROM kmexport.merged JOIN shared USING (person_id, time) WHERE kind <> 'alias'
     )
     SELECT seq, nth > 1 AND NOT is_counted AS is_told FROM told
 """
@@ -75,11 +79,11 @@ _CARRIED: Final = """
 # The records whose properties are looked at.
 CLASSIC_RECORDS: Final = f"""
     SELECT {_CARRIED}, is_told IS NOT NULL AS is_contested
-    FROM kmexport.records LEFT JOIN kmexport.contested USING (seq)
+    FROM kmexport.merged LEFT JOIN kmexport.contested USING (seq)
     WHERE kind <> 'alias' AND is_told IS NOT true
 """
 STRICT_RECORDS: Final = f"""
-    SELECT {_CARRIED}, false AS is_contested FROM kmexport.records WHERE kind <> 'alias' AND counts
+    SELECT {_CARRIED}, false AS is_contested FROM kmexport.merged WHERE kind <> 'alias' AND counts
 """
 
 # Text that DuckDB reads as a number and that is none for us: nan, inf, 1_000.
@@ -90,5 +94,5 @@ PROPERTIES: Final = """
            event, revision, line
     FROM kmexport.properties AS properties
     JOIN kmexport.property_names USING (spelling_id)
-    LEFT JOIN kmexport.event_names USING (event_id)
+    LEFT JOIN kmexport.events_folded USING (event_id)
 """

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from itertools import islice
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -15,12 +14,14 @@ from attrs import define
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.tables.arrivals import HEADS, WHOLE, Arrivals
 from kmexport.tables.needs import COLUMNS, UNREAD, create_stand_ins
+from kmexport.tables.numbers import name_identities, name_spellings
 from kmexport.tables.rejects import Rejects
 from kmexport.tables.rules import (
     CLASSIC_EVENTS,
     CLASSIC_RECORDS,
     CONTESTED,
     DROP_LATER_PROPERTIES,
+    MERGED,
     PROPERTIES,
     STRICT_CANDIDATES,
     STRICT_RECORDS,
@@ -56,8 +57,9 @@ class Recipe:
 class Store:
     """The tables, and how far they are built.
 
-    One table, kmexport.records, holds what records and events show: a record, its person, and whether it counts. It is
-    read without properties first, where the source can be read again.
+    One table, kmexport.records, holds what records and events show: a record and whether it counts. Its texts are
+    numbers of kmexport.identities, which knows the persons, and kmexport.event_names. It is read without properties
+    first, where the source can be read again.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, rejects: Rejects) -> None:
@@ -111,8 +113,8 @@ class Store:
             if not reads_again(self.recipe.source):
                 self.failure = error
             raise
-        self._name_people()
-        self._merge(arrivals, is_whole=is_whole)
+        self._name(arrivals)
+        self._show_records(arrivals, is_whole=is_whole)
         self.is_whole = is_whole
         self.built = {"records"}
         if had_events:
@@ -132,44 +134,23 @@ class Store:
                 learnt = self.people
         batches = open_batches(recipe.source, recipe.window, WHOLE if is_whole else HEADS, policy)
         arrivals = Arrivals(batches, is_whole=is_whole, learnt=learnt, window=recipe.window)
-        insert(self.connection, "CREATE OR REPLACE TABLE kmexport.arrived AS FROM arrived", arrivals, arrivals.schema)
+        properties = "" if is_whole else f", NULL::JSON AS {UNREAD}"
+        statement = f"CREATE OR REPLACE TABLE kmexport.records AS SELECT *, true AS counts{properties} FROM arrived"
+        insert(self.connection, statement, arrivals, arrivals.schema)
         self.rejects.flush()
         if rejected := self.rejects.kept.total():
             logger.warning("facts: %d lines were rejected; the table rejects has them", rejected)
         return arrivals
 
-    def _name_people(self) -> None:
-        """Every identity with its person, and numbers for persons: joins on numbers cost half of joins on text."""
-        insert(
-            self.connection,
-            "CREATE OR REPLACE TABLE kmexport.resolved AS FROM arrived",
-            *_resolved(self.people or IdentityMap()),
-        )
-        self.connection.execute("""
-            CREATE OR REPLACE TABLE kmexport.identities AS
-            WITH named AS (
-                SELECT identity FROM kmexport.arrived
-                UNION SELECT alias FROM kmexport.arrived WHERE alias IS NOT NULL
-                UNION SELECT identity FROM kmexport.resolved
-                UNION SELECT person FROM kmexport.resolved
-            ),
-            numbered AS (SELECT identity, (row_number() OVER ())::INTEGER AS number FROM named)
-            SELECT numbered.identity, coalesce(resolved.person, numbered.identity) AS person,
-                   coalesce(persons.number, numbered.number) AS person_id
-            FROM numbered LEFT JOIN kmexport.resolved AS resolved ON numbered.identity = resolved.identity
-            LEFT JOIN numbered AS persons ON persons.identity = resolved.person
-        """)
-        self.connection.execute("DROP TABLE kmexport.resolved")
+    def _name(self, arrivals: Arrivals) -> None:
+        """The tables of numbers: identities with their persons, and spellings with their names."""
+        identities = name_identities(arrivals.identities, self.people or IdentityMap())
+        insert(self.connection, "CREATE OR REPLACE TABLE kmexport.identities AS FROM arrived", *identities)
+        spellings = name_spellings(arrivals.spellings, arrivals.names)
+        insert(self.connection, "CREATE OR REPLACE TABLE kmexport.event_names AS FROM arrived", *spellings)
+        self.connection.execute(f"CREATE OR REPLACE VIEW kmexport.merged AS {MERGED}")
 
-    def _merge(self, arrivals: Arrivals, *, is_whole: bool) -> None:
-        properties = "properties" if is_whole else f"NULL::JSON AS {UNREAD}"
-        self.connection.execute(f"""
-            CREATE OR REPLACE TABLE kmexport.records AS
-            SELECT seq, revision, line, kind, arrived.identity, person, person_id, time, name_id, name, name_as_sent,
-                   alias, true AS counts, {properties}
-            FROM kmexport.arrived AS arrived JOIN kmexport.identities USING (identity)
-        """)
-        self.connection.execute("DROP TABLE kmexport.arrived")
+    def _show_records(self, arrivals: Arrivals, *, is_whole: bool) -> None:
         exact = pa.RecordBatch.from_pydict(
             {
                 "seq": pa.array([seq for seq, _ in arrivals.exact], pa.int64()),
@@ -180,17 +161,15 @@ class Store:
         )
         self._view("people", "SELECT identity, person, person_id FROM kmexport.identities")
         self._view("rejects", "FROM kmexport.rejects")
-        shown = "SELECT seq, person_id, revision, line, kind, identity AS person, time, name_as_sent AS name, alias"
-        if not arrivals.exact:
-            self._view(
-                "records", f"{shown}, {'properties' if is_whole else UNREAD} AS properties FROM kmexport.records"
-            )
-            return
-        insert(self.connection, "CREATE OR REPLACE TABLE kmexport.exact AS FROM arrived", [exact], exact.schema)
+        properties, joined = "properties" if is_whole else UNREAD, ""
+        if arrivals.exact:
+            insert(self.connection, "CREATE OR REPLACE TABLE kmexport.exact AS FROM arrived", [exact], exact.schema)
+            properties, joined = "coalesce(exact, properties)", "LEFT JOIN kmexport.exact USING (seq)"
         self._view(
             "records",
-            f"{shown}, coalesce(exact, properties) AS properties "
-            "FROM kmexport.records LEFT JOIN kmexport.exact USING (seq)",
+            "SELECT seq, person_id, revision, line, kind, identity AS person, time, name_as_sent AS name, alias, "
+            f"{properties} AS properties FROM kmexport.records JOIN kmexport.identities USING (identity_id) "
+            f"LEFT JOIN kmexport.event_names USING (spelling_id) {joined}",
         )
 
     # Events and properties.
@@ -209,7 +188,8 @@ class Store:
         self._view(
             "events",
             f"SELECT seq, person_id, person, time, name, name_as_sent, revision, line, {properties} AS properties "
-            "FROM kmexport.records WHERE counts AND kind = 'event'",
+            "FROM kmexport.records JOIN kmexport.identities USING (identity_id) "
+            "JOIN kmexport.event_names USING (spelling_id) WHERE counts AND kind = 'event'",
         )
         self.built.add("events")
 
@@ -233,11 +213,12 @@ class Store:
             spellings.schema,
         )
         self.connection.execute(
-            "CREATE OR REPLACE TABLE kmexport.event_names AS "
-            "SELECT DISTINCT name_id AS event_id, name AS event FROM kmexport.records WHERE kind = 'event'"
+            "CREATE OR REPLACE VIEW kmexport.events_folded AS "
+            "SELECT DISTINCT name_id AS event_id, name AS event FROM kmexport.event_names"
         )
         self.connection.execute(
-            "CREATE OR REPLACE TABLE kmexport.persons AS SELECT DISTINCT person_id, person FROM kmexport.identities"
+            "CREATE OR REPLACE VIEW kmexport.persons AS "
+            "SELECT person_id, person FROM kmexport.identities WHERE identity_id = person_id"
         )
         self._view("properties", PROPERTIES, "JOIN kmexport.persons USING (person_id)")
         self.built.add("properties")
@@ -252,18 +233,3 @@ class Store:
         self.connection.execute(f"CREATE OR REPLACE VIEW kmexport.numbered_{name} AS {query}")
         shown = f"SELECT {', '.join(COLUMNS[name])} FROM kmexport.numbered_{name} {joined}"
         self.connection.execute(f"CREATE OR REPLACE VIEW main.{name} AS {shown}")
-
-
-def _resolved(people: IdentityMap) -> tuple[Iterator[pa.RecordBatch], Any]:
-    """Every identity of the map with its person."""
-    schema = pa.schema([("identity", pa.string()), ("person", pa.string())])
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        named = people.people()
-        pairs = ((identity, person) for person in named for identity in people.identities_of(person))
-        while chosen := list(islice(pairs, _UNNESTED_ROWS)):
-            yield pa.RecordBatch.from_arrays(
-                [pa.array(column, pa.string()) for column in zip(*chosen, strict=True)], schema=schema
-            )
-
-    return batches(), schema
