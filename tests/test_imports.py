@@ -41,7 +41,7 @@ FLOORS_INSIDE = {
         {"__init__"},
     ],
     "tables": [
-        {"needs", "rules", "schema", "streams", "strict"},
+        {"needs", "numbers", "rules", "schema", "streams", "strict"},
         {"arrivals", "pairs", "rejects", "texts", "values"},
         {"batches", "columns", "unnest"},
         {"sources"},
