@@ -15,7 +15,7 @@ from kmexport.format.spelling import spell
 from kmexport.names import VENDOR_KEYS, fold_name
 from kmexport.records import Alias, Event, PropertySet, Record
 
-__all__ = ["drop_duplicates"]
+__all__ = ["canonical_form", "drop_duplicates"]
 
 # Above the number of seconds between the years 1 and 9999: person * this + second is a number of its own for each
 # pair. Its low bits are the second's, so that neighbours in time are neighbours in a dict, and in the cache.
@@ -210,7 +210,7 @@ def _drop_strict(records: Iterable[Record], within: int | None) -> Iterator[Reco
             yield record
             continue
         digest = keyed.copy()
-        digest.update(_canonical(record))
+        digest.update(canonical_form(record))
         key = int.from_bytes(digest.digest(), "little")
         met, _ = slices.at(record.timestamp)
         if key not in met:
@@ -218,7 +218,7 @@ def _drop_strict(records: Iterable[Record], within: int | None) -> Iterator[Reco
             yield record
 
 
-def _canonical(record: Event | PropertySet) -> bytes:
+def canonical_form(record: Event | PropertySet) -> bytes:
     """One text for equal records, and different ones for records that differ in anything but the case of names."""
     name = fold_name(record.name) if isinstance(record, Event) else None
     properties = sorted((fold_name(name), name, value) for name, value in record.properties.items())

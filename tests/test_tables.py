@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmexport import Alias, Bucket, Event, MalformedRecordError, PropertySet, iter_records
+from kmexport.format.hashes import read_properties
 from kmexport.tables import SCHEMA, from_records, to_records
+from kmexport.tables.texts import without_heads
 from tests.strategies import PROPERTIES, TEXT, TIMESTAMPS, legal_lines
 
 SIGNED_UP = Event("bob", 1349222400, "signed up", {"plan": "Pro"})
@@ -55,6 +57,25 @@ def test_properties_keep_their_digits_and_the_last_of_a_key():
     assert texts(rb'{"_p":"a","_t":1,"x":"\ud83d","x":"\ud83e"}') == [r'{"x":"\ud83e"}']
     (record,) = to_records(from_records([PropertySet("a", 1, {"x": Decimal("1E+400"), "y": "\ud83d"})]))
     assert record == PropertySet("a", 1, {"x": Decimal("1E+400"), "y": "\ud83d"})
+
+
+def test_half_a_surrogate_pair_changes_the_spelling_of_nothing_else():
+    texts = [
+        rb'{"_p":"b","_t":1,"x":1.50,"h":"\ud83d","y":1E2}',
+        rb'{ "_p" : "\ud83d" , "_t":1, "a{,:\ud83d" : {"_p":"\ud83d", "k": [1.500, 2e0 ]} , "a{,:\ud83d":-0.0 }',
+        rb'{"_n":"}","_p":"b","x":"\ud83d","y":{"z":"}"},"_t":1}',
+        b'{"_p":"b","x":"\\ud83d","long":' + b"9" * 5_000 + b',"deep":' + b"[" * 400 + b"]" * 400 + b',"_t":1}',
+        rb'{"_p":"\ud83d","_t":1}',
+    ]
+    expected = [
+        rb'{"x":1.50,"h":"\ud83d","y":1E2}',
+        rb'{"a{,:\ud83d":-0.0}',
+        rb'{"x":"\ud83d","y":{"z":"}"}}',
+        b'{"x":"\\ud83d","long":' + b"9" * 5_000 + b',"deep":' + b"[" * 400 + b"]" * 400 + b"}",
+        b"{}",
+    ]
+    assert without_heads(texts) == expected
+    assert list(map(read_properties, expected)) == list(map(read_properties, texts))
 
 
 def test_a_value_over_several_lines():

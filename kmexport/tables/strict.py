@@ -1,4 +1,4 @@
-"""The strict rule: which records say in other words what one before them said."""
+"""The strict rule: which records hold the same as one before them, spelt in the same way or in another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from kmexport.duplicates import _canonical
+from kmexport.duplicates import canonical_form
 from kmexport.format.hashes import read_properties
 from kmexport.records import PropertySet
 
@@ -40,4 +40,4 @@ def repeated_records(candidates: Iterable[pa.RecordBatch], schema: Any) -> Itera
 
 def _form(text: str) -> bytes:
     """One text for properties that are equal, whatever their order and spelling."""
-    return _canonical(PropertySet("", 0, read_properties(text.encode())))
+    return canonical_form(PropertySet("", 0, read_properties(text.encode())))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
 
-from kmexport.format.hashes import DECODE_ERRORS, RESERVED, read_properties
-from kmexport.format.spelling import spell_object
+from kmexport.format.hashes import DECODE_ERRORS, RESERVED, with_own_stack
 from kmexport.tables.schema import JSON
 
 __all__ = ["as_json", "without_head", "without_heads"]
@@ -18,6 +19,11 @@ _read_raw_lines: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lin
 _read_raw: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 _encode: Final = msgspec.json.Encoder().encode
+
+_decode_at: Final = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
+# In the outermost hash: what stands before a key, and what stands between a key and its value.
+_BEFORE_KEY: Final = re.compile(r"[{}, \t\r\n]*")
+_BEFORE_VALUE: Final = re.compile(r"[: \t\r\n]*")
 
 
 def without_heads(texts: Sequence[bytes]) -> list[bytes]:
@@ -41,16 +47,36 @@ def without_heads(texts: Sequence[bytes]) -> list[bytes]:
 def without_head(text: bytes) -> bytes:
     r"""The same for one hash; half a surrogate pair stays as its escape.
 
-    >>> without_head(b'{"_p":"bob","_t":1,"x":1.5,"half":"\\ud83d"}')
-    b'{"x":1.5,"half":"\\ud83d"}'
+    >>> without_head(b'{"_p":"bob","_t":1,"x":1.50,"half":"\\ud83d"}')
+    b'{"x":1.50,"half":"\\ud83d"}'
     """
     try:
         pairs = _read_raw(text)
-    except DECODE_ERRORS:
-        return spell_object(read_properties(text))
+    except DECODE_ERRORS:  # msgspec refuses half a surrogate pair
+        return with_own_stack(_without_head_slowly, text)
     for key in RESERVED:
         pairs.pop(key, None)
     return _encode(pairs)
+
+
+def _without_head_slowly(text: bytes) -> bytes:
+    """The same where the standard library has to tell where each key and value ends."""
+    decoded = text.decode()
+    pairs: dict[str, str] = {}
+    at = _end(_BEFORE_KEY, decoded, 0)
+    while at < len(decoded):
+        key, at = _decode_at(decoded, at)
+        start = _end(_BEFORE_VALUE, decoded, at)
+        _, at = _decode_at(decoded, start)
+        pairs[key] = decoded[start:at]
+        at = _end(_BEFORE_KEY, decoded, at)
+    spelt = (f"{json.dumps(key)}:{value}" for key, value in pairs.items() if key not in RESERVED)
+    return f"{{{','.join(spelt)}}}".encode()
+
+
+def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
+    found = pattern.match(text, start)
+    return found.end() if found else start
 
 
 def as_json(spelt: Sequence[bytes]) -> Any:
