@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -13,6 +14,7 @@ from kmexport import (
     Audit,
     Bucket,
     Coverage,
+    Cursor,
     Event,
     Facts,
     IdentityMap,
@@ -25,15 +27,18 @@ from kmexport import (
     Revision,
     Status,
     Window,
+    as_number,
     drop_duplicates,
     dump_records,
     in_window,
     iter_records,
+    latest_properties,
     merge_identities,
     profile,
     reports,
     select,
     sort_by_time,
+    to_rows,
 )
 from kmexport.testing import write_export
 
@@ -60,7 +65,7 @@ assert_type(bucket.read([22770, 22771], on_error="skip"), Iterator[Record])
 assert_type(bucket.read(bucket.index(), kinds=None, names=None), Iterator[Record])
 assert_type(bucket.iter_records(callback="tqdm", prefetch_bytes=1 << 20, requests=4), Iterator[Record])
 assert_type(bucket.identities(callback="tqdm", prefetch_bytes=1 << 20, requests=4), IdentityMap)
-assert_type(iter_records(io.BytesIO(), kinds=[Event, Alias], on_error="skip"), Iterator[Record])
+mixed: Iterator[Record] = iter_records(io.BytesIO(), kinds=[Event, Alias])  # how narrow it is, checkers differ
 assert_type(iter_records([b"{}"]), Iterator[Record])
 assert_type(iter_records([b"{}"], kinds=Event), Iterator[Event])
 assert_type(iter_records([b"{}"], names="signed up", on_error=collect, counts=LineCounts()), Iterator[Event])
@@ -139,3 +144,12 @@ assert_type(reports.property_values(facts, "plan", at="at_step", step="a").rows,
 assert_type(reports.cohorts(facts, "a", "b", every="month").rows[0].buckets, tuple[int, ...])
 assert_type(reports.segments(facts, "a", "plan", relative=True).people_of("Pro"), list[str])
 assert_type(counts.to_dict(), dict[str, Any])
+
+cursor = Cursor.load("cursor.json")
+assert_type(cursor.unread(bucket), list[Revision])
+cursor.done([*cursor.unread(bucket), 7])
+with Cursor.locked("cursor.json") as held:
+    assert_type(held, Cursor)
+assert_type(as_number("12.50"), Decimal | None)
+assert_type(latest_properties(bucket.iter_records(), before=day.start), dict[str, dict[str, Any]])
+assert_type(to_rows(bucket.iter_records(), tz="UTC"), Iterator[dict[str, Any]])
