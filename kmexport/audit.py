@@ -27,7 +27,8 @@ class Audit:
 
     missing: list[Revision] = Factory(list)  # in the index, the file is gone
     unindexed: list[Revision] = Factory(list)  # a file, not in the index
-    skipped_numbers: list[int] = Factory(list)  # between the first and the last number, nowhere
+    # Between the first and the last number, nowhere; of a gap that would make them more than a million, only its ends.
+    skipped_numbers: list[int] = Factory(list)
     doubled: list[str] = Factory(list)  # paths that are not read, for another file is the same revision
     unknown: list[str] = Factory(list)  # paths in revisions/ that are no revision files
     disagreements: list[str] = Factory(list)  # of status.csv with the index

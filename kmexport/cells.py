@@ -75,7 +75,9 @@ def find_column(header: Sequence[str], line_number: int, column: Column, fail: F
 
 
 def read_number(cell: str) -> Decimal | None:
-    """A number of seconds that the calendar has, None for anything else.
+    """A number between the first and the last unix second of the calendar, None for anything else.
+
+    Counts of revisions are read by it too: none comes near those limits.
 
     >>> read_number("1349161501.0"), read_number("-5"), read_number("1349161501000"), read_number("")
     (Decimal('1349161501.0'), Decimal('-5'), None, None)

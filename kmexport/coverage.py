@@ -35,7 +35,8 @@ class Coverage:
     none are. `pending_revisions`, and `lacking_revisions` (status.csv counts them as exported, and they are nowhere)
     count only where records of the window may be in them. `missing` are revisions of the window whose file is gone,
     `damaged` those whose file holds less than the index says or ends inside a line. `skipped_numbers` are numbers
-    inside the window's stretch that neither the index nor the bucket has.
+    inside the window's stretch that neither the index nor the bucket has; of a gap that would make them more than a
+    million, only the first and the last.
     """
 
     window: Window

@@ -18,7 +18,7 @@ from kmexport.storage.opening import lock_of
 from kmexport.storage.options import complete, leave_tries_to_us
 from kmexport.storage.patience import SILENT_FOR, retrying
 from kmexport.storage.translation import translated
-from kmexport.storage.transport import alone, open_in_turn
+from kmexport.storage.transport import alone, openers
 from kmexport.storage.versions import forget_listings
 from kmexport.storage.wanted import Wanted
 
@@ -95,13 +95,14 @@ class Folder:
     ) -> Generator[AbstractContextManager[BinaryFile], None, None]:
         """For each file, in order, a context manager that opens it for reading in large blocks, unpacked where gzip.
 
-        `files` are names with the sizes in bytes at which they were listed, None where that is not known: a file
-        that has grown is read to that size. Files that lie far away are fetched ahead.
+        `files` are names with the sizes in bytes at which they were listed, None where that is not known. A file of
+        the local disk that has grown is read to that size; an object that was replaced before its turn is read whole,
+        as it is then. Files that lie far away are fetched ahead.
         """
         with self._access("opening the storage"):
             fs, root = self._storage()
         wanted = [Wanted(name, _join(root, name), size) for name, size in files]
-        opening = open_in_turn(fs, wanted, budget=prefetch_bytes, requests=requests, silent_for=silent_for)
+        opening = openers(fs, wanted, budget=prefetch_bytes, requests=requests, silent_for=silent_for)
         with closing(opening):
             for (name, _), open_file in zip(files, opening, strict=True):
                 yield open_checked(open_file, name, self._guard(name), callback)

@@ -1,4 +1,4 @@
-"""What lies within a filesystem that is only a layer over another one."""
+"""Filesystems that are only a layer over another one: a folder put before each path, or a cache."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class _Coroutines:
 
 
 class S3Source(_Coroutines):
-    """S3. Each answer tells the version of the file that it is a part of, and how long that is."""
+    """S3. Each answer names the version and the whole size of the file that it is a part of."""
 
     async def open(self, file: File, start: int, end: int | None) -> _S3Body:
         bucket, key, version_id = self._fs.split_path(file.path)
@@ -113,7 +113,7 @@ class _S3Body:
 
 
 class RangeSource(_Coroutines):
-    """Any other filesystem of coroutines. It tells nothing of the version of a part: that is asked for apart."""
+    """Any other filesystem of coroutines. A part comes without its version, which takes a request of its own."""
 
     def __init__(self, fs: AbstractFileSystem) -> None:
         super().__init__(fs)

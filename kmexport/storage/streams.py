@@ -31,7 +31,7 @@ class File:
 
 
 class OtherVersionError(WrongAnswerError):
-    """The file is another than it was, or has only grown: that is found out by reading its beginning again."""
+    """The file was written to. Whether it was replaced or has only grown shows when its beginning is read again."""
 
 
 class Body(Protocol):
@@ -79,10 +79,11 @@ class Stream:
         self._end = end
         self._body: Body | None = None
         self._sum = 0  # of the bytes that came
-        self._is_in_doubt = False  # whether they are still those of the file
+        self._is_in_doubt = False  # the file was written to: what came has to be compared with its beginning
         self._in_use = asyncio.Lock()
         self.is_at_end: bool = start == end
-        # Whether it is the whole of another version than the one that the parts were planned by.
+        # The file was replaced after its parts were planned: this stream gives all of the new version, and the streams
+        # of the other parts are not needed.
         self.is_whole_file: bool = False
 
     async def read(self, most: int) -> bytes:
@@ -153,7 +154,7 @@ class Stream:
         return body
 
     def _take_version(self, body: Body) -> None:
-        """Nothing came out yet, or it will be compared: the version that is there now is the one."""
+        """Go by the version that is there now: nothing came out yet, or what came out will be compared with it."""
         file = self._file
         if file.version is not None and file.version != body.version:
             self.is_whole_file = True

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from kmexport.storage.streams import Source
 
-__all__ = ["alone", "open_in_turn"]
+__all__ = ["alone", "openers"]
 
 MakeSource: TypeAlias = "Callable[[AbstractFileSystem, int], Source]"  # for so many requests at a time
 
 
-def open_in_turn(
+def openers(
     fs: AbstractFileSystem, files: Sequence[Wanted], *, budget: int, requests: int, silent_for: float
 ) -> Generator[Callable[[], Any], None, None]:
     """For each file, in order, what opens it. Those that lie far away are fetched ahead, at most `budget` bytes."""

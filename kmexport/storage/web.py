@@ -102,7 +102,6 @@ class _WebBody:
     version: _Version
     _answer: ClientResponse
     _has_begun: bool = False
-
     end: int | None = None
 
     @classmethod
