@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
 import msgspec
 from attrs import define
@@ -23,6 +23,33 @@ _SECONDS: Final = 1 << 39
 _SHAPES_HELD: Final = 100_000
 _MANY: Final = 32  # names at one moment of one person
 _encode: Final = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
+_R = TypeVar("_R", bound=Record)
+
+
+@overload
+def drop_duplicates(
+    records: Iterable[Record],
+    *,
+    rule: Literal["classic"] = "classic",
+    within: int | None = None,
+    events_only: Literal[True],
+) -> Iterator[Event]: ...
+@overload
+def drop_duplicates(
+    records: Iterable[_R],
+    *,
+    rule: Literal["strict"],
+    within: int | None = None,
+    events_only: Literal[False] = False,
+) -> Iterator[_R]: ...
+@overload
+def drop_duplicates(
+    records: Iterable[_R],
+    *,
+    rule: Literal["classic", "strict"] = "classic",
+    within: int | None = None,
+    events_only: Literal[False] = False,
+) -> Iterator[_R | PropertySet]: ...
 
 
 def drop_duplicates(
@@ -30,7 +57,8 @@ def drop_duplicates(
     *,
     rule: Literal["classic", "strict"] = "classic",
     within: int | None = None,
-) -> Iterator[Record]:
+    events_only: bool = False,
+) -> Iterator[Any]:
     """The records without those that came before: the first one met is kept.
 
     `rule="classic"`: two events with the same person, name and time are one event; two properties with the same
@@ -49,7 +77,11 @@ def drop_duplicates(
     150 for each person; for strict, about 90 for each record. With `within=` (seconds) it forgets what is older
     than that, for streams that never end: a duplicate is found when it is at most `within` seconds older than the
     newest record, and at most twice that long is remembered. A record dated ahead of its stream makes it forget
-    early. Inputs are never changed. Raises ValueError for an unknown rule.
+    early. Inputs are never changed.
+
+    `events_only=True` gives the events alone, by the classic rule: the same that come out without it, with their
+    properties unparsed. Raises ValueError for an unknown rule, and for `events_only` with strict, which compares
+    properties.
 
     >>> from kmexport import Event, PropertySet
     >>> list(drop_duplicates([
@@ -65,6 +97,11 @@ def drop_duplicates(
     if within is not None and within < 1:
         msg = f"within is a number of seconds, 1 or more, not {within}"
         raise ValueError(msg)
+    if events_only:
+        if rule == "strict":
+            msg = "events_only=True never looks at properties, and the strict rule compares them: take one of the two"
+            raise ValueError(msg)
+        return _first_events(records, within)
     if rule == "strict":
         return _drop_strict(records, within)
     return _drop_classic(records, within)
@@ -108,6 +145,28 @@ def _drop_classic(records: Iterable[Record], within: int | None) -> Iterator[Rec
             yield record if is_whole else PropertySet(record.person, timestamp, fresh)
 
 
+def _first_events(records: Iterable[Record], within: int | None) -> Iterator[Event]:
+    names = _Names()
+    singles: dict[str, tuple[int, frozenset[int]]] = {}
+    slices = _Slices(within)
+    moments, people = slices.at(0) if within is None else ({}, {})
+    for record in records:
+        if within is not None and not isinstance(record, Alias):
+            moments, people = slices.at(record.timestamp)  # a property set's time makes it forget as well
+        if not isinstance(record, Event):
+            continue
+        number, single = singles.get(record.name) or names.single(record.name, singles)
+        try:
+            person = people[record.person]
+        except KeyError:
+            person = people[record.person] = len(people)
+        moment = person * _SECONDS + record.timestamp
+        seen = moments.get(moment)
+        if seen is None or number not in seen:
+            moments[moment] = names.joined(seen, single)
+            yield record
+
+
 _Seen: TypeAlias = frozenset[int] | set[int]
 
 _NOTHING: Final[frozenset[int]] = frozenset()
@@ -143,6 +202,13 @@ class _Names:
             number = self._number(event, is_event=True)
             return _Shape(number, self.shared(frozenset([number, *numbers])), repeats)
         return _Shape(-1, self.shared(frozenset(numbers or [_SETS_NOTHING])), repeats)
+
+    def single(self, event: str, singles: dict[str, tuple[int, frozenset[int]]]) -> tuple[int, frozenset[int]]:
+        if len(singles) >= _SHAPES_HELD:
+            singles.clear()
+        number = self._number(event, is_event=True)
+        found = singles[event] = (number, self.shared(frozenset([number])))
+        return found
 
     def fresh(self, properties: dict[str, Any], seen: AbstractSet[int]) -> dict[str, Any]:
         """The properties that are new, and the vendor's reserved keys beside them."""

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmexport import Alias, Event, PropertySet, drop_duplicates
+from kmexport import Alias, Event, PropertySet, drop_duplicates, iter_records
 from kmexport.duplicates import _Names
 from kmexport.names import VENDOR_KEYS, fold_name
+from kmexport.records import unread_text
 from tests.strategies import RECORDS
 
 SIGNED_UP = Event("bob", 7, "signed up", {"plan": "Pro"})
@@ -228,3 +229,27 @@ def test_before_1970_too():
 def test_strict_two_spellings_of_a_name_in_any_order():
     sets = [PropertySet("bob", 1, {"A": 1, "a": 2}), PropertySet("bob", 1, {"a": 2, "A": 1})]
     assert list(drop_duplicates(sets, rule="strict")) == sets[:1]
+
+
+@given(st.lists(SMALL, max_size=12), st.none() | st.integers(1, 3))
+@settings(max_examples=300, deadline=None)
+def test_events_only_are_the_events_that_come_out_with_the_rest(records, within):
+    events = [record for record in drop_duplicates(records, within=within) if isinstance(record, Event)]
+    found = list(drop_duplicates(records, within=within, events_only=True))
+    assert [id(record) for record in found] == [id(record) for record in events]
+
+
+def test_events_only_parses_no_properties():
+    lines = [b'{"_p":"bob","_t":7,"_n":"%s","plan":"Pro"}' % name for name in (b"x", b"X", b"y")]
+    lines += [b'{"_p":"bob","_t":7,"plan":"Pro"}', b'{"_p":"bob","_t":7,"_p2":"b"}']
+    records = list(iter_records(lines))
+    texts = [unread_text(record) for record in records]
+    found = list(drop_duplicates(iter(records), events_only=True))
+    assert [event.name for event in found] == ["x", "y"]
+    assert all(texts)
+    assert [unread_text(record) for record in records] == texts
+
+
+def test_events_only_and_strict_exclude_each_other():
+    with pytest.raises(ValueError, match="compares them"):
+        drop_duplicates([], rule="strict", events_only=True)
