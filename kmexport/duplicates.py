@@ -215,11 +215,13 @@ class _Names:
         met = set()
         fresh = {}
         for name, value in properties.items():
-            number = -1 if name in VENDOR_KEYS else self.property(name)
+            if name in VENDOR_KEYS:
+                fresh[name] = value
+                continue
+            number = self.property(name)
             if number not in seen and number not in met:
                 fresh[name] = value
                 met.add(number)
-                met.discard(-1)
         return fresh
 
     def joined(self, seen: _Seen | None, numbers: frozenset[int]) -> _Seen:

@@ -14,7 +14,7 @@ from attrs import Factory, define
 from kmexport.names import fold_name
 from kmexport.records import Event, Record
 
-__all__ = ["EventProfile", "Profile", "PropertyProfile", "profile"]
+__all__ = ["EventProfile", "Profile", "PropertyProfile", "commonest_first", "profile", "shown"]
 
 
 @define
@@ -99,8 +99,8 @@ class Profile:
         for found in self.properties:
             types = ", ".join(kind for kind, _ in found.types.most_common())
             value = found.longest_value
-            shown = value if len(value) <= 40 else f"{value[:40]}…"
-            yield found.name, f"{found.count:,}", types, f"{found.longest:,}", shown
+            beginning = value if len(value) <= 40 else f"{value[:40]}…"
+            yield found.name, f"{found.count:,}", types, f"{found.longest:,}", beginning
 
 
 def profile(records: Iterable[Record]) -> Profile:
@@ -140,7 +140,9 @@ def profile(records: Iterable[Record]) -> Profile:
             found = properties.setdefault(fold_name(name), PropertyProfile(name))
             _count(found, timestamp)
             _measure(found, value)
-    return Profile(kinds, len(people), first, last, _commonest(events.values()), _commonest(properties.values()))
+    return Profile(
+        kinds, len(people), first, last, commonest_first(events.values()), commonest_first(properties.values())
+    )
 
 
 _Found = TypeVar("_Found", EventProfile, PropertyProfile)
@@ -159,12 +161,18 @@ _TYPES = {
 
 def _measure(found: PropertyProfile, value: object) -> None:
     found.types[_TYPES.get(type(value), "number")] += 1
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = shown(value)
     if len(text) > found.longest:
         found.longest, found.longest_value = len(text), text
 
 
-def _commonest(found: Iterable[_Found]) -> list[_Found]:
+def shown(value: object) -> str:
+    """The text whose length counts: a string as it is, any other value as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def commonest_first(found: Iterable[_Found]) -> list[_Found]:
+    """By their counts, those of one count by their names."""
     return sorted(found, key=lambda one: (-one.count, one.name))
 
 

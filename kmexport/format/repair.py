@@ -57,7 +57,7 @@ def judge(text: bytes, *, is_first: bool = False, is_joined: bool = False) -> Ju
     kmexport.format.hashes.NotARecord: there is no _t
     """
     json_text = _repaired(text)
-    is_repaired = json_text is not text and not (is_first and json_text == text.removeprefix(codecs.BOM_UTF8))
+    is_repaired = json_text != text and not (is_first and json_text == text.removeprefix(codecs.BOM_UTF8))
     if is_joined:
         _check_halves(json_text)
     try:
@@ -99,8 +99,7 @@ def _repaired(text: bytes) -> bytes:
     if repaired is not None:
         return repaired
     if has_doubled_octal(text):
-        repaired = repair_doubled_octal(text)
-        return repaired if repaired != text else text
+        return repair_doubled_octal(text)
     return text
 
 

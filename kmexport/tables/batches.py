@@ -14,7 +14,7 @@ from kmexport.format.spelling import spell_object
 from kmexport.reading import OnError, check_policy
 from kmexport.records import Alias, Event, PropertySet, Record, unread_text
 from kmexport.tables.schema import KINDS, TIME, Layout, Properties, choose_columns
-from kmexport.tables.texts import as_json, without_head, without_heads
+from kmexport.tables.texts import as_json, why_not_text, without_head, without_heads
 from kmexport.tables.values import PropertyValues
 
 __all__ = ["BATCH_ROWS", "from_records", "to_records"]
@@ -91,10 +91,7 @@ _MISFITS: Final = (ValueError, TypeError, OverflowError)  # those of Arrow, and 
 
 def _reason(record: Record, why: Exception) -> str:
     if isinstance(why, UnicodeEncodeError):
-        for part in ("person", "name", "alias"):
-            text = getattr(record, part, None)
-            if isinstance(text, str) and any(0xD800 <= ord(character) < 0xE000 for character in text):
-                return f"{part} holds half of a surrogate pair, which no column of text can hold"
+        return why_not_text(record) or str(why)
     return str(why)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
@@ -21,14 +20,13 @@ from kmexport.reading.blocks import iter_blocks
 from kmexport.reading.lines import parse_blocks
 from kmexport.reading.outcomes import ParsedLines
 from kmexport.tables.schema import KINDS, TIME, Layout
-from kmexport.tables.texts import as_json, without_heads
+from kmexport.tables.texts import as_json, why_not_text, without_heads
 from kmexport.tables.values import PropertyValues
 from kmexport.windows import Window
 
 __all__ = ["batch_reader", "read_columns"]
 
 _KINDS: Final = pa.array(KINDS)
-_HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 def read_columns(layout: Layout, window: Window | None, batch_rows: int) -> ReadFile[pa.RecordBatch]:
@@ -72,11 +70,9 @@ def _judge(selection: Selection | None, text: bytes, *, is_first: bool = False, 
     judged = judge(text, is_first=is_first, is_joined=is_joined)
     head = judged.head
     if selection is None or selection.is_wanted(head):
-        for name in ("person", "name", "alias"):
-            value = getattr(head, name)
-            if isinstance(value, str) and _HALF.search(value):
-                msg = f"{name} holds half of a surrogate pair, which no column of text can hold"
-                raise NotARecord(msg)
+        reason = why_not_text(head)
+        if reason is not None:
+            raise NotARecord(reason)
     return judged
 
 

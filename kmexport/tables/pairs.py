@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kmexport.format.hashes import load_object
+from kmexport.format.hashes import DECODE_ERRORS, load_object
 from kmexport.format.spelling import spell_object
 
 __all__ = ["read_pairs"]
@@ -46,7 +46,7 @@ def _hashes(lines: bytes, texts: pa.Array) -> list[dict[str, Any]]:
         lines = b"\n".join(text.replace("\n", " ").encode() for text in texts.to_pylist())
     try:
         found: list[dict[str, Any]] = _read_raw_lines(lines)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+    except DECODE_ERRORS:
         found = []
     if len(found) == len(texts):
         return found

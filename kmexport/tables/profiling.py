@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
@@ -13,7 +12,7 @@ import pyarrow.compute as pc
 
 from kmexport.format.hashes import load_object
 from kmexport.names import fold_name
-from kmexport.profiles import EventProfile, Profile, PropertyProfile
+from kmexport.profiles import EventProfile, Profile, PropertyProfile, commonest_first, shown
 from kmexport.reading import OnError, check_policy
 from kmexport.tables.arrivals import WHOLE, inside
 from kmexport.tables.pairs import read_pairs
@@ -49,13 +48,9 @@ def profile(source: Source, *, window: Window | None = None, on_error: OnError =
     for batch in open_batches(take_source(source), window, WHOLE, on_error):
         tally.add(batch if window is None else inside(batch, window))
     found = Profile(tally.kinds, len(tally.people), tally.first, tally.last, [], [])
-    found.events = sorted(tally.events.values(), key=_commonest_first)
-    found.properties = sorted(tally.properties.values(), key=_commonest_first)
+    found.events = commonest_first(tally.events.values())
+    found.properties = commonest_first(tally.properties.values())
     return found
-
-
-def _commonest_first(found: EventProfile | PropertyProfile) -> tuple[int, str]:
-    return -found.count, found.name
 
 
 class _Spellings(dict[str, int]):
@@ -165,7 +160,7 @@ def _types_and_bounds(values: pa.Array) -> tuple[Any, Any]:
             # Only Python tells whether it is a float, a Decimal, or no number that it can hold.
             value = _value(values, row)
             types[row] = _TYPES.index("string" if isinstance(value, str) else "number")
-            bounds[row] = len(_shown(value))
+            bounds[row] = len(shown(value))
     return types, bounds
 
 
@@ -179,15 +174,11 @@ def _lengthen(found: PropertyProfile, group: Any, bounds: Any, values: pa.Array)
             if bound < -best[0]:
                 break
             continue
-        shown = _shown(_value(values, int(group[at])))
-        if len(shown) > found.longest or (best is not None and (-len(shown), at) < best):
-            best = (-len(shown), at)
-            found.longest, found.longest_value = len(shown), shown
+        text = shown(_value(values, int(group[at])))
+        if len(text) > found.longest or (best is not None and (-len(text), at) < best):
+            best = (-len(text), at)
+            found.longest, found.longest_value = len(text), text
 
 
 def _value(values: pa.Array, row: int) -> object:
     return load_object(f'{{"":{values[row].as_py()}}}'.encode())[""]
-
-
-def _shown(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -13,7 +13,9 @@ import pyarrow as pa
 from kmexport.format.hashes import DECODE_ERRORS, RESERVED, with_own_stack
 from kmexport.tables.schema import JSON
 
-__all__ = ["as_json", "without_head", "without_heads"]
+__all__ = ["HALF_OF_PAIR", "as_json", "why_not_text", "without_head", "without_heads"]
+
+HALF_OF_PAIR: Final = re.compile("[\ud800-\udfff]")
 
 _read_raw_lines: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
 _read_raw: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -77,6 +79,18 @@ def _without_head_slowly(text: bytes) -> bytes:
 def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
     found = pattern.match(text, start)
     return found.end() if found else start
+
+
+def why_not_text(head: object) -> str | None:
+    """Why a column of text can't hold the person, name or alias of a head or a record; None where it can.
+
+    Arrow's text is UTF-8, which has no form for half of a surrogate pair.
+    """
+    for part in ("person", "name", "alias"):
+        text = getattr(head, part, None)
+        if isinstance(text, str) and HALF_OF_PAIR.search(text):
+            return f"{part} holds half of a surrogate pair, which no column of text can hold"
+    return None
 
 
 def as_json(spelt: Sequence[bytes]) -> Any:

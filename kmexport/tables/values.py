@@ -17,6 +17,7 @@ from kmexport.format.hashes import DECODE_ERRORS, RESERVED, read_properties
 from kmexport.format.spelling import spell_object
 from kmexport.names import fold_name
 from kmexport.tables.schema import PropertyColumn
+from kmexport.tables.texts import HALF_OF_PAIR
 from kmexport.values import as_number
 
 __all__ = ["PropertyValues", "as_column"]
@@ -24,7 +25,6 @@ __all__ = ["PropertyValues", "as_column"]
 _ESCAPABLE: Final = re.compile(r'["\\/\x00-\x1f\x7f]')
 # fold_name, for text within ASCII.
 _FOLDED: Final = bytes(range(256)).lower().translate(bytes.maketrans(b",:", b"  "))
-_HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 class PropertyValues:
@@ -121,7 +121,7 @@ def _converter(kind: Any) -> Callable[[Any], Any]:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         return spell_object({"": value})[4:-1].decode()
-    return _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", value)
+    return HALF_OF_PAIR.sub(lambda half: f"\\u{ord(half[0]):04x}", value)
 
 
 def _integers(kind: Any) -> Callable[[Any], int | None]:
