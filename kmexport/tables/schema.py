@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -10,7 +11,19 @@ from attrs import frozen
 
 from kmexport.names import fold_name
 
-__all__ = ["JSON", "KINDS", "SCHEMA", "TIME", "Layout", "Properties", "PropertyColumn", "choose_columns"]
+__all__ = [
+    "HALF_OF_PAIR",
+    "JSON",
+    "KINDS",
+    "SCHEMA",
+    "TIME",
+    "Layout",
+    "Properties",
+    "PropertyColumn",
+    "choose_columns",
+]
+
+HALF_OF_PAIR: Final = re.compile("[\ud800-\udfff]")  # of surrogates: no column of text can hold it
 
 JSON: Final = pa.json_(pa.string())
 TIME: Final = pa.timestamp("s", "UTC")

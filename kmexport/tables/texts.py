@@ -11,11 +11,9 @@ import msgspec
 import pyarrow as pa
 
 from kmexport.format.hashes import DECODE_ERRORS, RESERVED, with_own_stack
-from kmexport.tables.schema import JSON
+from kmexport.tables.schema import HALF_OF_PAIR, JSON
 
-__all__ = ["HALF_OF_PAIR", "as_json", "why_not_text", "without_head", "without_heads"]
-
-HALF_OF_PAIR: Final = re.compile("[\ud800-\udfff]")
+__all__ = ["as_json", "why_not_text", "without_head", "without_heads"]
 
 _read_raw_lines: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
 _read_raw: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

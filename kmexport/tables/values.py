@@ -16,8 +16,7 @@ import pyarrow as pa
 from kmexport.format.hashes import DECODE_ERRORS, RESERVED, read_properties
 from kmexport.format.spelling import spell_object
 from kmexport.names import fold_name
-from kmexport.tables.schema import PropertyColumn
-from kmexport.tables.texts import HALF_OF_PAIR
+from kmexport.tables.schema import HALF_OF_PAIR, PropertyColumn
 from kmexport.values import as_number
 
 __all__ = ["PropertyValues", "as_column"]
