@@ -335,8 +335,8 @@ def test_threads_of_forked_processes(rclone):
 
 
 def test_listing_in_threads(rclone):
-    write_export(rclone.folder / "listed", {n: [Event("p", n, "x")] for n in range(1, 9)})
-    bucket = Bucket("s3://listed", **rclone.options)
+    write_export(rclone.folder / "listed-in-threads", {n: [Event("p", n, "x")] for n in range(1, 9)})
+    bucket = Bucket("s3://listed-in-threads", **rclone.options)
     with ThreadPoolExecutor(8) as pool:
         found = set(pool.map(lambda _: len(bucket.revisions()), range(200), timeout=90))
     assert found == {8}
