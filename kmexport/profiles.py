@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import html
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from itertools import count, islice
+from math import isfinite
+from typing import Any, Final
 
 from attrs import Factory, define
 
-from kmexport.names import fold_name
-from kmexport.records import Event, Record
+from kmexport.names import VENDOR_KEYS, fold_name
+from kmexport.records import Alias, Event, Record
 
-__all__ = ["EventProfile", "Profile", "PropertyProfile", "commonest_first", "profile", "shown"]
+__all__ = ["EventProfile", "Profile", "PropertyProfile", "profile"]
 
 
 @define
@@ -47,9 +49,12 @@ class PropertyProfile:
 @define(repr=False)
 class Profile:
     """What `profile` found. `events` and `properties` are in the order of their counts, the commonest first.
+    `vendor_keys` are the vendor's own keys (`_d`, `_server_timestamp` …), which are no properties of a person.
 
-    `kinds` counts the records by class name; `people` is the number of persons; `first` and `last` are unix seconds,
-    None where there was no record. Prints as a table, and as an HTML table in a notebook.
+    `kinds` counts the records by class name; `people` is the number of persons who did something or have a property
+    (an alias alone makes none); `first` and `last` are unix seconds, None where there was no record.
+
+    Prints as a table, and as an HTML table in a notebook.
     """
 
     kinds: Counter[str]
@@ -58,6 +63,7 @@ class Profile:
     last: int | None
     events: list[EventProfile]
     properties: list[PropertyProfile]
+    vendor_keys: list[PropertyProfile]
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -68,9 +74,8 @@ class Profile:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.kinds.most_common())
         yield f"{self.kinds.total():,} records ({kinds}) of {self.people:,} people"
         yield f"{_moment(self.first)} to {_moment(self.last)}"
-        for title, rows in (("Events", self._event_rows()), ("Properties", self._property_rows())):
+        for title, table in self._tables():
             yield ""
-            table = [tuple(row) for row in rows]
             widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
             yield title
             for row in table:
@@ -80,7 +85,7 @@ class Profile:
     def _repr_html_(self) -> str:
         head, times, *_ = self._lines()
         parts = [f"<p>{html.escape(head)}<br>{html.escape(times)}</p>"]
-        for rows in (self._event_rows(), self._property_rows()):
+        for _, rows in self._tables():
             parts.append("<table>")
             for number, row in enumerate(rows):
                 tag = "td" if number else "th"
@@ -89,25 +94,33 @@ class Profile:
             parts.append("</table>")
         return "".join(parts)
 
+    def _tables(self) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+        yield "Events", list(self._event_rows())
+        yield "Properties", list(_property_rows("property", self.properties))
+        if self.vendor_keys:
+            yield "The vendor's own keys", list(_property_rows("key", self.vendor_keys))
+
     def _event_rows(self) -> Iterator[tuple[str, ...]]:
         yield "event", "count", "first", "last"
         for event in self.events:
             yield event.name, f"{event.count:,}", _moment(event.first), _moment(event.last)
 
-    def _property_rows(self) -> Iterator[tuple[str, ...]]:
-        yield "property", "count", "types", "longest", "longest value"
-        for found in self.properties:
-            types = ", ".join(kind for kind, _ in found.types.most_common())
-            value = found.longest_value
-            beginning = value if len(value) <= 40 else f"{value[:40]}…"
-            yield found.name, f"{found.count:,}", types, f"{found.longest:,}", beginning
+
+def _property_rows(head: str, properties: list[PropertyProfile]) -> Iterator[tuple[str, ...]]:
+    yield head, "count", "types", "longest", "longest value"
+    for found in properties:
+        types = ", ".join(kind for kind, _ in found.types.most_common())
+        value = found.longest_value
+        shown = value if len(value) <= 40 else f"{value[:40]}…"
+        yield found.name, f"{found.count:,}", types, f"{found.longest:,}", shown
 
 
 def profile(records: Iterable[Record]) -> Profile:
     """Read all records and tell what they hold.
 
     Names are grouped as they compare: without case, commas and colons as spaces. People are counted as they come, so
-    merge identities first. Costs one entry for each name and each person (about 150 bytes).
+    merge identities first; who only stands in aliases is none. Costs one entry for each name and each person (about 150
+    bytes), and holds a thousand records at a time.
 
     >>> from kmexport import PropertySet
     >>> print(profile([Event("bob", 1349222400, "signed up", {"plan": "Pro"}), PropertySet("bob", 0, {"plan": 7})]))
@@ -122,58 +135,126 @@ def profile(records: Iterable[Record]) -> Profile:
       property  count  types            longest  longest value
       plan      2      string, integer  3        Pro
     """
-    kinds: Counter[str] = Counter()
-    people: set[str] = set()
-    events: dict[str, EventProfile] = {}
-    properties: dict[str, PropertyProfile] = {}
-    first: int | None = None
-    last: int | None = None
-    for record in records:
-        timestamp = record.timestamp
-        kinds[type(record).__name__] += 1
-        people.add(record.person)
-        first = timestamp if first is None else min(first, timestamp)
-        last = timestamp if last is None else max(last, timestamp)
-        if isinstance(record, Event):
-            _count(events.setdefault(fold_name(record.name), EventProfile(record.name)), timestamp)
-        for name, value in record.properties.items():
-            found = properties.setdefault(fold_name(name), PropertyProfile(name))
-            _count(found, timestamp)
-            _measure(found, value)
+    tally = _Tally()
+    records = iter(records)
+    for start in count(0, _BLOCK):
+        block = list(islice(records, _BLOCK))
+        if not block:
+            break
+        tally.add(start, block)
     return Profile(
-        kinds, len(people), first, last, commonest_first(events.values()), commonest_first(properties.values())
+        tally.kinds,
+        len(tally.people),
+        tally.first,
+        tally.last,
+        *in_tables(tally.events.values(), tally.columns.values()),
     )
 
 
-_Found = TypeVar("_Found", EventProfile, PropertyProfile)
+_BLOCK: Final = 1_000  # records whose values are held together
 
 
-def _count(found: EventProfile | PropertyProfile, timestamp: int) -> None:
-    found.first = timestamp if not found.count else min(found.first, timestamp)
-    found.last = timestamp if not found.count else max(found.last, timestamp)
-    found.count += 1
+def in_tables(
+    events: Iterable[EventProfile], properties: Iterable[PropertyProfile]
+) -> tuple[list[EventProfile], list[PropertyProfile], list[PropertyProfile]]:
+    """The events, properties and vendor's keys of a profile, each the commonest first."""
+    ranked = sorted(properties, key=_rank)
+    own = [one for one in ranked if one.name in VENDOR_KEYS]
+    return sorted(events, key=_rank), [one for one in ranked if one.name not in VENDOR_KEYS], own
 
 
-_TYPES = {
+def _rank(found: EventProfile | PropertyProfile) -> tuple[int, str]:
+    return -found.count, found.name
+
+
+class _Tally:
+    """What was counted so far. It goes block by block, for whole columns are counted without a step for each value."""
+
+    def __init__(self) -> None:
+        self.kinds: Counter[str] = Counter()
+        self.people: set[str] = set()
+        self.first: int | None = None
+        self.last: int | None = None
+        self.events: dict[str, EventProfile] = {}
+        self.columns: dict[tuple[bool, str], PropertyProfile] = {}
+        # Where the longest value stands (record, place in it): of equal ones the first counts.
+        self.places: dict[tuple[bool, str], tuple[int, int]] = {}
+
+    def add(self, start: int, block: list[Record]) -> None:
+        events: dict[str, list[int]] = defaultdict(list)
+        shapes: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
+        for number, record in enumerate(block, start):
+            timestamp = record.timestamp
+            if isinstance(record, Event):
+                events[record.name].append(timestamp)
+            properties = record.properties
+            shapes[tuple(properties)].append((number, timestamp, *properties.values()))
+        for kind, found in Counter(map(type, block)).items():
+            self.kinds[kind.__name__] += found
+        self.people.update([record.person for record in block if not isinstance(record, Alias)])
+        times = [record.timestamp for record in block]
+        self.first = min(times if self.first is None else (self.first, *times))
+        self.last = max(times if self.last is None else (self.last, *times))
+        for name, occurrences in events.items():
+            _count(self.events.setdefault(fold_name(name), EventProfile(name)), occurrences)
+        for names, rows in shapes.items():
+            numbers, moments, *columns = zip(*rows, strict=True)
+            for place, (name, values) in enumerate(zip(names, columns, strict=True)):
+                self._add_column(name, place, numbers, moments, values)
+
+    def _add_column(
+        self, name: str, place: int, numbers: tuple[int, ...], moments: tuple[int, ...], values: tuple[Any, ...]
+    ) -> None:
+        key = name in VENDOR_KEYS, fold_name(name)
+        found = self.columns.get(key)
+        if found is None:
+            found = self.columns[key] = PropertyProfile(name)
+        _count(found, moments)
+        types = Counter(map(type, values))
+        for kind, times in types.items():
+            found.types[_TYPES.get(kind, "number")] += times
+        lengths = _lengths(values, set(types), found.longest)
+        longest = max(lengths, default=0)
+        if longest < found.longest:
+            return
+        at = lengths.index(longest) if lengths else 0
+        where = numbers[at], place
+        if longest > found.longest or (lengths and where < self.places.get(key, where)):
+            found.longest, found.longest_value = longest, spell_value(values[at])
+            self.places[key] = where
+
+
+def _count(found: EventProfile | PropertyProfile, times: Sequence[int]) -> None:
+    first, last = min(times), max(times)
+    found.first = min(found.first, first) if found.count else first
+    found.last = max(found.last, last) if found.count else last
+    found.count += len(times)
+
+
+_TYPES: Final[dict[type, str]] = {
     str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", list: "array", dict: "object"
 }  # fmt: skip
 
 
-def _measure(found: PropertyProfile, value: object) -> None:
-    found.types[_TYPES.get(type(value), "number")] += 1
-    text = shown(value)
-    if len(text) > found.longest:
-        found.longest, found.longest_value = len(text), text
+def _lengths(values: tuple[Any, ...], types: set[type], longest: int) -> list[int]:
+    """How long each value is as it shows; nothing where none can be as long as the longest so far."""
+    if types == {str}:
+        return list(map(len, values))
+    if types == {int}:
+        # The longest is the least or the greatest.
+        if max(len(str(min(values))), len(str(max(values)))) < longest:
+            return []
+        return [len(str(value)) for value in values]
+    return [len(spell_value(value)) for value in values]
 
 
-def shown(value: object) -> str:
-    """The text whose length counts: a string as it is, any other value as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def commonest_first(found: Iterable[_Found]) -> list[_Found]:
-    """By their counts, those of one count by their names."""
-    return sorted(found, key=lambda one: (-one.count, one.name))
+def spell_value(value: object) -> str:
+    """What a value shows as: text itself, of anything else its JSON."""
+    if isinstance(value, str):
+        return value
+    if type(value) is float and isfinite(value):
+        return repr(value)  # as JSON has it, in a fifth of the time
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _moment(timestamp: int | None) -> str:

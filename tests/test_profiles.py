@@ -49,3 +49,14 @@ def test_the_sample():
     found = profile(Bucket.sample().iter_records())
     assert found.kinds.total() == 2_000
     assert found.events[0].name.lower() == "viewed product"
+
+
+def test_the_vendors_keys_are_apart_and_an_alias_alone_is_no_person():
+    found = profile(
+        [Event("bob", 1, "x", {"_d": 1, "plan": "Pro"}), Alias("eve", 2, "e1"), Event("bob", 3, "X", {"_d": 1})]
+    )
+    assert found.people == 1
+    assert [(key.name, key.count) for key in found.vendor_keys] == [("_d", 2)]
+    assert [one.name for one in found.properties] == ["plan"]
+    assert "The vendor's own keys" in str(found)
+    assert "<td>_d</td>" in found._repr_html_()

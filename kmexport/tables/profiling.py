@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kmexport.format.hashes import load_object
-from kmexport.names import fold_name
-from kmexport.profiles import EventProfile, Profile, PropertyProfile, commonest_first, shown
+from kmexport.names import VENDOR_KEYS, fold_name
+from kmexport.profiles import EventProfile, Profile, PropertyProfile, in_tables, spell_value
 from kmexport.reading import OnError, check_policy
 from kmexport.tables.arrivals import WHOLE, inside
 from kmexport.tables.pairs import read_pairs
@@ -47,25 +47,27 @@ def profile(source: Source, *, window: Window | None = None, on_error: OnError =
     tally = _Tally()
     for batch in open_batches(take_source(source), window, WHOLE, on_error):
         tally.add(batch if window is None else inside(batch, window))
-    found = Profile(tally.kinds, len(tally.people), tally.first, tally.last, [], [])
-    found.events = commonest_first(tally.events.values())
-    found.properties = commonest_first(tally.properties.values())
-    return found
+    tables = in_tables(tally.events.values(), tally.properties.values())
+    return Profile(tally.kinds, len(tally.people), tally.first, tally.last, *tables)
 
 
 class _Spellings(dict[str, int]):
-    """Spelling → its number; `names` has the number of its name for each."""
+    """Spelling → its number; `names` has the number of its name for each.
 
-    def __init__(self) -> None:
+    Spellings that stand in `apart` are names of their own.
+    """
+
+    def __init__(self, apart: frozenset[str] = frozenset()) -> None:
         super().__init__()
         self.names: list[int] = []
-        self.folded: dict[str, int] = {}
+        self.folded: dict[tuple[bool, str], int] = {}
+        self.apart = apart
         self.sent: list[str] = []
 
     def __missing__(self, spelling: str) -> int:
         number = self[spelling] = len(self.sent)
         self.sent.append(spelling)
-        self.names.append(self.folded.setdefault(fold_name(spelling), len(self.folded)))
+        self.names.append(self.folded.setdefault((spelling in self.apart, fold_name(spelling)), len(self.folded)))
         return number
 
 
@@ -80,14 +82,15 @@ class _Tally:
         self.events: dict[int, EventProfile] = {}
         self.properties: dict[int, PropertyProfile] = {}
         self.event_names = _Spellings()
-        self.property_names = _Spellings()
+        self.property_names = _Spellings(VENDOR_KEYS)
 
     def add(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
             return
         for counted in pc.value_counts(batch.column("kind").cast(pa.string())).to_pylist():
             self.kinds[_CLASSES[counted["values"]]] += counted["counts"]
-        self.people.update(pc.unique(batch.column("person")).to_pylist())
+        does = pc.not_equal(batch.column("kind").cast(pa.string()), "alias")
+        self.people.update(pc.unique(batch.column("person").filter(does)).to_pylist())
         times = batch.column("time").cast(TIME).cast(pa.int64()).to_numpy()
         self.first = int(times.min()) if self.first is None else min(self.first, int(times.min()))
         self.last = int(times.max()) if self.last is None else max(self.last, int(times.max()))
@@ -160,7 +163,7 @@ def _types_and_bounds(values: pa.Array) -> tuple[Any, Any]:
             # Only Python tells whether it is a float, a Decimal, or no number that it can hold.
             value = _value(values, row)
             types[row] = _TYPES.index("string" if isinstance(value, str) else "number")
-            bounds[row] = len(shown(value))
+            bounds[row] = len(spell_value(value))
     return types, bounds
 
 
@@ -174,10 +177,10 @@ def _lengthen(found: PropertyProfile, group: Any, bounds: Any, values: pa.Array)
             if bound < -best[0]:
                 break
             continue
-        text = shown(_value(values, int(group[at])))
-        if len(text) > found.longest or (best is not None and (-len(text), at) < best):
-            best = (-len(text), at)
-            found.longest, found.longest_value = len(text), text
+        shown = spell_value(_value(values, int(group[at])))
+        if len(shown) > found.longest or (best is not None and (-len(shown), at) < best):
+            best = (-len(shown), at)
+            found.longest, found.longest_value = len(shown), shown
 
 
 def _value(values: pa.Array, row: int) -> object:
