@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import count, islice
 from math import isfinite
@@ -196,7 +196,10 @@ class _Tally:
         self.first = min(times if self.first is None else (self.first, *times))
         self.last = max(times if self.last is None else (self.last, *times))
         for name, occurrences in events.items():
-            _count(self.events.setdefault(fold_name(name), EventProfile(name)), occurrences)
+            add_times(
+                self.events.setdefault(fold_name(name), EventProfile(name)),
+                len(occurrences), min(occurrences), max(occurrences),
+            )  # fmt: skip
         for names, rows in shapes.items():
             numbers, moments, *columns = zip(*rows, strict=True)
             for place, (name, values) in enumerate(zip(names, columns, strict=True)):
@@ -209,7 +212,7 @@ class _Tally:
         found = self.columns.get(key)
         if found is None:
             found = self.columns[key] = PropertyProfile(name)
-        _count(found, moments)
+        add_times(found, len(moments), min(moments), max(moments))
         types = Counter(map(type, values))
         for kind, times in types.items():
             found.types[_TYPES.get(kind, "number")] += times
@@ -224,11 +227,11 @@ class _Tally:
             self.places[key] = where
 
 
-def _count(found: EventProfile | PropertyProfile, times: Sequence[int]) -> None:
-    first, last = min(times), max(times)
+def add_times(found: EventProfile | PropertyProfile, times: int, first: int, last: int) -> None:
+    """It was met so many times more, from the first to the last of these unix seconds."""
     found.first = min(found.first, first) if found.count else first
     found.last = max(found.last, last) if found.count else last
-    found.count += len(times)
+    found.count += times
 
 
 _TYPES: Final[dict[type, str]] = {

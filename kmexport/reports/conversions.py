@@ -79,9 +79,6 @@ class Conversion(SplitResult):
         rate = "" if self.rate is None else f" ({self.rate:.1%})"
         return f"{self.first} → {self.second}: {self.numerator:,} of {self.denominator:,}{rate}"
 
-    def _parts_of(self) -> tuple[ConversionRow, ...]:
-        return self.rows
-
     def _columns(self) -> list[Column]:
         rows = self.rows if self.is_split else (ConversionRow(None, None, self.numerator, self.denominator, self.rate),)
         return [

@@ -59,9 +59,6 @@ class EventCounts(SplitResult):
         average = "" if self.average is None else f", {self.average:,.6g} times a person"
         return f"{self.event}: {self.people:,} people, {self.times:,} times{average}"
 
-    def _parts_of(self) -> tuple[CountRow, ...]:
-        return self.rows
-
     def _columns(self) -> list[Column]:
         rows = self.rows if self.is_split else (CountRow(None, None, self.people, self.times, self.average),)
         return [

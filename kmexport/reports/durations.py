@@ -77,9 +77,6 @@ class TimeBetween(SplitResult):
         mean, median = (timedelta(seconds=round(seconds)) for seconds in (self.mean, self.median))
         return f"{self.first} → {self.second}: {self.people:,} people, mean {mean}, median {median}"
 
-    def _parts_of(self) -> tuple[TimeBetweenRow, ...]:
-        return self.rows
-
     def _columns(self) -> list[Column]:
         rows = self.rows if self.is_split else (TimeBetweenRow(None, None, self.people, self.mean, self.median),)
         return [

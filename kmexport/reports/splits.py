@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import define, field, frozen
 
@@ -127,20 +127,19 @@ class SplitResult(Result):
     _parts: Persons = field(repr=False, eq=False)
     by: str | None
     every: str | None
+    if TYPE_CHECKING:  # each report has rows of its own
+        rows: Sequence[Part]
 
     @property
     def is_split(self) -> bool:
         """Whether the report was asked for in parts."""
         return self.by is not None or self.every is not None
 
-    def _parts_of(self) -> Sequence[Part]:
-        raise NotImplementedError
-
     def _people(self, label: Choice, value: Choice, condition: str = "true", **params: object) -> list[str]:
         """The persons of one part, or of all."""
         if label is ALL and value is ALL:
             return self._behind.where(condition, **params)
-        parts = self._parts_of()
+        parts = self.rows
         labels = list(dict.fromkeys(part.label for part in parts))
         check_choice("period", label, labels)
         check_choice("value", value, list(dict.fromkeys(part.value for part in parts)))
@@ -153,13 +152,13 @@ class SplitResult(Result):
     def _series(self, number: Callable[[Any], float | None]) -> tuple[list[str | None], dict[str | None, list[Any]]]:
         """For a picture: the labels, and for each value the numbers of its rows."""
         series: dict[str | None, list[Any]] = {}
-        for part in self._parts_of():
+        for part in self.rows:
             series.setdefault(part.value, []).append(number(part))
-        return list(dict.fromkeys(part.label for part in self._parts_of())), series
+        return list(dict.fromkeys(part.label for part in self.rows)), series
 
     def _split_columns(self) -> list[tuple[str, list[str | None]]]:
         """The columns that name the parts."""
-        parts = self._parts_of()
+        parts = self.rows
         columns: list[tuple[str, list[str | None]]] = []
         if self.every is not None:
             columns.append((self.every, [part.label for part in parts]))

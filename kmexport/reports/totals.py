@@ -65,9 +65,6 @@ class PropertyTotal(SplitResult):
     def _title(self) -> str:
         return f"{self.property}: {self.total:,.15g} in {self.values:,} values, {self.people:,} people"
 
-    def _parts_of(self) -> tuple[TotalRow, ...]:
-        return self.rows
-
     def _columns(self) -> list[Column]:
         rows = self.rows if self.is_split else (_row(None, None, self.total, self.values, self.people),)
         return [

@@ -13,7 +13,7 @@ from kmexport.format.hashes import FIRST_TIMESTAMP, LAST_TIMESTAMP, RESERVED, No
 from kmexport.format.spelling import spell_object
 from kmexport.reading import OnError, check_policy
 from kmexport.records import Alias, Event, PropertySet, Record, unread_text
-from kmexport.tables.schema import KINDS, TIME, Layout, Properties, choose_columns
+from kmexport.tables.schema import KINDS, TIME, Layout, Properties, as_kinds, choose_columns
 from kmexport.tables.texts import as_json, why_not_text, without_head, without_heads
 from kmexport.tables.values import PropertyValues
 
@@ -21,10 +21,7 @@ __all__ = ["BATCH_ROWS", "from_records", "to_records"]
 
 BATCH_ROWS: Final = 32_768
 
-_CHUNK: Final = 500  # hashes that are parsed in one call: ten thousand take twice as long each
-
 _CODES: Final = {Event: 0, PropertySet: 1, Alias: 2}
-_KINDS: Final = pa.array(KINDS)
 
 
 def from_records(
@@ -110,7 +107,7 @@ def _kinds(records: Sequence[Record]) -> pa.Array:
     except KeyError as error:
         msg = f"a record is an Event, a PropertySet or an Alias, not {error.args[0]!r}"
         raise TypeError(msg) from None
-    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), _KINDS)
+    return as_kinds(pa.array(codes, pa.int8()))
 
 
 def _times(records: Sequence[Record]) -> pa.Array:
@@ -125,16 +122,11 @@ def _times(records: Sequence[Record]) -> pa.Array:
 
 
 def _texts(records: Sequence[Record]) -> pa.Array:
-    spelt: list[bytes] = []
-    for start in range(0, len(records), _CHUNK):
-        chunk = records[start : start + _CHUNK]
-        texts = [unread_text(record) for record in chunk]
-        if all(texts):
-            spelt += without_heads(texts)
-        else:
-            pairs = zip(chunk, texts, strict=True)
-            spelt += [without_head(text) if text else _spelt(record) for record, text in pairs]
-    return as_json(spelt)
+    texts = [unread_text(record) for record in records]
+    if all(texts):
+        return as_json(without_heads(texts))
+    pairs = zip(records, texts, strict=True)
+    return as_json([without_head(text) if text else _spelt(record) for record, text in pairs])
 
 
 def _spelt(record: Record) -> bytes:

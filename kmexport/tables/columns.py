@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,14 +19,12 @@ from kmexport.reading import ErrorPolicy, LineCounts, Selection
 from kmexport.reading.blocks import iter_blocks
 from kmexport.reading.lines import parse_blocks
 from kmexport.reading.outcomes import ParsedLines
-from kmexport.tables.schema import KINDS, TIME, Layout
+from kmexport.tables.schema import TIME, Layout, as_kinds
 from kmexport.tables.texts import as_json, why_not_text, without_heads
 from kmexport.tables.values import PropertyValues
 from kmexport.windows import Window
 
 __all__ = ["batch_reader", "read_columns"]
-
-_KINDS: Final = pa.array(KINDS)
 
 
 def read_columns(layout: Layout, window: Window | None, batch_rows: int) -> ReadFile[pa.RecordBatch]:
@@ -89,14 +87,19 @@ def _put_together(batches: Iterator[pa.RecordBatch], batch_rows: int) -> Iterato
             held.append(batch)
             count += batch.num_rows
             if count >= batch_rows:
-                yield pa.concat_batches(held)
+                yield _one_of(held)
                 held, count = [], 0
     except Exception:
         if held:
-            yield pa.concat_batches(held)
+            yield _one_of(held)
         raise
     if held:
-        yield pa.concat_batches(held)
+        yield _one_of(held)
+
+
+def _one_of(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    # Most batches are full as they come: those need no copy.
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def _inside(lines: ParsedLines, window: Window) -> ParsedLines:
@@ -113,6 +116,8 @@ class _Rows:
     def __init__(self, layout: Layout, revision: int) -> None:
         self._layout = layout
         self._revision = revision
+        self._needs_names = not {"name", "kind"}.isdisjoint(layout.columns)
+        self._needs_aliases = not {"alias", "kind"}.isdisjoint(layout.columns)
         self._numbers: list[Any] = []
         self._persons: list[str] = []
         self._times: list[int] = []
@@ -126,13 +131,16 @@ class _Rows:
 
     def add(self, lines: ParsedLines) -> None:
         heads = lines.heads
-        self._persons += [head.person for head in heads]
         self._times += [head.timestamp for head in heads]
-        self._names += [head.name for head in heads]
-        self._aliases += [head.alias for head in heads]
-        self._numbers.append(_as_array(lines.numbers))
-        # Read few hashes at a time: the garbage collector goes through those that are there again and again
-        # (measured: 3.3 against 1.5 times the floor, where a whole batch was read at once).
+        if "person" in self._layout.columns:
+            self._persons += [head.person for head in heads]
+        if self._needs_names:
+            self._names += [head.name for head in heads]
+        if self._needs_aliases:
+            self._aliases += [head.alias for head in heads]
+        if "line" in self._layout.columns:
+            self._numbers.append(_as_array(lines.numbers))
+        # Here, not for a whole batch: few hashes are read at a time (see HASHES_AT_ONCE).
         if "properties" in self._layout.columns:
             self._spelt += without_heads(lines.texts)
         if self._layout.properties:
@@ -159,7 +167,7 @@ def _kinds(names: Any, aliases: Any) -> Any:
     is_event = names.is_valid().to_numpy(zero_copy_only=False)
     is_alias = aliases.is_valid().to_numpy(zero_copy_only=False)
     codes = np.where(is_event, np.int8(0), np.where(is_alias, np.int8(2), np.int8(1)))
-    return pa.DictionaryArray.from_arrays(pa.array(codes), _KINDS)
+    return as_kinds(pa.array(codes))
 
 
 def _as_array(numbers: Any) -> Any:

@@ -6,19 +6,17 @@ from itertools import chain
 from operator import methodcaller
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kmexport.format.hashes import DECODE_ERRORS, load_object
 from kmexport.format.spelling import spell_object
+from kmexport.tables.texts import HASHES_AT_ONCE, read_raw_lines
 
 __all__ = ["read_pairs"]
 
-_CHUNK: Final = 500  # texts that are parsed in one call: ten thousand take twice as long each
 _values_of: Final = methodcaller("values")
-_read_raw_lines: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
 
 
 def read_pairs(texts: pa.Array, names: dict[str, int]) -> tuple[Any, Any, pa.Array]:
@@ -29,10 +27,10 @@ def read_pairs(texts: pa.Array, names: dict[str, int]) -> tuple[Any, Any, pa.Arr
     counts: list[int] = []
     spelling_ids: list[int] = []
     joined: list[bytes] = []
-    starts = [*range(0, len(texts), _CHUNK), len(texts)]
+    starts = [*range(0, len(texts), HASHES_AT_ONCE), len(texts)]
     chunks = pc.binary_join(pa.ListArray.from_arrays(pa.array(starts, pa.int32()), texts), "\n")
     for start, chunk in zip(starts, chunks, strict=False):
-        found = _hashes(chunk.as_buffer().to_pybytes(), texts.slice(start, _CHUNK))
+        found = _hashes(chunk.as_buffer().to_pybytes(), texts.slice(start, HASHES_AT_ONCE))
         counts.extend(map(len, found))
         spelling_ids.extend(map(names.__getitem__, chain.from_iterable(found)))
         joined.append(b"\n".join(chain.from_iterable(map(_values_of, found))))
@@ -45,7 +43,7 @@ def _hashes(lines: bytes, texts: pa.Array) -> list[dict[str, Any]]:
         # Between the parts of a value that was printed over several lines; inside a string there is none.
         lines = b"\n".join(text.replace("\n", " ").encode() for text in texts.to_pylist())
     try:
-        found: list[dict[str, Any]] = _read_raw_lines(lines)
+        found: list[dict[str, Any]] = read_raw_lines(lines)
     except DECODE_ERRORS:
         found = []
     if len(found) == len(texts):

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from kmexport.format.hashes import load_object
 from kmexport.names import VENDOR_KEYS, fold_name
-from kmexport.profiles import EventProfile, Profile, PropertyProfile, in_tables, spell_value
+from kmexport.profiles import EventProfile, Profile, PropertyProfile, add_times, in_tables, spell_value
 from kmexport.reading import OnError, check_policy
 from kmexport.tables.arrivals import WHOLE, inside
 from kmexport.tables.pairs import read_pairs
@@ -108,7 +108,8 @@ class _Tally:
             found = self.events.get(name)
             if found is None:
                 found = self.events[name] = EventProfile(self.event_names.sent[spellings[group[0]]])
-            _count(found, times[rows[group]])
+            of_group = times[rows[group]]
+            add_times(found, len(group), int(of_group.min()), int(of_group.max()))
 
     def _add_properties(self, spellings: Any, values: pa.Array, times: Any) -> None:
         if not len(spellings):
@@ -118,7 +119,7 @@ class _Tally:
             found = self.properties.get(name)
             if found is None:
                 found = self.properties[name] = PropertyProfile(self.property_names.sent[spellings[group[0]]])
-            _count(found, times[group])
+            add_times(found, len(group), int(times[group].min()), int(times[group].max()))
             for number, count in enumerate(np.bincount(types[group], minlength=len(_TYPES)).tolist()):
                 if count:
                     found.types[_TYPES[number]] += count
@@ -134,13 +135,6 @@ def _groups(spellings: Any, names: _Spellings) -> Iterator[tuple[int, Any]]:
     ends = np.flatnonzero(np.diff(of_rows[order])) + 1
     for group in np.split(order, ends):
         yield int(of_rows[group[0]]), group
-
-
-def _count(found: EventProfile | PropertyProfile, times: Any) -> None:
-    first, last = int(times.min()), int(times.max())
-    found.first = min(found.first, first) if found.count else first
-    found.last = max(found.last, last) if found.count else last
-    found.count += len(times)
 
 
 def _types_and_bounds(values: pa.Array) -> tuple[Any, Any]:

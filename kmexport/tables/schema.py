@@ -20,6 +20,7 @@ __all__ = [
     "Layout",
     "Properties",
     "PropertyColumn",
+    "as_kinds",
     "choose_columns",
 ]
 
@@ -28,6 +29,7 @@ HALF_OF_PAIR: Final = re.compile("[\ud800-\udfff]")  # of surrogates: no column 
 JSON: Final = pa.json_(pa.string())
 TIME: Final = pa.timestamp("s", "UTC")
 KINDS: Final = ("event", "property_set", "alias")
+_KIND_NAMES: Final = pa.array(KINDS)
 
 SCHEMA: Final = pa.schema(
     [
@@ -43,6 +45,11 @@ SCHEMA: Final = pa.schema(
 )
 
 Properties: TypeAlias = Iterable[str] | Mapping[str, Any]
+
+
+def as_kinds(codes: Any) -> Any:
+    """The column `kind` of an array of 8-bit places in KINDS."""
+    return pa.DictionaryArray.from_arrays(codes, _KIND_NAMES)
 
 
 @frozen
