@@ -26,6 +26,7 @@ _R = TypeVar("_R", bound=Record)
 _T = TypeVar("_T")
 _Kinds = type[Record] | Iterable[type[Record]] | None
 _Names = str | Iterable[str] | None
+_People = str | Iterable[str] | None
 
 
 class Bucket(ExportFiles):
@@ -63,6 +64,7 @@ class Bucket(ExportFiles):
         *,
         kinds: type[Any] | Iterable[type[Any]] | None = None,
         names: _Names = None,
+        people: _People = None,
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,
@@ -85,7 +87,7 @@ class Bucket(ExportFiles):
         'signed up'
         """
         wanted = check_revisions(revisions)
-        selection = check_selection(kinds, names)
+        selection = check_selection(kinds, names, people)
         reading = Reading(on_error, callback, counts, max_line_bytes, prefetch_bytes, requests, silent_for, selection)
         return self._read(wanted, reading, read_records)
 
@@ -112,6 +114,7 @@ class Bucket(ExportFiles):
         neighbours: int = 1,
         kinds: type[Any] | Iterable[type[Any]] | None = None,
         names: _Names = None,
+        people: _People = None,
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,
@@ -123,7 +126,7 @@ class Bucket(ExportFiles):
         """Every record of the window, or of the whole export, lazily, in the order of the revisions and their lines.
 
         Reads the files that `revisions(window, after=after, neighbours=neighbours)` names and no other. `kinds`,
-        `names`, `on_error` and `max_line_bytes` are those of `kmexport.iter_records`. `callback` is an
+        `names`, `people`, `on_error` and `max_line_bytes` are those of `kmexport.iter_records`. `callback` is an
         fsspec Callback: its size is the bytes of the selected revisions where the filesystem tells them, and it moves
         as they are read; `callback="tqdm"` shows a bar.
 
@@ -144,7 +147,7 @@ class Bucket(ExportFiles):
         ['Signed Up', 'signed up']
         """
         check_selecting(window, neighbours)
-        selection = check_selection(kinds, names)
+        selection = check_selection(kinds, names, people)
         reading = Reading(on_error, callback, counts, max_line_bytes, prefetch_bytes, requests, silent_for, selection)
         records = self._read_selected(window, after, neighbours, reading, read_records)
         return records if window is None else in_window(records, window)
@@ -160,6 +163,7 @@ class Bucket(ExportFiles):
         neighbours: int = 1,
         kinds: type[Record] | Iterable[type[Record]] | None = None,
         names: _Names = None,
+        people: _People = None,
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,
@@ -201,7 +205,7 @@ class Bucket(ExportFiles):
             prefetch_bytes,
             requests,
             silent_for,
-            check_selection(kinds, names),
+            check_selection(kinds, names, people),
         )
         read_file = read_columns(layout, window, batch_rows)
         if revisions is None:

@@ -36,8 +36,9 @@ _Found_co = TypeVar("_Found_co", covariant=True)
 
 
 class ReadOptions(TypedDict, total=False):
-    """The arguments that every reading method of a Bucket takes, for their types."""
+    """Further arguments of `read` and `iter_records`, for their types."""
 
+    people: str | Iterable[str] | None
     on_error: OnError
     callback: Progress
     counts: LineCounts | None

@@ -202,3 +202,19 @@ def test_the_demo_revision_by_days():
 
     assert events("2011-08-01", "UTC") == 229
     assert events("2011-07-31", "America/Los_Angeles") == 200
+
+
+def test_people_by_every_door_of_a_bucket():
+    bucket = Bucket.sample()
+    person = next(record.person for record in bucket.iter_records(kinds=Event))
+    known = bucket.identities().identities_of(person)
+    wanted = [r for r in bucket.iter_records() if r.person in known or (isinstance(r, Alias) and r.alias in known)]
+    assert len(wanted) > len(known) > 1
+    assert list(bucket.iter_records(people=known)) == wanted
+    assert list(bucket.read(bucket.revisions(), people=known)) == wanted
+    assert bucket.to_batches(people=known, columns=["person"]).read_all()["person"].to_pylist() == [
+        record.person for record in wanted
+    ]
+    assert list(bucket.iter_records(people=known, names="signed up")) == [
+        r for r in wanted if isinstance(r, Event) and r.name.casefold() == "signed up"
+    ]

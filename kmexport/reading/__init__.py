@@ -13,7 +13,7 @@ from kmexport.reading.blocks import iter_blocks
 from kmexport.reading.lines import read_blocks
 from kmexport.reading.outcomes import LineCounts
 from kmexport.reading.pieces import Source, check_source
-from kmexport.reading.selection import Kinds, Names, Selection, check_selection, select
+from kmexport.reading.selection import Kinds, Names, People, Selection, check_selection, select
 from kmexport.records import Event, Record
 
 __all__ = [
@@ -39,6 +39,7 @@ logger: logging.Logger = logging.getLogger("kmexport")
 
 
 class _Options(TypedDict, total=False):
+    people: People
     on_error: OnError
     counts: LineCounts | None
     max_line_bytes: int
@@ -61,6 +62,7 @@ def iter_records(
     *,
     kinds: Any = None,
     names: Names = None,
+    people: People = None,
     on_error: OnError = "raise",
     counts: LineCounts | None = None,
     max_line_bytes: int = MAX_LINE_BYTES,
@@ -69,8 +71,9 @@ def iter_records(
 
     `source` is an open binary file, or an iterable of lines (bytes or str). `kinds` are the record classes wanted,
     `names` the names of the events wanted (compared without case, with commas and colons as spaces; only such
-    events come out). Where names are given, or kinds without Event, lines that can't hold one are passed over before
-    they are parsed, malformed or not.
+    events come out), `people` the identities whose records are wanted: as they stand in the lines, as the person or the
+    other identity of an alias. Where names or people are given, or kinds without Event, lines that can't hold one are
+    passed over before they are parsed, malformed or not.
 
     What a line needs is done and counted: a byte-order mark, CRLF and blank lines are passed over, octal escapes
     become the text they stand for, `_t` in a string or as a float becomes the second it lies in, a hash over several
@@ -95,7 +98,7 @@ def iter_records(
     """
     check_source(source)
     check_policy(on_error, max_line_bytes)
-    selection = check_selection(kinds, names)
+    selection = check_selection(kinds, names, people)
     counts = check_counts(counts)
     return read_stream(source, _source_name(source), on_error, max_line_bytes, counts, selection=selection)
 
