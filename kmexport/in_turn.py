@@ -7,12 +7,12 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from typing import Protocol, TypedDict, TypeVar
 
-from attrs import asdict, field, frozen, validators
+from attrs import field, frozen, validators
 
 from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
 from kmexport.files import BinaryFile
 from kmexport.manifest import Revision, is_revision_name
-from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, Selection, check_policy, read_stream
+from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, Selection, check_counts, check_policy, read_stream
 from kmexport.records import Record
 from kmexport.revisions import Listing
 from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Folder, Progress, check_progress, progress_bar
@@ -54,7 +54,7 @@ class Reading:
 
     on_error: OnError = "raise"
     callback: Progress = None
-    counts: LineCounts | None = field(default=None, validator=validators.optional(validators.instance_of(LineCounts)))
+    counts: LineCounts | None = None
     max_line_bytes: int = MAX_LINE_BYTES
     prefetch_bytes: int = field(default=PREFETCH_BYTES, validator=validators.ge(0))
     requests: int = field(default=REQUESTS, validator=validators.ge(1))
@@ -62,22 +62,23 @@ class Reading:
     selection: Selection | None = None
 
     def __attrs_post_init__(self) -> None:
+        check_counts(self.counts)
         check_policy(self.on_error, self.max_line_bytes)
         check_progress(self.callback)
 
 
 class ReadFile(Protocol[_Found_co]):
-    """How one open file is read: what it gives, while the counts are kept up to date."""
+    """How one open file is read: what it gives, and at the end its counts, which `reading.counts` has too."""
 
     def __call__(
-        self, file: BinaryFile, revision: Revision, reading: Reading, counts: LineCounts, /
-    ) -> Iterator[_Found_co]: ...
+        self, file: BinaryFile, revision: Revision, reading: Reading, /
+    ) -> Generator[_Found_co, None, LineCounts]: ...
 
 
-def read_records(file: BinaryFile, revision: Revision, reading: Reading, counts: LineCounts) -> Iterator[Record]:
+def read_records(file: BinaryFile, revision: Revision, reading: Reading) -> Generator[Record, None, LineCounts]:
     """The wanted records of one revision."""
     return read_stream(
-        file, revision.path, reading.on_error, reading.max_line_bytes, counts, selection=reading.selection
+        file, revision.path, reading.on_error, reading.max_line_bytes, reading.counts, selection=reading.selection
     )
 
 
@@ -96,12 +97,11 @@ def read_in_turn(
     gone: set[int] = set()
     with closing(open_in_turn(folder, revisions, reading)) as openings:
         for revision, opening in openings:
-            counts = LineCounts()
             is_open = False
             try:
                 with opening as file:
                     is_open = True
-                    yield from read_file(file, revision, reading, counts)
+                    counts = yield from read_file(file, revision, reading)
                     if counts == LineCounts() and revision.has_range and revision.max_timestamp != 0:
                         # A web server that fails may answer with no bytes and success; nothing else would tell.
                         # (The range of a revision that has no records is 0 to 0.)
@@ -114,9 +114,6 @@ def read_in_turn(
                     logger.warning("%s: the file went after it was listed; %s was left out", revision.path, rest)
                 else:
                     raise
-            finally:
-                if reading.counts is not None:
-                    _add(counts, reading.counts)
     if listing is not None:
         listing.without(gone, revisions)
 
@@ -171,11 +168,6 @@ def open_in_turn(
                 if callback is not None and revision.size is not None:
                     # What was left out is done with too.
                     callback.relative_update(revision.size - (callback.value - moved))
-
-
-def _add(counts: LineCounts, total: LineCounts) -> None:
-    for name, count in asdict(counts).items():
-        setattr(total, name, getattr(total, name) + count)
 
 
 def check_revisions(revisions: Iterable[Revision | int]) -> list[Revision | int]:

@@ -376,6 +376,12 @@ class TestRead:
         with pytest.raises(error, match=words):
             Bucket("/nothing", fs=watched).read(revisions)
 
+    def test_counts_move_while_a_file_is_read(self):
+        counts = LineCounts()
+        records = Bucket.sample().iter_records(counts=counts)
+        next(records)
+        assert 1 <= counts.records <= counts.lines <= 167
+
     def test_counts_are_added_up_over_the_files(self):
         bucket = write_export("memory://shop", {1: [*EVENTS, b"x"], 2: [*EVENTS, b""]})
         counts = LineCounts()

@@ -88,6 +88,23 @@ def test_counts_add_up_over_files_and_lines_are_numbered_in_each(caplog):
     assert counts.lines == 13  # while it reads
 
 
+def test_two_loops_at_once_with_the_same_counts_number_their_own_lines(caplog):
+    counts = LineCounts()
+    errors: list[MalformedRecordError] = []
+    loops = [iter_records(LINES, on_error=errors.append, counts=counts) for _ in range(2)]
+    with caplog.at_level(logging.INFO, "kmexport"):
+        assert len(list(zip(*loops, strict=True))) == 5
+    assert [error.line_number for error in errors] == [2, 2]
+    assert caplog.messages == ["<stream>: 1 of 6 lines were repaired"] * 2
+    assert counts == LineCounts(lines=12, records=10, rejected=2, repaired=2)
+
+
+def test_the_items_of_an_array_on_one_line_are_counted_as_lines_in_the_log(caplog):
+    array = b'[7,{"_p":"ana","_t":1},8,9,10]'
+    assert len(list(iter_records(io.BytesIO(array), on_error="skip"))) == 1
+    assert caplog.messages[0].startswith("<stream>: 4 of 5 lines were skipped, the first is line 1: ")
+
+
 def test_counts_of_an_array_behind_another_file():
     counts = LineCounts()
     array = b'[\n{"_p":"ana","_t":1},\n17,\n{"_p":"bob",\n"_t":2}, {"_p":"eve","_t":3.5}\n]\n'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from attrs import evolve
@@ -22,6 +22,7 @@ __all__ = [
     "LineCounts",
     "OnError",
     "Selection",
+    "check_counts",
     "check_policy",
     "check_selection",
     "iter_records",
@@ -99,18 +100,15 @@ def iter_records(
     check_source(source)
     check_policy(on_error, max_line_bytes)
     selection = check_selection(kinds, names, people)
-    counts = check_counts(counts)
+    check_counts(counts)
     return read_stream(source, _source_name(source), on_error, max_line_bytes, counts, selection=selection)
 
 
-def check_counts(counts: object) -> LineCounts:
-    """The counts to add to, new ones for None; TypeError for anything else."""
-    if counts is None:
-        return LineCounts()
-    if isinstance(counts, LineCounts):
-        return counts
-    msg = f"counts is a LineCounts, not {counts!r}"
-    raise TypeError(msg)
+def check_counts(counts: object) -> None:
+    """Raise TypeError for what can't be added to."""
+    if counts is not None and not isinstance(counts, LineCounts):
+        msg = f"counts is a LineCounts, not {counts!r}"
+        raise TypeError(msg)
 
 
 def check_policy(on_error: OnError, max_line_bytes: int) -> None:
@@ -128,34 +126,46 @@ def read_stream(
     source_name: str,
     on_error: OnError,
     max_line_bytes: int,
-    counts: LineCounts,
+    total: LineCounts | None,
     *,
     selection: Selection | None = None,
-) -> Iterator[Record]:
-    """Every record of a stream, or the wanted ones.
+) -> Generator[Record, None, LineCounts]:
+    """Every record of a stream, or the wanted ones; at the end, how its lines were counted, which `total` has too.
 
     Errors go the way of `on_error`, and the log says what was repaired and skipped.
     """
-    errors = ErrorPolicy(on_error)
-    before = evolve(counts)
+    errors = ErrorPolicy(on_error, total)
     blocks = iter_blocks(source, max_line_bytes)
     try:
-        for found in read_blocks(blocks, source_name, counts, max_line_bytes, selection=selection):
+        for found in read_blocks(blocks, source_name, errors.counts, max_line_bytes, selection=selection):
+            errors.tell()
             if isinstance(found, MalformedRecordError):
                 errors.handle(found)
             else:
                 yield from found
+        return errors.counts
     finally:
-        errors.log(source_name, counts.since(before))
+        errors.log(source_name)
 
 
 class ErrorPolicy:
-    """The one place where a malformed line is raised, skipped or handed over."""
+    """The one place where a malformed line of a file is raised, skipped or handed over."""
 
-    def __init__(self, on_error: OnError) -> None:
+    def __init__(self, on_error: OnError, total: LineCounts | None) -> None:
+        """`total` is added to; `counts` are those of this file alone, for by them its lines are numbered."""
         self.on_error = on_error
         self.first: MalformedRecordError | None = None
         self.count: int = 0
+        self.counts = LineCounts()
+        self._total = total
+        self._told = LineCounts()
+
+    def tell(self) -> None:
+        """Add what is new to the total."""
+        if self._total is None:
+            return
+        self._total.add(self.counts.since(self._told))
+        self._told = evolve(self.counts)
 
     def handle(self, error: MalformedRecordError) -> None:
         if self.on_error == "raise":
@@ -165,15 +175,18 @@ class ErrorPolicy:
         if callable(self.on_error):
             self.on_error(error)
 
-    def log(self, source_name: str, counts: LineCounts) -> None:
+    def log(self, source_name: str) -> None:
+        self.tell()
+        counts = self.counts
+        lines = counts.lines + counts.shared  # the items of an array that stand on one line are lines too
         if counts.repaired:
-            logger.info("%s: %d of %d lines were repaired", source_name, counts.repaired, counts.lines)
+            logger.info("%s: %d of %d lines were repaired", source_name, counts.repaired, lines)
         if self.first is not None and self.on_error == "skip":
             logger.warning(
                 "%s: %d of %d lines were skipped, the first is line %d: %s",
                 source_name,
                 self.count,
-                counts.lines,
+                lines,
                 self.first.line_number,
                 self.first.reason,
             )

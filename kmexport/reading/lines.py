@@ -45,7 +45,7 @@ def parse_blocks(
     judge: Judge = judge,
     with_texts: bool = True,
 ) -> Iterator[Outcome]:
-    """The wanted lines and the errors of a file, in the order of the lines. `counts` is kept up to date.
+    """The wanted lines and the errors of a file, in the order of the lines. `counts`, its own, is kept up to date.
 
     Lines that can't be wanted may be passed over without an error, malformed or not. Another `judge` may refuse some
     of those records that msgspec does not read. Without texts, those of whole blocks are left out: to cut them costs a
@@ -126,7 +126,6 @@ class _Parser:
         self._slow = slow
         self._judge = judge
         self._counts = counts
-        self._lines_before = counts.lines  # of other files
         self._is_numbered = is_numbered  # lines that were passed over make it a search
         self._filter = selection.line_filter if selection is not None else None
 
@@ -217,7 +216,7 @@ class _Parser:
         return block.texts, block.numbers, self._slow.take_item
 
     def _next_line(self) -> int:
-        return self._counts.lines - self._lines_before + 1
+        return self._counts.lines + 1
 
     def _unreadable(self, block: Oversized | Rejected) -> MalformedRecordError:
         if isinstance(block, Rejected):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import compress
+from operator import attrgetter, sub
 from typing import TypeAlias
 
-from attrs import astuple, define
+from attrs import define, fields
 
 from kmexport.errors import MalformedRecordError
 from kmexport.format.hashes import Head
@@ -65,4 +66,14 @@ class LineCounts:
 
     def since(self, before: LineCounts) -> LineCounts:
         """What was added since then."""
-        return LineCounts(*(now - then for now, then in zip(astuple(self), astuple(before), strict=True)))
+        return LineCounts(*map(sub, _all_of(self), _all_of(before)))
+
+    def add(self, more: LineCounts) -> None:
+        """Count those too."""
+        for name, count in zip(_NAMES, _all_of(more), strict=True):
+            if count:
+                setattr(self, name, getattr(self, name) + count)
+
+
+_NAMES = tuple(field.name for field in fields(LineCounts))
+_all_of = attrgetter(*_NAMES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any
 
@@ -38,16 +38,17 @@ def read_columns(layout: Layout, window: Window | None, batch_rows: int) -> Read
 
     needs_texts = "properties" in layout.columns or bool(layout.properties)
 
-    def read(file: BinaryFile, revision: Revision, reading: Reading, counts: LineCounts) -> Iterator[pa.RecordBatch]:
-        errors = ErrorPolicy(reading.on_error)
+    def read(file: BinaryFile, revision: Revision, reading: Reading) -> Generator[pa.RecordBatch, None, LineCounts]:
+        errors = ErrorPolicy(reading.on_error, reading.counts)
         blocks = iter_blocks(file, reading.max_line_bytes)
         parsed = parse_blocks(
-            blocks, revision.path, counts, reading.max_line_bytes,
+            blocks, revision.path, errors.counts, reading.max_line_bytes,
             selection=reading.selection, judge=partial(_judge, reading.selection), with_texts=needs_texts,
         )  # fmt: skip
         rows = _Rows(layout, revision.number)
         try:
             for found in parsed:
+                errors.tell()
                 if isinstance(found, ParsedLines):
                     rows.add(found if window is None else _inside(found, window))
                 if len(rows) >= batch_rows or (len(rows) and not isinstance(found, ParsedLines)):
@@ -57,8 +58,9 @@ def read_columns(layout: Layout, window: Window | None, batch_rows: int) -> Read
                     errors.handle(found)
             if len(rows):
                 yield rows.batch()
+            return errors.counts
         finally:
-            errors.log(revision.path, counts)
+            errors.log(revision.path)
 
     return read
 
