@@ -20,7 +20,7 @@ FLOORS = [
     {"cells"},
     {"records", "manifest", "storage", "identity_files", "values"},
     {"reading", "dumping", "windows", "duplicates", "identities", "profiles", "cursor"},
-    {"revisions", "latest", "rows"},
+    {"revisions", "latest", "migrate", "rows"},
     {"in_turn"},
     {"contents", "tables"},
     {"coverage"},
@@ -48,6 +48,13 @@ FLOORS_INSIDE = {
         {"sources"},
         {"profiling", "store"},
         {"facts"},
+        {"__init__"},
+    ],
+    "migrate": [
+        {"ids", "lines", "refusals"},
+        {"rules"},
+        {"converting"},
+        {"amplitude_form", "mixpanel_form", "posthog_form", "segment_form"},
         {"__init__"},
     ],
     "reports": [

@@ -1,0 +1,53 @@
+"""An export as lines for other products: Mixpanel, Amplitude, PostHog and Segment.
+
+Each function takes records after `merge_identities` and `drop_duplicates` and gives JSON objects, one a record, each
+for an endpoint of the target: `write` puts them into files, `batches` into bodies of requests. Nothing here sends
+anything.
+
+The arguments that all targets share:
+
+- `rule`: the one that `drop_duplicates` was given, "classic" or "strict". The ids follow it: a record has the same
+  id in every run, so a target that knows an id already takes nothing twice.
+- `spelling`: a function of a name as it was sent, `fold_name` unless said. The targets tell case in names; the vendor
+  does not, and one event in two spellings would be two there. `spelling=str` leaves names as they are.
+- `on_error`: "raise" (a `MigrationError` that names the record), "skip" (one warning at the end), or a function that
+  gets each error.
+- `counts`: a `MigrationCounts` to add to.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kmexport.migrate.amplitude_form import ENDPOINTS as _AMPLITUDE
+from kmexport.migrate.amplitude_form import amplitude
+from kmexport.migrate.converting import MigrationCounts, known_aliases
+from kmexport.migrate.lines import Batch, Endpoint, Line, batches, write
+from kmexport.migrate.mixpanel_form import ENDPOINTS as _MIXPANEL
+from kmexport.migrate.mixpanel_form import mixpanel
+from kmexport.migrate.posthog_form import ENDPOINTS as _POSTHOG
+from kmexport.migrate.posthog_form import posthog
+from kmexport.migrate.refusals import MigrationError
+from kmexport.migrate.segment_form import ENDPOINTS as _SEGMENT
+from kmexport.migrate.segment_form import segment
+
+__all__ = [
+    "ENDPOINTS",
+    "Batch",
+    "Endpoint",
+    "Line",
+    "MigrationCounts",
+    "MigrationError",
+    "amplitude",
+    "batches",
+    "known_aliases",
+    "mixpanel",
+    "posthog",
+    "segment",
+    "write",
+]
+
+ENDPOINTS: Final[dict[str, Endpoint]] = {
+    endpoint.name: endpoint for endpoint in (*_MIXPANEL, *_AMPLITUDE, *_POSTHOG, *_SEGMENT)
+}
+"""Each endpoint by its name, which is the name of its file: for lines that are read back from files."""

@@ -1,0 +1,141 @@
+"""Lines for the endpoints of a target, gathered into files and into the bodies of requests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import IO, Any, Final, NamedTuple
+
+import msgspec
+from attrs import field, frozen
+
+from kmexport.storage import open_whole
+
+__all__ = ["Batch", "Endpoint", "Line", "batches", "write"]
+
+_KEYS_BYTES: Final = 1_000  # what is kept free in a body for an API key and the like
+
+
+@frozen
+class Endpoint:
+    """Where lines are sent: `name` (of the file, too), `url`, and how much a request may hold.
+
+    A request holds at most `max_count` lines and `max_bytes` bytes, a line at most `max_line_bytes`. `key` is the key
+    of the body under which the lines stand as an array; without one, the body is the array, or the line itself where
+    a request holds just one. `fields` are what the body always says beside them.
+    """
+
+    name: str
+    url: str
+    max_count: int
+    max_bytes: int
+    max_line_bytes: int
+    key: str | None = None
+    fields: Mapping[str, Any] = field(factory=dict, hash=False)
+
+
+class Line(NamedTuple):
+    """One line for an endpoint: `text` is a JSON object in UTF-8, without a newline."""
+
+    endpoint: Endpoint
+    text: bytes
+
+
+@frozen
+class Batch:
+    """The lines of one request: `endpoint` and `lines`."""
+
+    endpoint: Endpoint
+    lines: list[bytes]
+
+    def body(self, **fields: Any) -> bytes:
+        """The body of the request, with `fields` (the API key, for example) beside the lines.
+
+        Raises ValueError where the endpoint takes an array, which has no place for fields, and where the fields make
+        the body larger than the endpoint takes.
+
+        >>> endpoint = Endpoint("shop-events", "https://shop.example/batch", 100, 5_000, 4_000, key="events")
+        >>> Batch(endpoint, [b'{"event":"a"}', b'{"event":"b"}']).body(api_key="K")
+        b'{"api_key":"K","events":[{"event":"a"},{"event":"b"}]}'
+        """
+        endpoint = self.endpoint
+        given = {**endpoint.fields, **fields}
+        joined = b",".join(self.lines)
+        if endpoint.key is not None:
+            head = msgspec.json.encode({**given, endpoint.key: []}).removesuffix(b"]}")
+            body = head + joined + b"]}"
+        elif given:
+            msg = f"{endpoint.name}: the body has no place for {', '.join(given)}; send it as a parameter or a header"
+            raise ValueError(msg)
+        else:
+            body = joined if endpoint.max_count == 1 else b"[" + joined + b"]"
+        if len(body) > endpoint.max_bytes:
+            msg = f"{endpoint.name}: the body has {len(body):,} bytes, above {endpoint.max_bytes:,}: shorten the fields"
+            raise ValueError(msg)
+        return body
+
+
+def batches(lines: Iterable[Line], *, max_count: int | None = None, max_bytes: int | None = None) -> Iterator[Batch]:
+    """Lines in groups that one request may hold, by the limits of their endpoint, or smaller ones.
+
+    The order of lines is kept for each endpoint; a group comes out when the next line has no room in it, and the last
+    ones at the end. Holds one group for each endpoint. 1,000 bytes of a body are kept free for keys. Raises ValueError
+    for limits below 1, and for a line that has more than `max_bytes`.
+
+    >>> endpoint = Endpoint("shop-events", "https://shop.example/batch", 2, 5_000, 4_000, key="events")
+    >>> [len(batch.lines) for batch in batches(Line(endpoint, b"{}") for _ in range(5))]
+    [2, 2, 1]
+    """
+    for name, limit in (("max_count", max_count), ("max_bytes", max_bytes)):
+        if limit is not None and limit < 1:
+            msg = f"{name} is at least 1, not {limit}"
+            raise ValueError(msg)
+    return _batches(lines, max_count, max_bytes)
+
+
+def _batches(lines: Iterable[Line], max_count: int | None, max_bytes: int | None) -> Iterator[Batch]:
+    gathered: dict[str, tuple[Endpoint, list[bytes]]] = {}
+    sizes: dict[str, int] = {}
+    for endpoint, text in lines:
+        name = endpoint.name
+        most = endpoint.max_count if max_count is None else min(max_count, endpoint.max_count)
+        room = endpoint.max_bytes - _KEYS_BYTES
+        room = room if max_bytes is None else min(max_bytes, room)
+        size = len(text) + 1  # a comma
+        if size > room:
+            msg = f"{name}: a line has {size:,} bytes, and a batch has room for {room:,}"
+            raise ValueError(msg)
+        _, group = gathered.setdefault(name, (endpoint, []))
+        if group and (len(group) >= most or sizes[name] + size > room):
+            yield Batch(endpoint, group)
+            group = []
+            gathered[name] = (endpoint, group)
+        group.append(text)
+        sizes[name] = (sizes[name] if len(group) > 1 else 0) + size
+    for endpoint, group in gathered.values():
+        yield Batch(endpoint, group)
+
+
+def write(lines: Iterable[Line], folder: str | os.PathLike[str], **storage_options: Any) -> dict[str, int]:
+    """Write each endpoint's lines to a file of its own, `<name>.jsonl`, in a folder; return how many each has.
+
+    `folder` is a path or an fsspec URL, and is there already. A file is there as a whole when this returns, see
+    `open_whole`: where a line raises, every file is as it was before. On the local disk it holds one line at a
+    time; on other filesystems the files are gathered in memory.
+
+    >>> endpoint = Endpoint("shop-events", "https://shop.example/batch", 100, 5_000, 4_000, key="events")
+    >>> write([Line(endpoint, b"{}")] * 3, "memory://moving")
+    {'shop-events': 3}
+    """
+    counts: dict[str, int] = {}
+    files: dict[str, IO[bytes]] = {}
+    place = os.fspath(folder).rstrip("/")
+    with ExitStack() as stack:
+        for endpoint, text in lines:
+            name = endpoint.name
+            if name not in files:
+                files[name] = stack.enter_context(open_whole(f"{place}/{name}.jsonl", **storage_options))
+            files[name].write(text + b"\n")
+            counts[name] = counts.get(name, 0) + 1
+    return counts
