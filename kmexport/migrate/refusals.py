@@ -52,7 +52,5 @@ class MigrationError(KmExportError, ValueError):
     def __str__(self) -> str:
         kind = {Event: "event", Alias: "alias"}.get(type(self.record), "property set")
         name = "" if self.name is None else f" {quoted(str(self.name))}"
-        return (
-            f"{kind}{name} of {quoted(str(self.person))} at {spell_moment(self.timestamp)}: {self.target} can't take it "
-            f'({self.reason}). Pass on_error="skip" to go on without it.'
-        )
+        what = f"{kind}{name} of {quoted(str(self.person))} at {spell_moment(self.timestamp)}"
+        return f'{what}: {self.target} can\'t take it ({self.reason}). Pass on_error="skip" to go on without it.'

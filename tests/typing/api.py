@@ -34,6 +34,7 @@ from kmexport import (
     iter_records,
     latest_properties,
     merge_identities,
+    migrate,
     profile,
     reports,
     select,
@@ -156,3 +157,13 @@ with Cursor.locked("cursor.json") as held:
 assert_type(as_number("12.50"), Decimal | None)
 assert_type(latest_properties(bucket.iter_records(), before=day.start), dict[str, dict[str, Any]])
 assert_type(to_rows(bucket.iter_records(), tz="UTC"), Iterator[dict[str, Any]])
+
+counted = migrate.MigrationCounts()
+moved = migrate.mixpanel(bucket.iter_records(), token="T", id_merge="simplified", rule="strict", counts=counted)
+assert_type(moved, Iterator[migrate.Line])
+assert_type(next(migrate.batches(moved, max_bytes=1_000)).body(api_key="K"), bytes)
+assert_type(migrate.write(migrate.posthog([], spelling=str), "memory://moving"), dict[str, int])
+assert_type(migrate.write(migrate.amplitude([], min_id_length=1, on_error="skip"), Path()), dict[str, int])
+assert_type(
+    migrate.segment(migrate.known_aliases(people, at=0), on_error=lambda e: print(e.reason)), Iterator[migrate.Line]
+)
