@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kmexport import (
@@ -95,6 +95,7 @@ def line_id(line: Line) -> str | None:
 
 
 @each_target
+@settings(deadline=None)
 @given(st.lists(RECORDS | FEW, max_size=5), st.sampled_from(["classic", "strict"]), st.sampled_from([fold_name, str]))
 @example(
     [Event("bob@example.com", T, "x", {"n": 10**30, "big": Decimal("1e400"), "half": "\ud83d", "nul": "\x00"})],
@@ -116,6 +117,7 @@ def test_every_line_passes_the_checker_and_every_record_is_counted(target, recor
 
 
 @each_target
+@settings(deadline=None)
 @given(st.lists(FEW, max_size=8), st.sampled_from(["classic", "strict"]))
 def test_ids_are_the_same_in_every_run_and_each_says_one_record(target, records, rule):
     kept = [r for r in drop_duplicates(records, rule=rule) if not isinstance(r, Alias)]
@@ -339,6 +341,7 @@ def test_skipped_records_are_told_in_one_warning(caplog):
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.sampled_from("abcdef")] * 2), max_size=8))
 def test_known_aliases_say_the_whole_map(pairs):
     people = IdentityMap()
@@ -359,6 +362,7 @@ SMALL = Endpoint("small", "https://small.example", 3, 1_100, 80, key="lines")
 OTHER = Endpoint("other", "https://small.example", 1, 5_000, 80)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([SMALL, OTHER]), st.integers(2, 80)), max_size=20),
     st.none() | st.integers(1, 4),
