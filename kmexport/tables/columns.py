@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,19 @@ from kmexport.tables.texts import as_json, why_not_text, without_heads
 from kmexport.tables.values import PropertyValues
 from kmexport.windows import Window
 
-__all__ = ["batch_reader", "read_columns"]
+__all__ = ["Rows", "batch_reader", "read_columns", "read_rows"]
+
+
+class Rows(Protocol):
+    """What becomes a batch: lines are added to it, and counted."""
+
+    def __len__(self) -> int: ...
+
+    def add(self, lines: ParsedLines) -> None:
+        """More lines of the same revision."""
+
+    def batch(self) -> pa.RecordBatch:
+        """All of it."""
 
 
 def read_columns(layout: Layout, window: Window | None, batch_rows: int) -> ReadFile[pa.RecordBatch]:
@@ -37,15 +49,22 @@ def read_columns(layout: Layout, window: Window | None, batch_rows: int) -> Read
         raise ValueError(msg)
 
     needs_texts = "properties" in layout.columns or bool(layout.properties)
+    return read_rows(lambda revision: _Rows(layout, revision), window, batch_rows, with_texts=needs_texts)
+
+
+def read_rows(
+    new_rows: Callable[[int], Rows], window: Window | None, batch_rows: int, *, with_texts: bool
+) -> ReadFile[pa.RecordBatch]:
+    """The same, into rows of any kind: `new_rows` makes those of one revision's number."""
 
     def read(file: BinaryFile, revision: Revision, reading: Reading) -> Generator[pa.RecordBatch, None, LineCounts]:
         errors = ErrorPolicy(reading.on_error, reading.counts)
         blocks = iter_blocks(file, reading.max_line_bytes)
         parsed = parse_blocks(
             blocks, revision.path, errors.counts, reading.max_line_bytes,
-            selection=reading.selection, judge=partial(_judge, reading.selection), with_texts=needs_texts,
+            selection=reading.selection, judge=partial(_judge, reading.selection), with_texts=with_texts,
         )  # fmt: skip
-        rows = _Rows(layout, revision.number)
+        rows = new_rows(revision.number)
         try:
             for found in parsed:
                 errors.tell()
@@ -53,7 +72,7 @@ def read_columns(layout: Layout, window: Window | None, batch_rows: int) -> Read
                     rows.add(found if window is None else _inside(found, window))
                 if len(rows) >= batch_rows or (len(rows) and not isinstance(found, ParsedLines)):
                     yield rows.batch()
-                    rows = _Rows(layout, revision.number)
+                    rows = new_rows(revision.number)
                 if isinstance(found, MalformedRecordError):
                     errors.handle(found)
             if len(rows):
