@@ -43,8 +43,8 @@ FLOORS_INSIDE = {
     "tables": [
         {"needs", "numbers", "rules", "schema", "streams", "strict"},
         {"texts"},
-        {"arrivals", "pairs", "rejects", "values"},
-        {"batches", "columns", "unnest"},
+        {"arrivals", "pairs", "predicates", "rejects", "values"},
+        {"batches", "columns", "scanning", "unnest"},
         {"sources"},
         {"profiling", "store"},
         {"facts"},

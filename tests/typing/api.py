@@ -9,6 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, assert_type
 
+import polars as pl
+
 from kmexport import (
     Alias,
     Audit,
@@ -41,6 +43,7 @@ from kmexport import (
     sort_by_time,
     to_rows,
 )
+from kmexport.tables import scan_polars
 from kmexport.testing import write_export
 
 bucket = Bucket("s3://acme", profile="analytics")
@@ -133,6 +136,7 @@ assert_type(drop_duplicates(bucket.iter_records(), events_only=True), Iterator[E
 facts = Facts(bucket)
 assert_type(facts.people, IdentityMap)
 assert_type(facts.cursor(), Facts)
+assert_type(scan_polars(bucket, day, properties=["plan"], names="signed up", people=["bob"]), pl.LazyFrame)
 assert_type(facts.build(), Facts)
 counts = reports.event_counts(facts, "signed up", day, by="plan", every="day", tz="UTC")
 assert_type(counts, reports.EventCounts)

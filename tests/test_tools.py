@@ -1,0 +1,390 @@
+"""Other people's tools over columns and facts: what docs/tools.md says of them, and `scan_polars`."""
+
+from __future__ import annotations
+
+import operator
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from kmexport import Alias, Bucket, Event, LineCounts, MalformedRecordError, PropertySet, Record, Window, fold_name
+from kmexport.tables import SCHEMA, from_records, scan_polars, to_records
+from kmexport.tables.predicates import Bounds, bounds_of
+from kmexport.testing import BROKEN_LINES, write_export
+
+START = 1349222400  # 2012-10-03, in UTC
+NAMES = ["signed up", "Signed Up", "purchased", "sign:ed", "sign ed", "straße", "STRASSE", ""]
+TIMES = st.integers(START - 4, START + 4)
+PERSONS = st.sampled_from(["bob", "eve"])
+PROPERTIES = st.dictionaries(st.sampled_from(["plan", "Plan", "price"]), st.sampled_from(["Pro", 7, "7", 1.5, None]))
+RECORDS = st.one_of(
+    st.builds(Event, PERSONS, TIMES, st.sampled_from(NAMES), PROPERTIES),
+    st.builds(PropertySet, PERSONS, TIMES, PROPERTIES),
+    st.builds(Alias, PERSONS, TIMES, PERSONS, PROPERTIES),
+)
+EXPORTS = st.dictionaries(st.integers(1, 9), st.lists(RECORDS, min_size=2, max_size=8), max_size=4)
+
+LITERALS = st.one_of(
+    st.builds(
+        lambda seconds, microseconds, zone: pl.lit(
+            (datetime(2012, 10, 3, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=microseconds)).astimezone(zone)
+        ),
+        st.integers(-5, 5),
+        st.sampled_from([0, 0, 0, 0, 0, 1, 500_000]),
+        st.just(UTC),
+    ),
+    st.builds(
+        lambda number, unit: pl.lit(number, pl.Int64).cast(pl.Datetime(unit, "UTC")),
+        st.integers(START * 10**9 - 2, START * 10**9 + 2),
+        st.sampled_from(["ns"]),
+    ),
+    st.just(pl.lit(None, pl.Datetime("ms", "UTC"))),
+)
+COMPARISONS = st.sampled_from([operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge])
+CLOSED = st.sampled_from(["both", "left", "right", "none"])
+KINDS = st.sampled_from(["event", "property_set", "alias"])
+TEXTS = {"name": st.sampled_from([*NAMES, "SIGNED UP", "other"]), "alias": PERSONS, "person": PERSONS, "kind": KINDS}
+
+
+@st.composite
+def leaves(draw: st.DrawFn) -> pl.Expr:
+    """A predicate of one column."""
+    column = draw(st.sampled_from(["time", "time", "time", "revision", "name", "kind", "alias", "person", "plan"]))
+    if column == "time":
+        zone = draw(st.sampled_from([None, None, None, "America/New_York", "Asia/Kolkata"]))
+        if zone is None:
+            return draw(_compared(pl.col("time"), LITERALS))
+        literals = LITERALS.map(lambda literal: literal.dt.convert_time_zone(zone))
+        return draw(_compared(pl.col("time").dt.convert_time_zone(zone), literals))
+    if column == "revision":
+        return draw(_compared(pl.col(column), st.integers(-1, 10).map(pl.lit)))
+    if column == "plan":
+        return draw(st.sampled_from([pl.col("plan") == "Pro", pl.col("plan").is_null(), pl.col("price") > 2]))
+    texts = TEXTS[column]
+    return draw(
+        st.one_of(
+            st.builds(lambda text: pl.col(column) == text, texts),
+            st.builds(lambda text: pl.lit(text) == pl.col(column), texts),
+            st.builds(lambda text: pl.col(column) != text, texts),
+            st.builds(lambda some: pl.col(column).is_in(some), st.lists(texts, max_size=3)),
+            st.builds(lambda text: pl.col(column).is_in([None, text]), texts),
+            st.builds(lambda text: pl.col(column).eq_missing(pl.lit(text)), texts),
+            st.sampled_from([pl.col(column).is_null(), pl.col(column).is_not_null()]),
+            st.sampled_from([pl.col(column).str.to_lowercase() == "signed up"] if column != "kind" else [pl.lit(True)]),
+        )
+    )
+
+
+def _compared(column: pl.Expr, literals: st.SearchStrategy[pl.Expr]) -> st.SearchStrategy[pl.Expr]:
+    return st.one_of(
+        st.builds(lambda compare, literal: compare(column, literal), COMPARISONS, literals),
+        st.builds(lambda compare, literal: compare(literal, column), COMPARISONS, literals),
+        st.builds(lambda low, high, closed: column.is_between(low, high, closed=closed), literals, literals, CLOSED),
+    )
+
+
+PREDICATES = st.recursive(
+    leaves(),
+    lambda inner: st.one_of(
+        st.builds(operator.and_, inner, inner), st.builds(operator.or_, inner, inner), st.builds(operator.inv, inner)
+    ),
+    max_leaves=5,
+)
+FILTERS = PREDICATES.map(lambda predicate: lambda frame: frame.filter(predicate))
+OTHER_STEPS = st.one_of(
+    st.builds(lambda count: lambda frame: frame.head(count), st.integers(0, 6)),
+    st.builds(lambda start, count: lambda frame: frame.slice(start, count), st.integers(0, 3), st.integers(0, 3)),
+    st.just(lambda frame: frame.with_columns(pl.col("time") + timedelta(seconds=1))),
+    st.just(lambda frame: frame.reverse()),
+)
+STEPS = st.one_of(
+    FILTERS.map(lambda step: [step]),
+    st.tuples(OTHER_STEPS, FILTERS),
+    st.lists(st.one_of(FILTERS, OTHER_STEPS), min_size=2, max_size=4),
+)
+SELECTED = st.none() | st.lists(st.sampled_from([*SCHEMA.names, "plan", "price"]), min_size=1, unique=True)
+TYPES = {"plan": pa.string(), "price": pa.float64()}
+
+
+@given(st.lists(RECORDS, min_size=1, max_size=20), st.lists(PREDICATES, min_size=1, max_size=5))
+@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+def test_every_row_that_a_predicate_keeps_is_in_its_bounds(records, predicates):
+    rows = from_records(records, columns=["kind", "person", "time", "name", "alias"], properties=TYPES).read_all()
+    revisions = pl.Series("revision", [number % 10 for number in range(len(records))], pl.Int64)
+    frame = pl.DataFrame(rows).with_columns(revisions, pl.Series("record", range(len(records))))
+    for predicate in predicates:
+        bounds = bounds_of(predicate)
+        for number in frame.filter(predicate)["record"]:
+            record = records[number]
+            assert bounds.start <= record.timestamp < bounds.end
+            assert revisions[number] > bounds.after or bounds.after == 0
+            assert type(record) in bounds.kinds
+            assert bounds.names is None or fold_name(record.name) in bounds.names
+            assert bounds.persons is None or record.person in bounds.persons
+
+
+@given(
+    EXPORTS,
+    STEPS,
+    SELECTED,
+    st.sampled_from(["in-memory", "streaming"]),
+    st.just({})
+    | st.fixed_dictionaries(
+        {},
+        optional={
+            "window": st.builds(lambda start, length: Window(start, start + length), TIMES, st.integers(0, 5)),
+            "names": st.lists(st.sampled_from(NAMES), max_size=2),
+            "kinds": st.sampled_from([Event, [Alias, PropertySet], []]),
+            "after": st.integers(0, 9),
+            "people": st.sampled_from(["bob", ["eve"], ["bob", "eve"], []]),
+        },
+    ),
+)
+@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+def test_what_is_pushed_down_changes_no_row(export, steps, selected, engine, arguments):
+    bucket = write_export("memory://tools", export)
+    whole = scan_polars(bucket, properties=TYPES, **arguments).collect()
+    assert list(to_records(whole)) == list(bucket.iter_records(**arguments))
+
+    def query(frame: Any) -> Any:
+        frame = reduce(lambda before, step: step(before), steps, frame)
+        return frame if selected is None else frame.select(selected)
+
+    pushed = query(scan_polars(bucket, properties=TYPES, **arguments)).collect(engine=engine)
+    assert_frame_equal(pushed, query(whole))
+
+
+def pushed(predicate: pl.Expr) -> Bounds:
+    """The bounds of a predicate as it arrives: after the optimizer of Polars."""
+    found: list[Bounds] = []
+
+    class Seen:
+        def to_batches(self, window: Window | None = None, **options: Any) -> pa.RecordBatchReader:
+            arguments = {"names": options.get("names"), "after": options.get("after", 0)}
+            arguments["persons"] = options.get("people")
+            if "columns" in options:
+                kinds = options["kinds"] or Bounds().kinds
+                ends = {} if window is None else {"start": window.start, "end": window.end}
+                found.append(Bounds(**arguments, kinds=kinds, **ends))
+            return Bucket.sample().to_batches(columns=options.get("columns"), names="nothing has this name")
+
+    scan_polars(Seen()).filter(predicate).collect()
+    return found[-1] if found else Bounds(kinds=frozenset())
+
+
+def at(seconds: float, zone: str = "UTC") -> datetime:
+    return datetime.fromtimestamp(START + seconds, ZoneInfo(zone))
+
+
+time, name, kind, revision = pl.col("time"), pl.col("name"), pl.col("kind"), pl.col("revision")
+in_new_york = time.dt.convert_time_zone("America/New_York")
+EVENTS, ALIASES = frozenset({Event}), frozenset({Alias})
+
+
+@pytest.mark.parametrize(
+    ("predicate", "bounds"),
+    [
+        (at(0) <= time, Bounds(start=START)),
+        (time > at(0), Bounds(start=START + 1)),
+        (time > pl.lit(at(0.5)), Bounds(start=START + 1)),
+        (time >= pl.lit(at(0.5)), Bounds(start=START + 1)),
+        (time < at(7), Bounds(end=START + 7)),
+        (time <= at(7), Bounds(end=START + 8)),
+        (time <= at(7.5), Bounds(end=START + 8)),
+        (time == at(7), Bounds(start=START + 7, end=START + 8)),
+        (time.is_between(at(0), at(7)), Bounds(start=START, end=START + 8)),
+        (time.is_between(at(0), at(7), closed="left"), Bounds(start=START, end=START + 7)),
+        (time.is_between(at(0), at(7), closed="none"), Bounds(start=START + 1, end=START + 7)),
+        (in_new_york >= at(0, "America/New_York"), Bounds(start=START)),
+        (time != at(7), Bounds()),
+        (time >= pl.lit(None, pl.Datetime("ms", "UTC")), Bounds()),
+        (in_new_york.dt.date() == at(0).date(), Bounds()),
+        (name == "Signed Up", Bounds(names=frozenset({"signed up"}), kinds=EVENTS)),
+        (name.is_in(["a:b", "C", None]), Bounds(names=frozenset({"a b", "c"}), kinds=EVENTS)),
+        ((name == "a") | (name == "b"), Bounds(names=frozenset({"a", "b"}), kinds=EVENTS)),
+        ((name == "a") | name.is_null(), Bounds()),
+        ((name == "a") & (kind == "alias"), Bounds(kinds=frozenset())),
+        (~(name == "a"), Bounds()),
+        (name.is_not_null(), Bounds(kinds=EVENTS)),
+        (pl.col("alias").is_not_null(), Bounds(kinds=ALIASES)),
+        (pl.col("alias") == "bob", Bounds(kinds=ALIASES)),
+        (kind.is_in(["event", "alias"]), Bounds(kinds=EVENTS | ALIASES)),
+        (kind == "evnt", Bounds(kinds=frozenset())),
+        (revision > 7, Bounds(after=7)),
+        (revision >= 7, Bounds(after=6)),
+        (revision == 7, Bounds(after=6)),
+        (revision < 7, Bounds()),
+        (revision > -7, Bounds()),
+        (((revision > 7) & (time < at(0))) | ((revision > 9) & (time < at(9))), Bounds(after=7, end=START + 9)),
+        (pl.col("person") == "bob", Bounds(persons=frozenset({"bob"}))),
+        (pl.col("person").is_in(["bob", "Eve"]), Bounds(persons=frozenset({"bob", "Eve"}))),
+        (pl.col("person").is_not_null(), Bounds()),
+        (name == pl.col("person"), Bounds()),
+        (reduce(operator.or_, [name == f"n{number}" for number in range(200)]), Bounds()),
+    ],
+)
+def test_bounds(predicate, bounds):
+    assert pushed(predicate) == bounds
+
+
+def test_names_that_nobody_can_have_bound_the_rows_to_none():
+    assert pushed(name.is_in([])).is_empty
+    assert pushed((name == "a") & pl.lit(value=False)).is_empty
+
+
+class TestScan:
+    @pytest.fixture
+    def bucket(self) -> Bucket:
+        """Three revisions, a day each; the second and the third end with a broken line."""
+        days = {
+            number: [Event("bob", START + (number - 1) * 86_400 + n, "signed up", {"plan": "Pro"}) for n in range(3)]
+            for number in (1, 2, 3)
+        }
+        broken = BROKEN_LINES["cut off"]
+        return write_export("memory://tools", {1: days[1], 2: [*days[2], broken], 3: [*days[3], broken]})
+
+    def test_other_files_are_not_opened(self, bucket):
+        first = time < at(3)
+        frame = scan_polars(bucket, neighbours=0).filter(first).collect()
+        assert frame["revision"].to_list() == [1, 1, 1]
+        with pytest.raises(MalformedRecordError, match=r"revisions/2\.json, line 4"):
+            scan_polars(bucket).filter(first).collect()  # with the neighbour
+
+    def test_revisions_below_are_not_opened(self, bucket):
+        with pytest.raises(MalformedRecordError, match=r"revisions/3\.json, line 4"):
+            scan_polars(bucket).filter(revision > 2).collect()
+        assert scan_polars(bucket, on_error="skip").filter(revision > 2).collect().height == 3
+        assert scan_polars(bucket, revisions=[1]).collect().height == 3
+
+    def test_lines_of_other_names_are_not_parsed(self):
+        counts, expected = LineCounts(), LineCounts()
+        purchases = list(Bucket.sample().iter_records(names="purchased", counts=expected))
+        frame = scan_polars(Bucket.sample(), counts=counts).filter(name="purchased").collect()
+        assert list(to_records(frame)) == purchases
+        assert counts == expected
+        assert counts.passed > counts.records
+
+    @pytest.mark.parametrize("engine", ["in-memory", "streaming"])
+    def test_it_stops_after_the_first_rows(self, bucket, engine):
+        assert scan_polars(bucket).head(3).collect(engine=engine).height == 3
+        # The first three rows are chosen first, the filter comes behind.
+        assert scan_polars(bucket).head(3).filter(time > at(1)).collect(engine=engine).height == 1
+
+    @pytest.mark.parametrize("engine", ["in-memory", "streaming"])
+    def test_an_error_comes_out_as_itself(self, bucket, engine):
+        with pytest.raises(MalformedRecordError) as caught:
+            scan_polars(bucket).collect(engine=engine)
+        assert (caught.value.source, caught.value.line_number) == ("revisions/2.json", 4)
+        errors: list[MalformedRecordError] = []
+        assert scan_polars(bucket, on_error=errors.append).collect(engine=engine).height == 9
+        assert [error.source for error in errors] == ["revisions/2.json", "revisions/3.json"]
+
+    def test_types(self, bucket):
+        types = {"plan": pa.string(), "price": pa.decimal128(9, 2), "n": pa.int8(), "Yes": pa.bool_()}
+        records = scan_polars(bucket, properties=types, on_error="skip")
+        assert records.collect_schema() == {
+            "revision": pl.Int64,
+            "line": pl.Int64,
+            "kind": pl.Enum(["event", "property_set", "alias"]),
+            "person": pl.String,
+            "time": pl.Datetime("ms", "UTC"),
+            "name": pl.String,
+            "alias": pl.String,
+            "properties": pl.String,
+            "plan": pl.String,
+            "price": pl.Decimal(9, 2),
+            "n": pl.Int8,
+            "Yes": pl.Boolean,
+        }
+        assert records.collect().schema == records.collect_schema()
+        assert records.select("Yes", "plan", "kind").collect().columns == ["Yes", "plan", "kind"]
+        assert records.select(pl.len()).collect().item() == 9
+
+    def test_no_files(self):
+        empty = write_export("memory://tools", {})
+        assert scan_polars(empty).collect().schema == scan_polars(empty).collect_schema()
+
+    def test_it_reads_at_each_collect(self):
+        bucket = write_export("memory://tools", {1: [Event("bob", START, "x")]})
+        records = scan_polars(bucket)
+        assert records.collect().height == 1
+        write_export("memory://tools", {1: [Event("bob", START, "x")], 2: [Event("bob", START, "x")]})
+        assert records.collect().height == 2
+
+    def test_it_holds_no_iterators(self, bucket):
+        records = scan_polars(
+            bucket,
+            properties=iter(["plan"]),
+            revisions=iter([1]),
+            kinds=iter([Event]),
+            names=iter(["Signed up"]),
+            people=iter(["bob"]),
+        )
+        assert records.collect().height == records.collect().height == 3
+
+    def test_what_polars_calls_can_be_pickled(self):
+        from kmexport.tables.scanning import _Source
+
+        source = _Source(Bucket.sample(), {}, Bounds(names=frozenset({"purchased"})), {"on_error": "skip"})
+        again = pickle.loads(pickle.dumps(source))
+        assert sum(frame.height for frame in again(["person"], None, None, None)) == 80
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "text"),
+        [
+            (lambda: scan_polars("s3://acme"), TypeError, r"scan_polars\(Bucket\('s3://acme'\)\)"),
+            (lambda: scan_polars([Event("bob", 1, "x")]), TypeError, "reads a Bucket, not list"),
+            (lambda: scan_polars(Bucket.sample(), "2012-10-03"), TypeError, "a Window belongs there"),
+            (lambda: scan_polars(Bucket.sample(), properties=["kind"]), ValueError, "two columns"),
+            (lambda: scan_polars(Bucket.sample(), properties={"plan": str}), TypeError, "Arrow"),
+            (lambda: scan_polars(Bucket.sample(), kinds=dict), TypeError, "kinds"),
+            (lambda: scan_polars(Bucket.sample(), names=7), TypeError, "names"),
+            (lambda: scan_polars(Bucket.sample(), revisions=7), TypeError, r"write \[7\]"),
+            (lambda: scan_polars(Bucket.sample(), on_error="ignore"), ValueError, "on_error"),
+            (lambda: scan_polars(Bucket.sample(), requests=0), ValueError, "requests"),
+            (lambda: scan_polars(Bucket.sample(), column="kind"), TypeError, "column"),
+        ],
+    )
+    def test_arguments_are_checked_at_the_call(self, arguments: Callable[[], object], error, text):
+        with pytest.raises(error, match=text):
+            arguments()
+
+    def test_from_a_web_server(self, web):
+        url, folder = web
+        records: list[Record] = [Event("bob", START + n, "x" if n % 3 else "y") for n in range(1_000)]
+        write_export(folder / "tools", {1: records, 2: records})
+        frame = scan_polars(Bucket(f"{url}/tools")).filter(name="y").collect(engine="streaming")
+        assert frame.height == 668
+
+    def test_without_polars(self):
+        code = """
+import sys
+sys.modules["polars"] = None
+from kmexport import Bucket
+from kmexport.tables import scan_polars
+try:
+    scan_polars(Bucket.sample())
+except ImportError as error:
+    print(error, error.name)
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "scan_polars needs polars: pip install 'kmexport[polars]' polars"
+
+    def test_the_import_of_tables_loads_no_polars(self):
+        code = "import sys, kmexport.tables; print('polars' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "False"
