@@ -13,6 +13,8 @@ __all__ = [
     "IdentityMapFormatError",
     "IndexFormatError",
     "KmExportError",
+    "LakeFormatError",
+    "LakeNotFoundError",
     "LateRecordError",
     "MalformedRecordError",
     "OtherProcessError",
@@ -228,6 +230,47 @@ class CursorConflictError(KmExportError, RuntimeError):
             f"{self.source}: another job is at work with this cursor, or was since it was loaded. "
             "Run one job at a time; load the cursor again and read what is unread."
         )
+
+
+class LakeNotFoundError(KmExportError, FileNotFoundError):
+    """There is no lake at the address, or a file of it is gone: `.url` (without credentials) and `.reason`.
+
+    >>> raise LakeNotFoundError("s3://acme-lake", "there is no table records")
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.LakeNotFoundError: s3://acme-lake: there is no table records. kmexport.lake.sync(bucket, url) ...
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(errno.ENOENT, reason, url)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}. kmexport.lake.sync(bucket, url) makes a lake; an export is a Bucket(url)."
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.url, self.reason)
+
+
+class LakeFormatError(KmExportError, ValueError):
+    """What lies at the address is no lake of this version: `.url` (without credentials) and `.reason`.
+
+    Nothing was written there.
+
+    >>> raise LakeFormatError("s3://acme-lake", "the table records was not made by kmexport")
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.LakeFormatError: s3://acme-lake: the table records was not made by kmexport. Nothing was written.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}. Nothing was written."
 
 
 class LateRecordError(KmExportError, ValueError):

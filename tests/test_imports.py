@@ -27,7 +27,7 @@ FLOORS = [
     {"audit"},
     {"export_files"},
     {"bucket"},
-    {"reports"},
+    {"lake", "reports"},
     {"testing", "tour"},
 ]
 FLOORS_INSIDE = {
@@ -55,6 +55,13 @@ FLOORS_INSIDE = {
         {"rules"},
         {"converting"},
         {"amplitude_form", "mixpanel_form", "posthog_form", "segment_form"},
+        {"__init__"},
+    ],
+    "lake": [
+        {"destinations", "layout", "summary"},
+        {"folder"},
+        {"commits", "files"},
+        {"reading", "syncing", "upkeep"},
         {"__init__"},
     ],
     "reports": [
@@ -133,6 +140,7 @@ def test_import_loads_no_engine():
         "pandas",
         "numpy",
         "dask",
+        "deltalake",
         "duckdb",
         "polars",
         "tqdm",

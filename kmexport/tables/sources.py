@@ -1,8 +1,10 @@
-"""Where the records of Facts come from: an export, any iterable of records, or an Arrow stream."""
+"""Where the records of Facts come from: an export, a lake, any iterable of records, or an Arrow stream."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from typing import Any, Protocol, cast, runtime_checkable
 
 import pyarrow as pa
@@ -33,13 +35,17 @@ Source = Export | Iterable[Record] | Any
 
 
 def take_source(source: Source) -> Source:
-    """The source, or a TypeError for what holds no records."""
+    """The source, or a TypeError for what holds no records. An address is that of a lake."""
+    if isinstance(source, str | os.PathLike):
+        # By its name: the lake stands on the tables, and needs an extra of its own.
+        source = import_module("kmexport.lake").open_lake(source)
     if isinstance(source, Export) or hasattr(source, "__arrow_c_stream__"):
         return source
-    if isinstance(source, str | bytes) or not isinstance(source, Iterable):
-        msg = f"facts are made of a Bucket, an iterable of records or an Arrow stream, not {type(source).__name__}"
-        if isinstance(source, str):
-            msg += f": Facts(Bucket({source!r}))"
+    if isinstance(source, bytes) or not isinstance(source, Iterable):
+        msg = (
+            "facts are made of a Bucket, a lake (or its address), an iterable of records or an Arrow stream, not "
+            f"{type(source).__name__}"
+        )
         raise TypeError(msg)
     return source
 

@@ -1,0 +1,18 @@
+"""An archive of the export that is kept up: two Delta tables, each record exactly once (extra `lake`: deltalake)."""
+
+from __future__ import annotations
+
+try:
+    import deltalake  # noqa: F401
+    import duckdb  # noqa: F401
+    import pyarrow  # noqa: F401, ICN001
+except ImportError as _error:
+    _msg = f"kmexport.lake needs {_error.name}: pip install 'kmexport[lake]'"
+    raise ImportError(_msg, name=_error.name) from _error
+
+from kmexport.lake.reading import Lake, open_lake, records
+from kmexport.lake.summary import SyncSummary
+from kmexport.lake.syncing import sync
+from kmexport.lake.upkeep import compact, vacuum
+
+__all__ = ["Lake", "SyncSummary", "compact", "open_lake", "records", "sync", "vacuum"]

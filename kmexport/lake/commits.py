@@ -1,0 +1,238 @@
+"""What a table has, told by its log; and commits that add to it, each revision once.
+
+A commit names the revisions that it adds by Delta's transaction ids, one for each (`kmexport/22770`), and its version
+is the size of the revision in bytes. delta-rs refuses a commit with an id that another one has brought in since the
+version from which we write; an older one it would take again. So the ids are read first, of just that version.
+`DeltaTable.transaction_version` reads the whole log for one id: here the log is read once for all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from attrs import Factory, define
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction
+
+from kmexport.errors import LakeFormatError
+from kmexport.lake.folder import LakeFolder
+from kmexport.lake.layout import VERSION, VERSION_KEY, TableLayout, transaction_id
+from kmexport.manifest import Revision
+
+__all__ = ["Table", "TableLog", "create_table", "open_table", "read_log"]
+
+_COMMIT: Final = re.compile(r"([0-9]{20})\.json")
+_CHECKPOINT: Final = re.compile(r"([0-9]{20})\.checkpoint(?:\.([0-9]{10})\.([0-9]{10})|\.[0-9a-f-]{36})?\.parquet")
+_TRANSACTION: Final = re.compile(r"kmexport/([0-9]{1,18})")
+_FORGETS: Final = "delta.setTransactionRetentionDuration"
+_MARK: Final = "kmexport.commit"
+_LONGEST_TAIL: Final = 3  # commits after a checkpoint: each costs a request when the log is read
+
+
+class _Txn(msgspec.Struct):
+    app_id: str = msgspec.field(name="appId")
+    version: int
+
+
+class _MetaData(msgspec.Struct):
+    configuration: dict[str, str | None] = msgspec.field(default_factory=dict)
+
+
+class _Action(msgspec.Struct):
+    txn: _Txn | None = None
+    meta_data: _MetaData | None = msgspec.field(name="metaData", default=None)
+    commit: dict[str, Any] | None = msgspec.field(name="commitInfo", default=None)
+
+
+_read_actions: Final = msgspec.json.Decoder(_Action).decode_lines
+
+
+@define
+class TableLog:
+    """What the log of a table says at `version`: the revisions that it has, each with its size when it was read."""
+
+    version: int = -1
+    checkpoint: int = -1  # the version of the last one
+    sizes: dict[int, int] = Factory(dict)
+    configuration: dict[str, str | None] = Factory(dict)
+    tokens: set[str] = Factory(set)  # of commits that were read one by one
+
+    def add(self, transactions: Iterable[tuple[str, int]]) -> None:
+        for name, size in transactions:
+            if found := _TRANSACTION.fullmatch(name):
+                self.sizes[int(found[1])] = size
+
+    def add_commit(self, content: bytes) -> None:
+        for action in _read_actions(content):
+            if action.txn is not None:
+                self.add([(action.txn.app_id, action.txn.version)])
+            if action.meta_data is not None:
+                self.configuration = action.meta_data.configuration
+            if action.commit is not None and isinstance(token := action.commit.get(_MARK), str):
+                self.tokens.add(token)
+
+
+def read_log(folder: LakeFolder, layout: TableLayout) -> TableLog | None:
+    """The log of one of our tables, None where there is no table. One listing, one request for a checkpoint and
+    each commit after it.
+
+    Raises LakeFormatError for a table that is none of ours, or of a newer version.
+    """
+    place = f"{layout.name}/_delta_log"
+    names = folder.find_files(place)
+    commits = {int(found[1]): name for name in names if (found := _COMMIT.fullmatch(name))}
+    if not commits:
+        if folder.find_files("_delta_log"):
+            reason = "a Delta table lies there, and a lake is a folder of two tables"
+            raise LakeFormatError(folder.public_url, reason)
+        return None
+    log = TableLog()
+    checkpoints = _checkpoints(names)
+    if checkpoints:
+        log.checkpoint = log.version = max(checkpoints)
+        for name in checkpoints[log.version]:
+            _add_checkpoint(log, folder.content(f"{place}/{name}"))
+    for version in range(log.version + 1, max(commits) + 1):
+        if version not in commits:
+            raise LakeFormatError(folder.public_url, f"the log of {layout.name} lacks version {version}")
+        log.add_commit(folder.content(f"{place}/{commits[version]}"))
+        log.version = version
+    _check(folder, layout, log)
+    return log
+
+
+def _checkpoints(names: Sequence[str]) -> dict[int, list[str]]:
+    """The files of each checkpoint that is whole, by its version."""
+    parts: dict[int, dict[str, list[str]]] = {}
+    for name in names:
+        if found := _CHECKPOINT.fullmatch(name):
+            parts.setdefault(int(found[1]), {}).setdefault(found[3] or name, []).append(name)
+    whole = {}
+    for version, kinds in parts.items():
+        for count, files in kinds.items():
+            if not count.isdigit() or int(count) == len(files):
+                whole[version] = files
+    return whole
+
+
+def _add_checkpoint(log: TableLog, content: bytes) -> None:
+    table = pq.read_table(pa.BufferReader(content), columns=["txn", "metaData"])
+    transactions = table["txn"].drop_null().to_pylist()
+    log.add((one["appId"], one["version"]) for one in transactions)
+    for meta_data in table["metaData"].drop_null().to_pylist():
+        log.configuration = dict(meta_data["configuration"])
+
+
+def _check(folder: LakeFolder, layout: TableLayout, log: TableLog) -> None:
+    written = log.configuration.get(VERSION_KEY)
+    if written is None:
+        raise LakeFormatError(folder.public_url, f"the table {layout.name} was not made by kmexport")
+    if not written.isdigit() or int(written) > VERSION:
+        reason = f"the table {layout.name} is of version {written!r:.20} and this kmexport knows version {VERSION}"
+        raise LakeFormatError(folder.public_url, f"{reason}: install a newer one")
+    if log.configuration.get(_FORGETS):
+        reason = f"the table {layout.name} has the property {_FORGETS}: it would forget what it has"
+        raise LakeFormatError(folder.public_url, reason)
+
+
+def create_table(folder: LakeFolder, layout: TableLayout) -> None:
+    """Make an empty table, unless another process makes it in this moment."""
+    destination = folder.destination
+    with folder.delta(f"creating the table {layout.name}"):
+        try:
+            DeltaTable.create(
+                destination.delta_url(layout.name),
+                schema=layout.schema,
+                partition_by=list(layout.partitions),
+                configuration=layout.configuration,
+                storage_options=destination.delta_options,
+                raise_if_key_not_exists=False,  # our own key is none of Delta's
+            )
+        except Exception:
+            if read_log(folder, layout) is None:
+                raise
+
+
+def open_table(folder: LakeFolder, layout: TableLayout) -> Table:
+    """One of the two tables, to commit to. It is made where there is none."""
+    log = read_log(folder, layout)
+    if log is None:
+        create_table(folder, layout)
+        log = read_log(folder, layout)
+        assert log is not None  # noqa: S101  # it is there now
+    return Table(folder, layout, log)
+
+
+@define
+class Table:
+    """One of the two tables, with what its log says: up to date after each commit, whoever made it."""
+
+    folder: LakeFolder
+    layout: TableLayout
+    log: TableLog
+    _opened: DeltaTable | None = None
+
+    def commit(self, added: Sequence[AddAction], revisions: Mapping[int, Revision]) -> bool:
+        """Add files and the ids of revisions in one step. False where another process has brought one of them in."""
+        token = uuid4().hex
+        properties = CommitProperties(
+            custom_metadata={_MARK: token},
+            app_transactions=[
+                Transaction(transaction_id(number), -1 if revision.size is None else revision.size)
+                for number, revision in revisions.items()
+            ],
+        )
+        with self.folder.delta(f"writing the log of {self.layout.name}"):
+            table = self._delta()
+            if self.log.sizes.keys() & revisions.keys():
+                return False
+            try:
+                table.create_write_transaction(
+                    list(added),
+                    "append",
+                    self.layout.schema,
+                    list(self.layout.partitions),
+                    commit_properties=properties,
+                )
+            except CommitFailedError:
+                # It may be ours all the same: a request that was answered with an error and tried again.
+                table.update_incremental()
+                self.refresh()
+                if token not in self.log.tokens and not self.log.sizes.keys() & revisions.keys():
+                    raise
+                return token in self.log.tokens
+            table.update_incremental()
+            self.refresh()
+        return True
+
+    def refresh(self) -> None:
+        """Read what was committed since."""
+        place = f"{self.layout.name}/_delta_log"
+        commits = [int(found[1]) for name in self.folder.find_files(place) if (found := _COMMIT.fullmatch(name))]
+        for version in range(self.log.version + 1, max(commits, default=-1) + 1):
+            self.log.add_commit(self.folder.content(f"{place}/{version:020d}.json"))
+            self.log.version = version
+
+    def shorten_log(self) -> None:
+        """Write a checkpoint where the log has become long, so that the next run reads it in few requests."""
+        if self.log.version - self.log.checkpoint >= _LONGEST_TAIL:
+            with self.folder.delta(f"writing a checkpoint of {self.layout.name}"):
+                self._delta().create_checkpoint()
+            self.log.checkpoint = self.log.version
+
+    def _delta(self) -> DeltaTable:
+        """The table as delta-rs sees it, never newer than our log: what was committed since then is looked at."""
+        if self._opened is None:
+            destination = self.folder.destination
+            self._opened = DeltaTable(
+                destination.delta_url(self.layout.name), storage_options=destination.delta_options
+            )
+            self.refresh()
+        return self._opened

@@ -1,0 +1,211 @@
+"""Where a lake may lie: fsspec's words for a storage, and the same in the words of delta-rs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from kmexport.storage.credentials import redact
+
+__all__ = ["Destination", "find_destination"]
+
+_KINDS: Final = {
+    "file": "local", "local": "local", "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs",
+    "az": "azure", "abfs": "azure", "abfss": "azure",
+}  # fmt: skip
+_UNREADABLE: Final = re.compile(r"%[0-9A-Fa-f]{2}|\\\\")  # it decodes the one twice, and turns the other round
+# Of fsspec's filesystems, what says how they read, and means nothing to who writes a table.
+_READING_ONLY: Final = frozenset(
+    {
+        "use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache", "default_block_size",
+        "default_fill_cache", "default_cache_type", "block_size", "cache_type", "cache_regions", "version_aware",
+        "max_concurrency", "auto_mkdir", "project", "access", "consistency", "check_connection", "requests_timeout",
+    }
+)  # fmt: skip
+_HANDED_ON: Final = ("aws_", "azure_", "google_", "allow_http", "allow_invalid_certificates", "timeout", "proxy_url")
+
+
+@frozen
+class Destination:
+    """A lake's address: `url` as fsspec has it, with `options`; and what delta-rs needs for the table of a name."""
+
+    url: str
+    options: dict[str, Any] = field(repr=False)
+    delta_root: str = field(repr=False)
+    delta_options: dict[str, str] = field(repr=False)
+
+    @property
+    def public_url(self) -> str:
+        """The address without what may be a credential."""
+        return redact(self.url)
+
+    def delta_url(self, table: str) -> str:
+        """The address of one of its tables, for delta-rs."""
+        return f"{self.delta_root}/{table}"
+
+
+def find_destination(url: str | os.PathLike[str], options: Mapping[str, Any]) -> Destination:
+    """The destination of a path or URL, with storage options in fsspec's words or in those of object_store.
+
+    Raises ValueError for a storage that delta-rs does not write, TypeError for an option that it can't be told.
+    """
+    written = os.fspath(url)
+    scheme, separator, rest = written.partition("://")
+    kind = _KINDS.get(scheme) if separator else "local"
+    if kind is None:
+        msg = (
+            f"{redact(written)}: a lake lies on the local disk, on S3 (s3://), Google Cloud Storage (gs://) or Azure "
+            f"(az://, abfs://), not on {scheme}://"
+        )
+        raise ValueError(msg)
+    own = {name: value for name, value in options.items() if not name.startswith(_HANDED_ON)}
+    handed_on = {name: _text(value) for name, value in options.items() if name.startswith(_HANDED_ON)}
+    if kind == "local":
+        path = Path(rest if separator else written).expanduser().absolute()
+        if _UNREADABLE.search(path.as_posix()):
+            msg = f"{path}: delta-rs takes no path with a backslash, or with a percent sign before two digits"
+            raise ValueError(msg)
+        return Destination(str(path), own, path.as_uri(), _translated(kind, own, _LOCAL) | handed_on)
+    delta_root = f"{'gs' if kind == 'gcs' else scheme}://{rest.rstrip('/')}"
+    translated = _translated(kind, own, _WORDS[kind])
+    found = _FINDERS[kind](own, translated | handed_on)
+    return Destination(f"{scheme}://{rest.rstrip('/')}", own, delta_root, found)
+
+
+def _translated(kind: str, options: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for name, value in options.items():
+        if name in words:
+            if value is not None and words[name]:
+                found[words[name]] = _text(value)
+        elif name not in _READING_ONLY:
+            msg = (
+                f"{name!r} is no storage option that a lake on {kind} understands: it takes "
+                f"{', '.join(sorted(words)) or 'none'}, and object_store's own (aws_…, azure_…, google_…)"
+            )
+            raise TypeError(msg)
+    return found
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# Words with an empty translation are looked at below.
+_LOCAL: Final[dict[str, str]] = {}
+_WORDS: Final[dict[str, dict[str, str]]] = {
+    "s3": {
+        "key": "aws_access_key_id", "username": "aws_access_key_id",
+        "secret": "aws_secret_access_key", "password": "aws_secret_access_key",
+        "token": "aws_session_token", "aws_session_token": "aws_session_token",
+        "endpoint_url": "aws_endpoint_url", "anon": "aws_skip_signature", "requester_pays": "aws_request_payer",
+        "profile": "", "client_kwargs": "", "config_kwargs": "", "s3_additional_kwargs": "", "use_ssl": "",
+    },
+    "gcs": {"token": "", "endpoint_url": "google_base_url"},
+    "azure": {
+        "account_name": "azure_storage_account_name", "account_key": "azure_storage_account_key",
+        "credential": "azure_storage_account_key", "sas_token": "azure_storage_sas_token",
+        "tenant_id": "azure_storage_tenant_id", "client_id": "azure_storage_client_id",
+        "client_secret": "azure_storage_client_secret", "anon": "azure_skip_signature", "connection_string": "",
+        "account_host": "",
+    },
+}  # fmt: skip
+_S3_CLIENT: Final = {
+    "endpoint_url": "aws_endpoint_url", "region_name": "aws_region", "aws_access_key_id": "aws_access_key_id",
+    "aws_secret_access_key": "aws_secret_access_key", "aws_session_token": "aws_session_token",
+}  # fmt: skip
+_S3_ADDITIONAL: Final = {
+    "ServerSideEncryption": "aws_server_side_encryption", "SSEKMSKeyId": "aws_sse_kms_key_id",
+}  # fmt: skip
+
+
+def _find_s3(options: Mapping[str, Any], found: dict[str, str]) -> dict[str, str]:
+    found = dict(found)
+    client = options.get("client_kwargs") or {}
+    for words, given in ((_S3_CLIENT, client), (_S3_ADDITIONAL, options.get("s3_additional_kwargs") or {})):
+        found |= {words[name]: _text(value) for name, value in given.items() if name in words and value is not None}
+    if client.get("verify") is False:
+        found["allow_invalid_certificates"] = "true"
+    style = ((options.get("config_kwargs") or {}).get("s3") or {}).get("addressing_style")
+    if style in ("virtual", "path"):
+        found["aws_virtual_hosted_style_request"] = _text(style == "virtual")
+    if found.get("aws_endpoint_url", "").startswith("http://"):
+        found.setdefault("allow_http", "true")
+    if "aws_access_key_id" not in found and found.get("aws_skip_signature") != "true":
+        found |= _of_profile(options.get("profile"))
+    if "aws_region" not in found:
+        found["aws_region"] = _region(options.get("profile"))
+    return found
+
+
+def _of_profile(profile: str | None) -> dict[str, str]:
+    """The keys that s3fs would find. Those of a role of the machine are left to delta-rs, which renews them."""
+    if profile is None and "AWS_PROFILE" not in os.environ:
+        return {}
+    from botocore.session import Session  # noqa: PLC0415  # it is slow to load
+
+    session = Session(profile=profile)
+    credentials = session.get_credentials()
+    if credentials is None:
+        return {}
+    keys = credentials.get_frozen_credentials()
+    found = {"aws_access_key_id": keys.access_key, "aws_secret_access_key": keys.secret_key}
+    if keys.token:
+        found["aws_session_token"] = keys.token
+    endpoint = session.get_scoped_config().get("endpoint_url")
+    return found | ({"aws_endpoint_url": endpoint} if endpoint else {})
+
+
+def _region(profile: str | None) -> str:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if profile is None and os.environ.get(name):
+            return os.environ[name]
+    from botocore.session import Session  # noqa: PLC0415
+
+    found: str | None = Session(profile=profile).get_config_variable("region")
+    return found or "us-east-1"
+
+
+def _find_gcs(options: Mapping[str, Any], found: dict[str, str]) -> dict[str, str]:
+    token = options.get("token")
+    if token is None or token in ("google_default", "cloud"):
+        return found
+    if token == "anon":  # noqa: S105  # a word of gcsfs
+        return {**found, "google_skip_signature": "true"}
+    if isinstance(token, Mapping):
+        return {**found, "google_service_account_key": json.dumps(dict(token))}
+    if isinstance(token, str) and Path(token).is_file():
+        return {**found, "google_service_account": token}
+    msg = 'token is a service account (the path of its file, or a dict), "anon", "cloud" or "google_default"'
+    raise TypeError(msg)
+
+
+def _find_azure(options: Mapping[str, Any], found: dict[str, str]) -> dict[str, str]:
+    found = dict(found)
+    if isinstance(options.get("credential"), str) is False and options.get("credential") is not None:
+        msg = "credential is an account key as text: delta-rs takes no credential object"
+        raise TypeError(msg)
+    parts = (part.partition("=") for part in (options.get("connection_string") or "").split(";") if part)
+    words = {
+        "AccountName": "azure_storage_account_name", "AccountKey": "azure_storage_account_key",
+        "SharedAccessSignature": "azure_storage_sas_token", "BlobEndpoint": "azure_endpoint",
+    }  # fmt: skip
+    found |= {words[name]: value for name, _, value in parts if name in words}
+    if options.get("account_host"):
+        found["azure_endpoint"] = f"https://{options['account_host']}"
+    if found.get("azure_endpoint", "").startswith("http://"):
+        found.setdefault("allow_http", "true")
+    return found
+
+
+_FINDERS: Final[dict[str, Callable[[Mapping[str, Any], dict[str, str]], dict[str, str]]]] = {
+    "s3": _find_s3,
+    "gcs": _find_gcs,
+    "azure": _find_azure,
+}

@@ -1,0 +1,187 @@
+"""A lake read back: the records of the export, in the order of the export."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+from kmexport.errors import LakeNotFoundError, MalformedRecordError
+from kmexport.identities import IdentityMap, Prefer
+from kmexport.lake.commits import read_log
+from kmexport.lake.destinations import find_destination
+from kmexport.lake.folder import LakeFolder
+from kmexport.lake.layout import RECORDS, REJECTS, TableLayout
+from kmexport.reading import OnError, check_policy
+from kmexport.records import Record
+from kmexport.tables.batches import to_records
+from kmexport.tables.schema import JSON, KINDS, TIME, as_kinds, choose_columns
+from kmexport.windows import Window, check_window
+
+__all__ = ["Lake", "open_lake", "records"]
+
+_BATCH_ROWS: Final = 32_768
+_ORDER: Final = "ORDER BY revision, line, item"
+_MEMORY: Final = "400MB"  # for sorting; what does not fit goes to temporary files
+
+
+class Lake:
+    """A lake as it was when it was opened: what is added later is not seen. See `open_lake`.
+
+    It reads as a Bucket reads: `iter_records`, `to_batches`, `identities`, and `Facts(lake)`. The table rejects
+    is handed to `on_error` where that is a callable; nothing else happens to it here.
+    """
+
+    def __init__(self, url: str | os.PathLike[str], **storage_options: Any) -> None:
+        self._folder = LakeFolder(find_destination(url, storage_options))
+        log = read_log(self._folder, RECORDS)
+        if log is None:
+            raise LakeNotFoundError(self._folder.public_url, "there is no table records")
+        self.version: int = log.version
+        self._revisions = frozenset(log.sizes)
+
+    def __repr__(self) -> str:
+        return f"<Lake {self._folder.public_url}: {len(self._revisions):,} revisions, version {self.version}>"
+
+    @property
+    def revisions(self) -> frozenset[int]:
+        """The numbers of the revisions that are in it."""
+        return self._revisions
+
+    def iter_records(self, window: Window | None = None, *, on_error: OnError = "raise") -> Iterator[Record]:
+        """The records of a window, or all: those of `Bucket.iter_records`, in the same order."""
+        return to_records(self.to_batches(window, on_error=on_error))
+
+    def to_batches(
+        self,
+        window: Window | None = None,
+        *,
+        columns: Iterable[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> pa.RecordBatchReader:
+        """The same in columns, as `Bucket.to_batches` gives them: `columns` chooses among those of `SCHEMA`.
+
+        Reads the days of the window and no other. Sorts them: what does not fit in 400 MB goes to temporary files.
+        """
+        check_policy(on_error, 1)
+        if window is not None:
+            check_window(window)
+        layout = choose_columns(columns, ())
+        batches = self._batches(window, layout.columns, layout.schema, on_error)
+        return pa.RecordBatchReader.from_batches(layout.schema, batches)
+
+    def identities(self, *, prefer: Prefer = "named_first", on_error: OnError = "raise") -> IdentityMap:  # noqa: ARG002
+        """Every alias as a map of who is who; `on_error` is there for the sake of `Facts`."""
+        people = IdentityMap(prefer)
+        for batch in self._query(RECORDS, "SELECT person, alias FROM lake WHERE kind = 'alias'", []):
+            people.link_pairs(zip(batch["person"].to_pylist(), batch["alias"].to_pylist(), strict=True))
+        return people
+
+    def rejects(self) -> Iterator[MalformedRecordError]:
+        """The lines that are no records, as the errors that reading them gave, in the order of revision and line."""
+        query = "SELECT revision, line, reason, raw FROM lake ORDER BY revision, line"
+        for batch in self._query(REJECTS, query, []):
+            for row in batch.to_pylist():
+                if row["revision"] in self._revisions:
+                    path = f"revisions/{row['revision']}.json"
+                    yield MalformedRecordError(path, row["line"], row["reason"], row["raw"])
+
+    def _batches(
+        self, window: Window | None, columns: tuple[str, ...], schema: Any, on_error: OnError
+    ) -> Iterator[pa.RecordBatch]:
+        if callable(on_error):
+            for error in self.rejects():
+                on_error(error)
+        names = ", ".join(columns) or "1"
+        condition, values = "", []
+        if window is not None:
+            # The first condition leaves out whole files.
+            condition = (
+                "WHERE day BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) "
+                "AND time >= make_timestamptz(CAST(? AS BIGINT)) AND time < make_timestamptz(CAST(? AS BIGINT))"
+            )
+            values = [_day_of(window.start), _day_of(window.end), window.start * 1_000_000, window.end * 1_000_000]
+        for batch in self._query(RECORDS, f"SELECT {names} FROM lake {condition} {_ORDER}", values):
+            arrays = [_FORMS.get(name, _same)(batch.column(name)) for name in columns]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _query(self, layout: TableLayout, query: str, values: list[Any]) -> Iterator[pa.RecordBatch]:
+        with tempfile.TemporaryDirectory(prefix="kmexport-") as spill:
+            config: dict[str, Any] = {
+                "temp_directory": spill,
+                "memory_limit": _MEMORY,
+                "python_enable_replacements": False,
+            }
+            with duckdb.connect(":memory:", config=config) as connection:
+                connection.execute("SET TimeZone = 'UTC'")
+                connection.register("lake", self._dataset(layout))
+                with self._folder.delta(f"reading {layout.name}"):
+                    yield from connection.sql(query, params=values).to_arrow_reader(_BATCH_ROWS)
+
+    def _dataset(self, layout: TableLayout) -> Any:
+        destination = self._folder.destination
+        version = self.version if layout is RECORDS else None
+        with self._folder.delta(f"opening {layout.name}"):
+            table = DeltaTable(
+                destination.delta_url(layout.name), version=version, storage_options=destination.delta_options
+            )
+            return table.to_pyarrow_dataset(filesystem=self._folder.as_arrow(layout.name))
+
+
+def _kinds(column: Any) -> Any:
+    return as_kinds(pc.index_in(column, pa.array(KINDS)).cast(pa.int8()))
+
+
+def _same(column: Any) -> Any:
+    return column
+
+
+_FORMS: Final[dict[str, Any]] = {
+    "kind": _kinds,
+    "time": lambda column: column.cast(TIME),
+    "properties": lambda column: pa.ExtensionArray.from_storage(JSON, column.cast(pa.string())),
+}
+
+
+def _day_of(timestamp: int) -> str:
+    return (date(1970, 1, 1) + timedelta(days=timestamp // 86_400)).isoformat()
+
+
+def open_lake(url: str | os.PathLike[str], **storage_options: Any) -> Lake:
+    """A lake to be read, as it is now: `Facts(open_lake("s3://acme-lake", profile="analytics"))`.
+
+    `storage_options` are fsspec's. Raises LakeNotFoundError where there is none, and LakeFormatError for tables that
+    are none of ours.
+
+    >>> import tempfile
+    >>> from kmexport import Bucket
+    >>> from kmexport.lake import sync
+    >>> folder = tempfile.mkdtemp()
+    >>> summary = sync(Bucket.sample(), folder)
+    >>> len(open_lake(folder).revisions)
+    12
+    """
+    return Lake(url, **storage_options)
+
+
+def records(url: str | os.PathLike[str], window: Window | None = None, **storage_options: Any) -> Iterator[Record]:
+    """The records of a lake, of a window or all: equal to those of the bucket, in the same order.
+
+    Repaired ones are as they were repaired. Raises what `open_lake` raises, at the call.
+
+    >>> import tempfile
+    >>> from kmexport import Bucket
+    >>> from kmexport.lake import sync
+    >>> folder = tempfile.mkdtemp()
+    >>> summary = sync(Bucket.sample(), folder)
+    >>> list(records(folder)) == list(Bucket.sample().iter_records())
+    True
+    """
+    return Lake(url, **storage_options).iter_records(window)

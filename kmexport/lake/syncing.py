@@ -1,0 +1,253 @@
+"""The export into its lake: what the tables lack and no more, each revision once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from attrs import asdict, define, field
+from fsspec.callbacks import Callback
+
+from kmexport.bucket import Bucket
+from kmexport.errors import LakeFormatError, MalformedRecordError, RevisionChangedError, RevisionNotFoundError
+from kmexport.lake.commits import Table, create_table, open_table, read_log
+from kmexport.lake.destinations import find_destination
+from kmexport.lake.files import RecordFiles, RejectFiles
+from kmexport.lake.folder import LakeFolder
+from kmexport.lake.layout import RECORDS, REJECTS
+from kmexport.lake.summary import ChangedRevision, SyncSummary
+from kmexport.manifest import Revision, revision_number
+from kmexport.reading import MAX_LINE_BYTES, LineCounts
+from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Progress, check_progress, progress_bar
+
+__all__ = ["sync"]
+
+BYTES_A_COMMIT: Final = 256 << 20
+_CHUNK_BYTES: Final = 64 << 20  # of columns held: sorting them and writing takes about three times as much
+_UNKNOWN_SIZE: Final = 4 << 20  # what a revision is taken for whose storage does not tell its size
+_MOST_COLLISIONS: Final = 20  # with other runs over one group; each one means that another has come further
+_ROUNDS: Final = 3  # for revisions that are replaced while they are read
+
+logger: logging.Logger = logging.getLogger("kmexport")
+
+
+def sync(
+    bucket: Bucket,
+    url: str | os.PathLike[str],
+    *,
+    callback: Progress = None,
+    bytes_a_commit: int = BYTES_A_COMMIT,
+    max_line_bytes: int = MAX_LINE_BYTES,
+    prefetch_bytes: int = PREFETCH_BYTES,
+    requests: int = REQUESTS,
+    silent_for: float = SILENT_FOR,
+    **storage_options: Any,
+) -> SyncSummary:
+    """Bring a lake up to date with the export: the revisions that it lacks are added, each exactly once.
+
+    A lake is two Delta tables side by side, which any engine reads. `url/records` has the columns of
+    `kmexport.tables.SCHEMA`, `item` and the UTC `day` by which it is partitioned; and `url/rejects`, with the lines
+    that are no records. It is made where there is none, and may lie on the local disk, S3, Google Cloud Storage or
+    Azure; `storage_options` are fsspec's, as for a Bucket.
+
+    A revision that fills in late, below the highest number, is taken too. What a run has committed stays, whatever
+    ends it; the next one takes the rest. Two runs at once do no harm: each revision is added by one of them. A commit
+    holds revisions of about `bytes_a_commit` bytes together. The lake keeps what it has: a revision that is deleted
+    from the bucket stays, and one whose file has another size by now is named in the summary.
+
+    `callback` is an fsspec Callback or "tqdm"; the other arguments are those of `Bucket.iter_records`. Holds some
+    300 MB at most, and `prefetch_bytes` where the export lies far away. Costs a handful of requests where nothing is
+    new.
+
+    Raises LakeFormatError for tables that were not made by kmexport, or by a newer one, before anything is written;
+    ValueError for a storage that delta-rs does not write; and what `Bucket.iter_records` raises, but no
+    MalformedRecordError.
+
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> summary = sync(Bucket.sample(), folder)
+    >>> len(summary.revisions), summary.records, summary.rejects
+    (12, 2000, 0)
+    >>> sync(Bucket.sample(), folder).revisions
+    []
+    """
+    if bytes_a_commit < 1:
+        msg = f"bytes_a_commit is at least 1, not {bytes_a_commit}"
+        raise ValueError(msg)
+    check_progress(callback)
+    begun = time.monotonic()
+    folder = LakeFolder(find_destination(url, storage_options))
+    reading = {
+        "max_line_bytes": max_line_bytes,
+        "prefetch_bytes": prefetch_bytes,
+        "requests": requests,
+        "silent_for": silent_for,
+    }
+    summary = SyncSummary(folder.public_url)
+    log = read_log(folder, RECORDS)
+    listed = bucket.revisions()
+    present = dict(log.sizes) if log is not None else {}
+    summary.present = len(present)
+    summary.changed = _changed(listed, present)
+    wanted = [revision for revision in listed if revision.number not in present]
+    if wanted or log is None:
+        # Both are looked at before anything is written to one of them.
+        if read_log(folder, REJECTS) is None:
+            create_table(folder, REJECTS)
+        run = _Run(bucket, folder, reading, bytes_a_commit, summary)
+        with progress_bar(callback) as bar:
+            run.take(wanted, bar)
+    summary.seconds = time.monotonic() - begun
+    return summary
+
+
+def _changed(listed: Sequence[Revision], present: dict[int, int]) -> list[ChangedRevision]:
+    changed = []
+    for revision in listed:
+        then = present.get(revision.number, -1)
+        # A file that was packed meanwhile has another size, and may well hold the same.
+        if then >= 0 and revision.size is not None and revision.size != then and not revision.path.endswith(".gz"):
+            changed.append(ChangedRevision(revision.number, revision.path, then, revision.size))
+    return changed
+
+
+@define
+class _Run:
+    bucket: Bucket
+    folder: LakeFolder
+    reading: dict[str, Any]
+    bytes_a_commit: int
+    summary: SyncSummary
+    _records: Table = field(init=False)
+    _rejects: Table = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._rejects = open_table(self.folder, REJECTS)
+        self._records = open_table(self.folder, RECORDS)
+
+    def take(self, wanted: Sequence[Revision], bar: Callback | None) -> None:
+        """Add these revisions; those that are replaced while they are read are listed and read again."""
+        if bar is not None and all(revision.size is not None for revision in wanted):
+            bar.set_size(sum(revision.size or 0 for revision in wanted))
+        for _ in range(_ROUNDS):
+            changed: list[int] = []
+            for group in _groups(wanted, self.bytes_a_commit):
+                changed += self._take_group(group, bar)
+            if not changed:
+                break
+            listed = {revision.number: revision for revision in self.bucket.revisions()}
+            wanted = [listed[number] for number in changed if number in listed]
+        else:
+            self.summary.unsettled = [revision.path for revision in wanted]
+        self._records.shorten_log()
+        self._rejects.shorten_log()
+
+    def _take_group(self, group: list[Revision], bar: Callback | None) -> list[int]:
+        """Add the revisions of a group in one commit. Gives the numbers of those that were replaced meanwhile."""
+        changed: list[int] = []
+        for _ in range(_MOST_COLLISIONS):
+            others = [revision.number for revision in group if revision.number in self._records.log.sizes]
+            self.summary.by_others += others
+            group = [revision for revision in group if revision.number not in others]
+            if not group:
+                return changed
+            files = _Filling(self.folder, set(self._rejects.log.sizes))
+            try:
+                files.fill(self.bucket, group, self.reading, bar)
+            except (RevisionNotFoundError, RevisionChangedError) as error:
+                files.discard()
+                number = revision_number(error.source)
+                group = [revision for revision in group if revision.number != number]
+                if isinstance(error, RevisionChangedError):
+                    changed.append(number)
+                else:
+                    self.summary.vanished.append(error.source)
+                    logger.warning("%s: went after it was listed; it was left out", error.source)
+                continue
+            except BaseException:
+                files.discard()
+                raise
+            if self._commit(files, group):
+                return changed
+        reason = "other runs were faster again and again; run one at a time"
+        raise LakeFormatError(self.folder.public_url, reason)
+
+    def _commit(self, files: _Filling, group: list[Revision]) -> bool:
+        """First the rejects, then the records: a revision whose records are there is done."""
+        rejected = {revision.number: revision for revision in group if revision.number in files.rejected}
+        if rejected and not self._rejects.commit(files.rejects.added, rejected):
+            return False
+        if not self._records.commit(files.records.added, {revision.number: revision for revision in group}):
+            return False
+        summary = self.summary
+        summary.revisions += [revision.number for revision in group]
+        summary.commits += 1
+        summary.files += len(files.records.added)
+        summary.file_bytes += sum(action.size for action in files.records.added)
+        for name, count in asdict(files.counts).items():
+            setattr(summary.counts, name, getattr(summary.counts, name) + count)
+        return True
+
+
+def _groups(revisions: Sequence[Revision], most_bytes: int) -> Iterator[list[Revision]]:
+    group: list[Revision] = []
+    held = 0
+    for revision in revisions:
+        size = _UNKNOWN_SIZE if revision.size is None else revision.size
+        if group and held + size > most_bytes:
+            yield group
+            group, held = [], 0
+        group.append(revision)
+        held += size
+    if group:
+        yield group
+
+
+class _Filling:
+    """The files of one commit, while revisions are read into them."""
+
+    def __init__(self, folder: LakeFolder, known_rejects: set[int]) -> None:
+        self.records = RecordFiles(folder, _CHUNK_BYTES)
+        self.rejects = RejectFiles(folder, _CHUNK_BYTES)
+        self.counts = LineCounts()
+        self.rejected: set[int] = set()  # revisions that have rejects which no commit has yet
+        self._known_rejects = known_rejects
+
+    def fill(self, bucket: Bucket, group: Sequence[Revision], reading: dict[str, Any], bar: Callback | None) -> None:
+        """Read the revisions, and write all of them to files."""
+        batches = bucket.to_batches(
+            revisions=group,
+            on_error=self._reject,
+            counts=self.counts,
+            callback=None if bar is None else _Relay(bar),
+            **reading,
+        )
+        for batch in batches:
+            self.records.add(batch)
+        self.records.flush()
+        self.rejects.flush()
+
+    def discard(self) -> None:
+        self.records.discard()
+        self.rejects.discard()
+
+    def _reject(self, error: MalformedRecordError) -> None:
+        number = revision_number(error.source)
+        if number not in self._known_rejects:
+            self.rejected.add(number)
+            self.rejects.add(number, error.line_number, error.reason, error.raw)
+
+
+class _Relay(Callback):  # type: ignore[misc]  # fsspec has no types
+    """Hands on how far the reading has come, and not the size: a group is only a part of the whole."""
+
+    def __init__(self, bar: Callback) -> None:
+        super().__init__()
+        self._bar = bar
+
+    def relative_update(self, inc: int = 1) -> None:
+        self.value += inc
+        self._bar.relative_update(inc)
