@@ -33,7 +33,23 @@ class KmExportError(Exception):
     """
 
 
-class BucketNotFoundError(KmExportError, FileNotFoundError):
+class _StorageError(KmExportError, OSError):
+    _number = errno.EIO
+    _advice = ""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(self._number, reason, url)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}. {self._advice}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.url, self.reason)
+
+
+class BucketNotFoundError(_StorageError, FileNotFoundError):
     """There is no export at the address: `.url` (without credentials) and `.reason` say what is missing.
 
     It is a `FileNotFoundError` too, so code that handles missing files handles it.
@@ -44,19 +60,8 @@ class BucketNotFoundError(KmExportError, FileNotFoundError):
     kmexport.errors.BucketNotFoundError: memory://shop: there is no index.csv. An export has status.csv, ...
     """
 
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(errno.ENOENT, reason, url)
-        self.url = url
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return (
-            f"{self.url}: {self.reason}. An export has status.csv, index.csv and a folder revisions/; "
-            "check the address and the prefix."
-        )
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.url, self.reason)
+    _number = errno.ENOENT
+    _advice = "An export has status.csv, index.csv and a folder revisions/; check the address and the prefix."
 
 
 class EmptyListingError(KmExportError, FileNotFoundError):
@@ -147,19 +152,10 @@ class OtherProcessError(KmExportError, RuntimeError):
         return f"{self.what} belongs to another process. Make one in each process."
 
 
-class BucketUnreachableError(KmExportError, OSError):
+class BucketUnreachableError(_StorageError):
     """The storage did not answer as storage: `.url` and `.reason`; the cause is the storage library's error."""
 
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(errno.EIO, reason, url)
-        self.url = url
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.url}: {self.reason}. Check the network, the endpoint and the credentials."
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.url, self.reason)
+    _advice = "Check the network, the endpoint and the credentials."
 
 
 class _ManifestFormatError(KmExportError, ValueError):
@@ -232,31 +228,15 @@ class CursorConflictError(KmExportError, RuntimeError):
         )
 
 
-class LakeNotFoundError(KmExportError, FileNotFoundError):
-    """There is no lake at the address, or a file of it is gone: `.url` (without credentials) and `.reason`.
+class LakeNotFoundError(_StorageError, FileNotFoundError):
+    """There is no lake at the address, or a file of it is gone: `.url` (without credentials) and `.reason`."""
 
-    >>> raise LakeNotFoundError("s3://acme-lake", "there is no table records")
-    Traceback (most recent call last):
-        ...
-    kmexport.errors.LakeNotFoundError: s3://acme-lake: there is no table records. kmexport.lake.sync(bucket, url) ...
-    """
-
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(errno.ENOENT, reason, url)
-        self.url = url
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.url}: {self.reason}. kmexport.lake.sync(bucket, url) makes a lake; an export is a Bucket(url)."
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.url, self.reason)
+    _number = errno.ENOENT
+    _advice = "kmexport.lake.sync(bucket, url) makes a lake; an export is a Bucket(url)."
 
 
 class LakeFormatError(KmExportError, ValueError):
     """What lies at the address is no lake of this version: `.url` (without credentials) and `.reason`.
-
-    Nothing was written there.
 
     >>> raise LakeFormatError("s3://acme-lake", "the table records was not made by kmexport")
     Traceback (most recent call last):

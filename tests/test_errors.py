@@ -20,6 +20,8 @@ EXAMPLES = [
     errors.IdentityMapFormatError("people.jsonl", 2, None, "the line is not JSON"),
     errors.CursorFormatError("cursor.json", 1, None, "this is no cursor"),
     errors.CursorConflictError("cursor.json"),
+    errors.LakeFormatError("s3://acme-lake", "the table records was not made by kmexport"),
+    errors.LakeNotFoundError("s3://acme-lake", "there is no table records"),
     errors.UnknownNameError("event", "singed up", ["signed up"]),
     errors.LateRecordError(PropertySet("bob", 1), 90, 60),
     errors.MalformedRecordError("revisions/7.json", 3, "there is no _p", b"{}"),

@@ -19,7 +19,7 @@ _KINDS: Final = {
     "file": "local", "local": "local", "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs",
     "az": "azure", "abfs": "azure", "abfss": "azure",
 }  # fmt: skip
-_UNREADABLE: Final = re.compile(r"%[0-9A-Fa-f]{2}|\\\\")  # it decodes the one twice, and turns the other round
+_UNREADABLE: Final = re.compile(r"%[0-9A-Fa-f]{2}|\\")  # it decodes the one twice, and turns the other round
 # Of fsspec's filesystems, what says how they read, and means nothing to who writes a table.
 _READING_ONLY: Final = frozenset(
     {
