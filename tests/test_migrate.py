@@ -164,12 +164,12 @@ REFUSED = {
     "a name that is a number": (Event(BOB, T, 42), "42, not a string", TARGETS),
     "a time that is a float": (Event(BOB, T + 0.5, "x"), "not a whole number", TARGETS),
     "a year that is none": (Event(BOB, 10**12, "x"), "years 1 to 9999", TARGETS),
-    "no JSON value": (Event(BOB, T, "x", {"a": {1, 2}}), "JSON has no form", TARGETS),
+    "no JSON value": (Event(BOB, T, "x", {"a": set(range(10_000))}), "JSON has no form", TARGETS),
     "NaN": (Event(BOB, T, "x", {"a": float("nan")}), "no JSON number", TARGETS),
     "infinity": (PropertySet(BOB, T, {"a": [Decimal("Infinity")]}), "no JSON number", TARGETS),
     "a key that is no string": (Event(BOB, T, "x", {"a": {1: 2}}), "no string", TARGETS),
     "a property without a string": (Event(BOB, T, "x", {1: 2}), "no string", TARGETS),
-    "no dict": (Event(BOB, T, "x", [1]), "not a dict", TARGETS),
+    "no dict": (Event(BOB, T, "x", ["x"] * 10_000), "not a dict", TARGETS),
     "101 levels": (Event(BOB, T, "x", {"a": json.loads("[" * 101 + "]" * 101)}), "levels", TARGETS),
     "too many digits": (Event(BOB, T, "x", {"a": 10**5_000}), "4,300 digits", TARGETS),
     "a long line": (Event(BOB, T, "x", {"a": ["x" * 250_000] * 4}), "bytes, more than", TARGETS),
@@ -210,7 +210,7 @@ def test_what_is_refused_is_named(record, reason, targets):
         assert error.target.lower() == name.split()[0]
         again = pickle.loads(pickle.dumps(error))
         assert str(again) == str(error)
-        assert len(str(error)) < 1_000 or reason == "JSON has no form"
+        assert len(str(error)) < 1_000
 
 
 @each_target

@@ -121,7 +121,8 @@ def write(lines: Iterable[Line], folder: str | os.PathLike[str], **storage_optio
     """Write each endpoint's lines to a file of its own, `<name>.jsonl`, in a folder; return how many each has.
 
     `folder` is a path or an fsspec URL, and is there already. A file is there as a whole when this returns, see
-    `open_whole`: where a line raises, every file is as it was before. On the local disk it holds one line at a
+    `open_whole`: where a line raises, every file is as it was before. A file of an earlier
+    run stays where no line belongs into it now. On the local disk it holds one line at a
     time; on other filesystems the files are gathered in memory.
 
     >>> endpoint = Endpoint("shop-events", "https://shop.example/batch", 100, 5_000, 4_000, key="events")

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from reprlib import repr as shown
 from typing import Any, Final, TypeAlias
 
 from attrs import define, frozen
@@ -56,7 +57,7 @@ class Mended:
 def check_identity(rules: Rules, identity: object, what: str) -> str:
     """The identity as it is: to change one would make another person of it."""
     if not isinstance(identity, str):
-        reason = f"the {what} is {identity!r}, not a string"
+        reason = f"the {what} is {shown(identity)}, not a string"
         raise Refused(reason)
     if not identity.strip():
         reason = f"the {what} is empty"
@@ -79,7 +80,7 @@ def check_identity(rules: Rules, identity: object, what: str) -> str:
 def check_time(rules: Rules, timestamp: object, now: float) -> int:
     """Whole unix seconds in the range that the target takes."""
     if not isinstance(timestamp, int) or isinstance(timestamp, bool):
-        reason = f"the time is {timestamp!r}, not a whole number of seconds"
+        reason = f"the time is {shown(timestamp)}, not a whole number of seconds"
         raise Refused(reason)
     if not FIRST_TIMESTAMP <= timestamp <= LAST_TIMESTAMP:
         reason = "the time is outside the years 1 to 9999 (unix time in seconds)"
@@ -99,7 +100,7 @@ def check_time(rules: Rules, timestamp: object, now: float) -> int:
 def check_name(rules: Rules, name: object, spelling: Spelling, mended: Mended) -> str:
     """The name of an event as it is sent."""
     if not isinstance(name, str):
-        reason = f"the name is {name!r}, not a string"
+        reason = f"the name is {shown(name)}, not a string"
         raise Refused(reason)
     spelt = _whole(spelling(name), mended)
     if not spelt:
@@ -117,13 +118,13 @@ def prepare_properties(
 ) -> dict[str, Any]:
     """The properties as they are sent. Null is no value; of two spellings of a name the first counts."""
     if not isinstance(properties, dict):
-        reason = f"the properties are {properties!r}, not a dict"
+        reason = f"the properties are {shown(properties)}, not a dict"
         raise Refused(reason)
     met = set()
     prepared: dict[str, Any] = {}
     for name, value in properties.items():
         if not isinstance(name, str):
-            reason = f"the property {name!r} has no string for a name"
+            reason = f"the property {shown(name)} has no string for a name"
             raise Refused(reason)
         folded = fold_name(name)
         if value is None or name in VENDOR_KEYS or folded in met:
@@ -162,7 +163,7 @@ def _value(rules: Rules, value: object, mended: Mended, level: int) -> Any:
     if isinstance(value, int | float | Decimal):
         return _number(value, mended)
     if not isinstance(value, list | dict):
-        reason = f"a value is {value!r}, which JSON has no form for"
+        reason = f"a value is {shown(value)}, which JSON has no form for"
         raise Refused(reason)
     if level > rules.deepest:
         reason = f"a value is nested in more than {rules.deepest} levels"
@@ -179,7 +180,7 @@ def _pairs(rules: Rules, value: dict[Any, Any], mended: Mended, level: int) -> d
     pairs: dict[str, Any] = {}
     for name, item in value.items():
         if not isinstance(name, str):
-            reason = f"the key {name!r} in a value is no string"
+            reason = f"the key {shown(name)} in a value is no string"
             raise Refused(reason)
         key = _whole(name, mended)
         while key in pairs:
