@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from tests.postgres import find_programs, serve_postgres
 from tests.servers import S3Server, serve_http, serve_s3_by_moto, serve_s3_by_rclone
 
 
@@ -29,6 +31,18 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     folder = tmp_path_factory.mktemp("web")
     with serve_http(folder) as url:
         yield url, folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URI of a PostgreSQL server."""
+    programs = find_programs()
+    if programs is None:
+        reason = "there is no PostgreSQL here: initdb, postgres and pg_isready are not on the PATH"
+        # Where the whole suite has to run, a server that is not there is a failure.
+        (pytest.fail if os.environ.get("KMEXPORT_NEEDS_POSTGRES") else pytest.skip)(reason)
+    with serve_postgres(programs) as uri:
+        yield uri
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "DROP_LATER_PROPERTIES",
     "MERGED",
     "PROPERTIES",
+    "READINGS",
     "STRICT_CANDIDATES",
     "STRICT_RECORDS",
     "UNCOUNT",
@@ -86,12 +87,15 @@ STRICT_RECORDS: Final = f"""
     SELECT {_CARRIED}, false AS is_contested FROM kmexport.merged WHERE kind <> 'alias' AND counts
 """
 
-# Text that DuckDB reads as a number and that is none for us: nan, inf, 1_000.
-PROPERTIES: Final = """
-    SELECT seq, place, person_id, time, name, name_as_sent, value, value->>'$' AS text,
-           CASE WHEN isfinite(TRY_CAST(value->>'$' AS DOUBLE)) AND NOT contains(value, '_')
-                THEN TRY_CAST(value->>'$' AS DOUBLE) END AS number,
-           event, revision, line
+# What a value is as text, and as a number. DuckDB reads text as numbers that is none for us: nan, inf, 1_000.
+READINGS: Final = """
+    value->>'$' AS text,
+    CASE WHEN isfinite(TRY_CAST(value->>'$' AS DOUBLE)) AND NOT contains(value, '_')
+         THEN TRY_CAST(value->>'$' AS DOUBLE) END AS number
+"""
+
+PROPERTIES: Final = f"""
+    SELECT seq, place, person_id, time, name, name_as_sent, value, {READINGS}, event, revision, line
     FROM kmexport.properties AS properties
     JOIN kmexport.property_names USING (spelling_id)
     LEFT JOIN kmexport.events_folded USING (event_id)
