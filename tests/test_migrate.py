@@ -251,8 +251,8 @@ def test_properties_that_a_target_has_a_meaning_for_get_another_name():
         "km_$insert_id": "1", "km_time": "2", "km_km_time": "3", "km_token": "4", "km_": "5", "km_ip": "6",
     }  # fmt: skip
     assert counts.renamed == 5
-    (line,) = posthog([Event(BOB, T, "x", {"$set": {"plan": "Pro"}})])
-    assert found(line)["properties"] == {"km_$set": {"plan": "Pro"}}
+    (line,) = posthog([Event(BOB, T, "x", {"$set": {"plan": "Pro"}, "Distinct_ID": "eve", "token": "T"})])
+    assert found(line)["properties"] == {"km_$set": {"plan": "Pro"}, "km_distinct_id": "eve", "km_token": "T"}
 
 
 def test_of_two_spellings_the_first_counts_and_a_spelling_of_ones_own_may_say_anything():

@@ -35,7 +35,8 @@ _RULES: Final = Rules(
     refused_events=frozenset(
         {"$create_alias", "$groupidentify", "$identify", "$merge_dangerously", "$set", "$set_once", "$unset"}
     ),
-    reserved=frozenset({"alias", "distinct_id"}),
+    # Its page reads an identity out of properties, too; a key that came with the data must not be taken for the project's.
+    reserved=frozenset({"alias", "api_key", "distinct_id", "token"}),
     owns_dollar=True,
     longest_text=None,
     deepest=100,  # a limit of our own: how deep its reader goes is not said
