@@ -35,7 +35,7 @@ _RULES: Final = Rules(
     refused_events=frozenset(
         {"$create_alias", "$groupidentify", "$identify", "$merge_dangerously", "$set", "$set_once", "$unset"}
     ),
-    # Its page reads an identity out of properties, too; a key that came with the data must not be taken for the project's.
+    # PostHog reads an identity out of properties too; and no key of the data may pass for the project's.
     reserved=frozenset({"alias", "api_key", "distinct_id", "token"}),
     owns_dollar=True,
     longest_text=None,
