@@ -1,43 +1,47 @@
-"""The heads of a whole block in one call, where all its lines are records as they stand."""
+"""Whole blocks looked at in one go."""
 
 from __future__ import annotations
 
 import re
 from typing import Any, Final
 
-from kmexport.format.hashes import DECODE_ERRORS, DEEPEST, decode_heads
-from kmexport.format.repair import is_plain
+from kmexport.format.hashes import NotARecord
+from kmexport.format.repair import Judge
 
-__all__ = ["count", "first_of_two_kinds", "heads_of_block"]
+__all__ = ["count", "first_of_two_kinds", "mend_octal"]
 
-_OCTAL: Final = re.compile(rb"\\[0-3]")
+_OCTAL: Final = re.compile(rb"\\[0-3]")  # whatever `judge` would take for an octal escape has this in it
 
 
-def heads_of_block(block: bytes) -> list[Any] | None:
-    r"""A head for each line; None where it is not certain that each line is one record.
+def mend_octal(block: bytes, judge: Judge) -> tuple[bytes, int] | None:
+    r"""The block without octal escapes, and how many lines were repaired; None where such a line is no record alone.
 
-    >>> [head.person for head in heads_of_block(b'{"_p":"ann","_t":1}\n{"_p":"bob","_t":2}')]
-    ['ann', 'bob']
-    >>> heads_of_block(b'{"_p":"ann",\n"_t":1}') is None
-    True
-    >>> heads_of_block(b'{"_p":"a","_t":1},{"_p":"b","_t":1}\n{"_p":"c\nd","_t":1}') is None
-    True
+    >>> from kmexport.format.repair import judge
+    >>> mended, repaired = mend_octal(b'{"_p":"a","_t":1}\n{"_p":"\\303\\241","_t":1}', judge)
+    >>> print(mended.decode(), repaired)
+    {"_p":"a","_t":1}
+    {"_p":"á","_t":1} 1
     """
-    if _OCTAL.search(block) or not is_plain(block):
-        return None
-    lines = count(b"\n", block) + 1
-    # A line that is nested too deeply has an opening bracket more for each of its levels.
-    if count(b"{", block) - lines + count(b"[", block) > DEEPEST:
-        return None
-    try:
-        # As one array with a null for each end of a line: only where each line is one object do they take turns.
-        found = decode_heads(b"[%b]" % block.replace(b"\n", b",null,"))
-    except DECODE_ERRORS:
-        return None
-    heads = found[::2]
-    if len(found) != 2 * lines - 1 or any(found[1::2]) or not all(heads) or first_of_two_kinds(heads) is not None:
-        return None
-    return heads
+    # A search for one byte costs a tenth of the pattern's; most blocks have none.
+    if block.find(b"\\") < 0:
+        return block, 0
+    parts = []
+    behind = repaired = 0
+    while (found := _OCTAL.search(block, behind)) is not None:
+        start = block.rfind(b"\n", 0, found.start()) + 1
+        end = block.find(b"\n", found.end())
+        end = end if end >= 0 else len(block)
+        line = block[start:end]
+        if not line.startswith(b"{") or not line.endswith(b"}"):
+            return None
+        try:
+            judged = judge(line)
+        except NotARecord:
+            return None
+        parts += [block[behind:start], judged.text]
+        repaired += judged.is_repaired
+        behind = end
+    return b"".join([*parts, block[behind:]]), repaired
 
 
 def first_of_two_kinds(heads: list[Any]) -> int | None:

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 from kmexport.errors import MalformedRecordError
 from kmexport.format.hashes import DECODE_ERRORS, FLAT_BYTES, Head, decode_head, is_too_deep
 from kmexport.format.repair import Judge, decode_carefully, is_plain, judge
-from kmexport.reading.at_once import count, first_of_two_kinds, heads_of_block
+from kmexport.reading.at_once import count, first_of_two_kinds, mend_octal
 from kmexport.reading.blocks import Block
 from kmexport.reading.items import Items, Rejected
 from kmexport.reading.outcomes import LineCounts, Outcome, ParsedLines
@@ -29,7 +29,7 @@ from kmexport.reading.selection import Selection
 from kmexport.reading.slow import SlowWay
 from kmexport.records import Record, read_whole, unparsed_records, unread_text
 
-__all__ = ["parse_blocks", "read_blocks"]
+__all__ = ["HeadsOf", "parse_blocks", "read_blocks"]
 
 _WHOLE_BLOCKS = 31  # then one is read in two steps again, to see whether properties are still asked for
 _begins = methodcaller("startswith", b"{")
@@ -43,18 +43,19 @@ def parse_blocks(
     *,
     selection: Selection | None = None,
     judge: Judge = judge,
+    heads_of: HeadsOf = lambda _block: None,
     with_texts: bool = True,
 ) -> Iterator[Outcome]:
     """The wanted lines and the errors of a file, in the order of the lines. `counts`, its own, is kept up to date.
 
     Lines that can't be wanted may be passed over without an error, malformed or not. Another `judge` may refuse some
-    of those records that msgspec does not read. Without texts, those of whole blocks are left out: to cut them costs a
-    sixth of the time.
+    of those records that msgspec does not read. `heads_of` gives the heads of a block in one call, one for each line,
+    where its lines are all records as they stand, or else None. Without texts those blocks are not kept.
     """
     slow = SlowWay(source, counts, max_line_bytes, judge)
     parser = _Parser(slow, counts, selection, judge, is_numbered=True)
     for block in blocks:
-        whole = parser.parse_at_once(block) if not with_texts and isinstance(block, bytes) else None
+        whole = parser.parse_at_once(block, heads_of, with_texts=with_texts) if isinstance(block, bytes) else None
         for outcome in parser.parse(block) if whole is None else (whole,):
             yield _wanted(outcome, selection)
     for outcome in parser.end():
@@ -114,6 +115,7 @@ def _records(outcome: Outcome | list[Record], selection: Selection | None) -> li
 
 
 _Found = TypeVar("_Found")
+HeadsOf: TypeAlias = Callable[[bytes], list[Any] | None]
 _Take: TypeAlias = Callable[[int, list[bytes], int], tuple[int, list[Outcome]]]
 
 
@@ -137,15 +139,17 @@ class _Parser:
         else:
             yield from self._stretches(block, _read_heads, ParsedLines)
 
-    def parse_at_once(self, block: bytes) -> ParsedLines | None:
-        """The heads of a block whose lines are all records as they stand; None where that is not certain."""
-        heads = None if self._slow.is_open or self._filter is not None else heads_of_block(block)
-        if heads is None:
+    def parse_at_once(self, block: bytes, heads_of: HeadsOf, *, with_texts: bool) -> ParsedLines | None:
+        """All lines of a block in one call; None where one of them may be no record."""
+        mended = None if self._slow.is_open or self._filter is not None else mend_octal(block, self._judge)
+        heads = None if mended is None else heads_of(mended[0])
+        if mended is None or heads is None:
             return None
         first = self._next_line()
         self._counts.lines += len(heads)
         self._counts.records += len(heads)
-        return ParsedLines(heads, [], range(first, first + len(heads)))
+        self._counts.repaired += mended[1]
+        return ParsedLines(heads, [], range(first, first + len(heads)), mended[0] if with_texts else None)
 
     def parse_whole(self, block: Block) -> Iterator[Outcome | list[Record]]:
         """The same, with records in place of the lines that are records as they stand."""

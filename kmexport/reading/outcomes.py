@@ -20,19 +20,28 @@ class ParsedLines:
     """Some lines of a file that are a record each, in their order.
 
     `heads` are exact: none is an event and an alias. `texts` are what the properties are read from, repaired where
-    needed; there are none where they were not asked for. `numbers` are the lines where they begin, counted from 1.
+    needed; of a `block` that was read at once they are its lines, and not cut out of it yet. `numbers` are the lines
+    where they begin, counted from 1.
     """
 
     heads: list[Head]
-    texts: list[bytes]
+    _texts: list[bytes]
     numbers: Sequence[int]
+    block: bytes | None = None
+
+    @property
+    def texts(self) -> list[bytes]:
+        if self.block is not None and not self._texts:
+            self._texts = self.block.split(b"\n")
+        return self._texts
 
     def only(self, is_wanted: Callable[[Head], bool]) -> ParsedLines:
         """Those whose head is wanted."""
         wanted = list(map(is_wanted, self.heads))
-        return ParsedLines(
-            list(compress(self.heads, wanted)), list(compress(self.texts, wanted)), list(compress(self.numbers, wanted))
-        )
+        if all(wanted):
+            return self
+        texts = compress(self.texts, wanted)
+        return ParsedLines(list(compress(self.heads, wanted)), list(texts), list(compress(self.numbers, wanted)))
 
 
 Outcome: TypeAlias = ParsedLines | MalformedRecordError

@@ -13,9 +13,9 @@ from kmexport.format.hashes import FIRST_TIMESTAMP, LAST_TIMESTAMP, RESERVED, No
 from kmexport.format.spelling import spell_object
 from kmexport.reading import OnError, check_policy
 from kmexport.records import Alias, Event, PropertySet, Record, unread_text
+from kmexport.tables.named import PropertyValues
 from kmexport.tables.schema import KINDS, TIME, Layout, Properties, as_kinds, choose_columns
 from kmexport.tables.texts import as_json, why_not_text, without_head, without_heads
-from kmexport.tables.values import PropertyValues
 
 __all__ = ["BATCH_ROWS", "from_records", "to_records"]
 

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from kmexport.errors import MalformedRecordError
 from kmexport.files import BinaryFile
-from kmexport.format.hashes import NotARecord
+from kmexport.format.hashes import Head, NotARecord
 from kmexport.format.repair import Judged, judge
 from kmexport.in_turn import ReadFile, Reading
 from kmexport.manifest import Revision
 from kmexport.reading import ErrorPolicy, LineCounts, Selection
 from kmexport.reading.blocks import iter_blocks
-from kmexport.reading.lines import parse_blocks
+from kmexport.reading.lines import HeadsOf, parse_blocks
 from kmexport.reading.outcomes import ParsedLines
+from kmexport.tables.named import HeadWithValues, PropertyHeads, PropertyValues
+from kmexport.tables.plain import plain_heads
 from kmexport.tables.schema import TIME, Layout, as_kinds
-from kmexport.tables.texts import as_json, why_not_text, without_heads
-from kmexport.tables.values import PropertyValues
+from kmexport.tables.texts import JsonTexts, block_without_heads, why_not_text, without_heads
 from kmexport.windows import Window
 
 __all__ = ["Rows", "batch_reader", "read_columns", "read_rows"]
+
+_HEADS_AT_ONCE: Final = 256  # many more are out of the processor's cache again, and a few at a time cost a call each
 
 
 class Rows(Protocol):
@@ -49,20 +52,35 @@ def read_columns(layout: Layout, window: Window | None, batch_rows: int) -> Read
         raise ValueError(msg)
 
     needs_texts = "properties" in layout.columns or bool(layout.properties)
-    return read_rows(lambda revision: _Rows(layout, revision), window, batch_rows, with_texts=needs_texts)
+    if not layout.properties:
+        return read_rows(lambda revision: _Rows(layout, revision, {}), window, batch_rows, with_texts=needs_texts)
+    heads_of = PropertyHeads(layout.properties)
+    return read_rows(
+        lambda revision: _Rows(layout, revision, heads_of.spellings),
+        window, batch_rows, with_texts=needs_texts, heads_of=heads_of,
+    )  # fmt: skip
 
 
 def read_rows(
-    new_rows: Callable[[int], Rows], window: Window | None, batch_rows: int, *, with_texts: bool
+    new_rows: Callable[[int], Rows],
+    window: Window | None,
+    batch_rows: int,
+    *,
+    with_texts: bool,
+    heads_of: HeadsOf = plain_heads,
 ) -> ReadFile[pa.RecordBatch]:
-    """The same, into rows of any kind: `new_rows` makes those of one revision's number."""
+    """The same, into rows of any kind: `new_rows` makes those of one revision's number.
+
+    `heads_of` gives the heads of blocks that are plain, see `parse_blocks`.
+    """
 
     def read(file: BinaryFile, revision: Revision, reading: Reading) -> Generator[pa.RecordBatch, None, LineCounts]:
         errors = ErrorPolicy(reading.on_error, reading.counts)
         blocks = iter_blocks(file, reading.max_line_bytes)
         parsed = parse_blocks(
             blocks, revision.path, errors.counts, reading.max_line_bytes,
-            selection=reading.selection, judge=partial(_judge, reading.selection), with_texts=with_texts,
+            selection=reading.selection, judge=partial(_judge, reading.selection),
+            heads_of=heads_of, with_texts=with_texts,
         )  # fmt: skip
         rows = new_rows(revision.number)
         try:
@@ -134,24 +152,37 @@ def _inside(lines: ParsedLines, window: Window) -> ParsedLines:
 class _Rows:
     """What will be a batch: the parts of the lines of one revision, for Arrow makes an array of one list at a time."""
 
-    def __init__(self, layout: Layout, revision: int) -> None:
+    def __init__(self, layout: Layout, revision: int, spellings: dict[str, str]) -> None:
         self._layout = layout
         self._revision = revision
         self._needs_names = not {"name", "kind"}.isdisjoint(layout.columns)
         self._needs_aliases = not {"alias", "kind"}.isdisjoint(layout.columns)
-        self._numbers: list[Any] = []
+        self._heads: list[Head] = []  # whose parts are not taken yet
+        self._numbers: list[Sequence[int]] = []
         self._persons: list[str] = []
         self._times: list[int] = []
         self._names: list[str | None] = []
         self._aliases: list[str | None] = []
-        self._spelt: list[bytes] = []
-        self._values = PropertyValues(layout.properties)
+        self._texts = JsonTexts()
+        self._values = PropertyValues(layout.properties, spellings)
 
     def __len__(self) -> int:
-        return len(self._times)
+        return len(self._times) + len(self._heads)
 
     def add(self, lines: ParsedLines) -> None:
-        heads = lines.heads
+        self._heads += lines.heads
+        if len(self._heads) >= _HEADS_AT_ONCE:
+            self._take_parts()
+        if "line" in self._layout.columns:
+            self._numbers.append(lines.numbers)
+        # Here, not for a whole batch: few hashes are read at a time (see HASHES_AT_ONCE).
+        if "properties" in self._layout.columns:
+            self._add_texts(lines)
+        if self._layout.properties:
+            self._add_values(lines)
+
+    def _take_parts(self) -> None:
+        heads, self._heads = self._heads, []
         self._times += [head.timestamp for head in heads]
         if "person" in self._layout.columns:
             self._persons += [head.person for head in heads]
@@ -159,26 +190,33 @@ class _Rows:
             self._names += [head.name for head in heads]
         if self._needs_aliases:
             self._aliases += [head.alias for head in heads]
-        if "line" in self._layout.columns:
-            self._numbers.append(_as_array(lines.numbers))
-        # Here, not for a whole batch: few hashes are read at a time (see HASHES_AT_ONCE).
-        if "properties" in self._layout.columns:
-            self._spelt += without_heads(lines.texts)
-        if self._layout.properties:
+
+    def _add_texts(self, lines: ParsedLines) -> None:
+        found = block_without_heads(lines.block) if lines.block is not None else None
+        if found is not None:
+            self._texts.add_lines(found)
+        else:
+            self._texts.add(without_heads(lines.texts))
+
+    def _add_values(self, lines: ParsedLines) -> None:
+        if lines.heads and isinstance(lines.heads[0], HeadWithValues):
+            self._values.add_heads(lines.heads)
+        else:
             self._values.add_texts(lines.texts)
 
     def batch(self) -> pa.RecordBatch:
         """All of it."""
+        self._take_parts()
         names, aliases = pa.array(self._names, pa.string()), pa.array(self._aliases, pa.string())
         columns: dict[str, Callable[[], Any]] = {
             "revision": lambda: pa.array(np.full(len(self), self._revision, np.int64)),
-            "line": lambda: pa.array(np.concatenate(self._numbers)),
+            "line": lambda: pa.array(_joined(self._numbers)),
             "kind": lambda: _kinds(names, aliases),
             "person": lambda: pa.array(self._persons, pa.string()),
-            "time": lambda: pa.array(self._times, pa.int64()).cast(TIME),
+            "time": lambda: pa.array(np.fromiter(self._times, np.int64, len(self))).cast(TIME),
             "name": lambda: names,
             "alias": lambda: aliases,
-            "properties": lambda: as_json(self._spelt),
+            "properties": self._texts.array,
         }
         arrays = [columns[name]() for name in self._layout.columns]
         return pa.RecordBatch.from_arrays([*arrays, *self._values.arrays()], schema=self._layout.schema)
@@ -191,7 +229,18 @@ def _kinds(names: Any, aliases: Any) -> Any:
     return as_kinds(pa.array(codes))
 
 
-def _as_array(numbers: Any) -> Any:
+def _joined(numbers: list[Sequence[int]]) -> Any:
+    """Numbers of lines as one array: most are one range that goes on and on."""
+    ranges: list[Any] = []
+    for some in numbers:
+        if isinstance(some, range) and ranges and isinstance(ranges[-1], range) and ranges[-1].stop == some.start:
+            ranges[-1] = range(ranges[-1].start, some.stop)
+        else:
+            ranges.append(some)
+    return np.concatenate([_as_array(some) for some in ranges])
+
+
+def _as_array(numbers: Sequence[int]) -> Any:
     if isinstance(numbers, range):
         return np.arange(numbers.start, numbers.stop, dtype=np.int64)
     return np.array(numbers, np.int64)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from kmexport.format.hashes import DECODE_ERRORS, load_object
 from kmexport.format.spelling import spell_object
-from kmexport.tables.texts import HASHES_AT_ONCE, read_raw_lines
+from kmexport.tables.texts import HASHES_AT_ONCE, read_raw_lines, split_lines
 
 __all__ = ["read_pairs"]
 
@@ -34,7 +34,8 @@ def read_pairs(texts: pa.Array, names: dict[str, int]) -> tuple[Any, Any, pa.Arr
         counts.extend(map(len, found))
         spelling_ids.extend(map(names.__getitem__, chain.from_iterable(found)))
         joined.append(b"\n".join(chain.from_iterable(map(_values_of, found))))
-    return np.array(counts, np.int64), np.array(spelling_ids, np.int32), _split(b"\n".join(filter(None, joined)))
+    values = split_lines(b"\n".join([*filter(None, joined), b""]))
+    return np.array(counts, np.int64), np.array(spelling_ids, np.int32), values
 
 
 def _hashes(lines: bytes, texts: pa.Array) -> list[dict[str, Any]]:
@@ -50,14 +51,3 @@ def _hashes(lines: bytes, texts: pa.Array) -> list[dict[str, Any]]:
         return found
     hashes = (load_object(text.encode()) for text in texts.to_pylist())
     return [{name: spell_object({"": value})[4:-1] for name, value in one.items()} for one in hashes]
-
-
-def _split(lines: bytes) -> pa.Array:
-    """The lines as an Arrow array, by where they end."""
-    if not lines:
-        return pa.array([], pa.string())
-    characters = np.frombuffer(lines, np.uint8)
-    ends = np.append(np.flatnonzero(characters == ord("\n")), len(characters))
-    offsets = np.zeros(len(ends) + 1, np.int32)
-    offsets[1:] = ends - np.arange(len(ends))
-    return pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(lines.replace(b"\n", b"")))

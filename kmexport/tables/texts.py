@@ -8,12 +8,23 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from kmexport.format.hashes import DECODE_ERRORS, RESERVED, with_own_stack
 from kmexport.tables.schema import HALF_OF_PAIR, JSON
 
-__all__ = ["HASHES_AT_ONCE", "as_json", "read_raw_lines", "why_not_text", "without_head", "without_heads"]
+__all__ = [
+    "HASHES_AT_ONCE",
+    "JsonTexts",
+    "as_json",
+    "block_without_heads",
+    "read_raw_lines",
+    "split_lines",
+    "why_not_text",
+    "without_head",
+    "without_heads",
+]
 
 # More in one call take twice as long each: the garbage collector goes through those that are there again and again.
 HASHES_AT_ONCE: Final = 500
@@ -24,6 +35,7 @@ _encode_lines: Final = msgspec.json.Encoder().encode_lines
 _encode: Final = msgspec.json.Encoder().encode
 
 _decode_at: Final = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
+_NEWLINE: Final = ord("\n")
 # In the outermost hash: what stands before a key, and what stands between a key and its value.
 _BEFORE_KEY: Final = re.compile(r"[{}, \t\r\n]*")
 _BEFORE_VALUE: Final = re.compile(r"[: \t\r\n]*")
@@ -38,20 +50,29 @@ def without_heads(texts: Sequence[bytes]) -> list[bytes]:
 
 
 def _without_heads_at_once(texts: Sequence[bytes]) -> list[bytes]:
-    try:
-        found = read_raw_lines(b"\n".join(texts))
-    except DECODE_ERRORS:
+    lines = block_without_heads(b"\n".join(texts))
+    if lines is None:
         return list(map(without_head, texts))
+    spelt = lines.split(b"\n")
+    spelt.pop()
+    # A nested value may have line ends of its own, where its hash was printed over several lines.
+    return spelt if len(spelt) == len(texts) else list(map(without_head, texts))
+
+
+def block_without_heads(block: bytes) -> bytes | None:
+    """The same for hashes one behind another, each with a newline behind it; None where msgspec does not read one."""
+    try:
+        found = read_raw_lines(block)
+    except DECODE_ERRORS:
+        return None
     for pairs in found:
         # One by one: a loop over the keys costs half as much again.
         pairs.pop("_p", None)
         pairs.pop("_t", None)
         pairs.pop("_n", None)
         pairs.pop("_p2", None)
-    spelt: list[bytes] = _encode_lines(found).split(b"\n")
-    spelt.pop()
-    # A nested value may have line ends of its own, where its hash was printed over several lines.
-    return spelt if len(spelt) == len(texts) else list(map(without_head, texts))
+    lines: bytes = _encode_lines(found)
+    return lines
 
 
 def without_head(text: bytes) -> bytes:
@@ -104,3 +125,55 @@ def why_not_text(head: object) -> str | None:
 def as_json(spelt: Sequence[bytes]) -> Any:
     """An array of Arrow's JSON type."""
     return pa.ExtensionArray.from_storage(JSON, pa.array(spelt, pa.string()))
+
+
+class JsonTexts:
+    """Texts that will be an array of Arrow's JSON type."""
+
+    def __init__(self) -> None:
+        self._arrays: list[Any] = []
+        self._lines = _Lines()
+
+    def add_lines(self, lines: bytes) -> None:
+        """Texts that have a newline behind each, and none in them."""
+        self._lines.add(lines)
+
+    def add(self, spelt: list[bytes]) -> None:
+        """Any texts."""
+        lines = b"\n".join([*spelt, b""])
+        if lines.count(b"\n") == len(spelt):
+            self._lines.add(lines)
+        else:
+            self._arrays += [self._lines.array(), pa.array(spelt, pa.string())]
+            self._lines = _Lines()
+
+    def array(self) -> Any:
+        lines = self._lines.array()
+        storage = pa.concat_arrays([*self._arrays, lines]) if self._arrays else lines
+        return pa.ExtensionArray.from_storage(JSON, storage)
+
+
+class _Lines:
+    """Lines that will be an array of text: the newlines go while the lines are in the processor's cache."""
+
+    def __init__(self) -> None:
+        self._texts: list[bytes] = []
+        self._ends: list[Any] = [np.zeros(1, np.int32)]
+        self._size = 0
+
+    def add(self, lines: bytes) -> None:
+        ends = (np.frombuffer(lines, np.uint8) == _NEWLINE).nonzero()[0]
+        self._ends.append((ends - np.arange(-self._size, len(ends) - self._size)).astype(np.int32))
+        self._texts.append(lines.replace(b"\n", b""))
+        self._size += len(self._texts[-1])
+
+    def array(self) -> Any:
+        offsets = np.concatenate(self._ends)
+        return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(b"".join(self._texts)))
+
+
+def split_lines(lines: bytes) -> Any:
+    """Lines that have a newline behind each as an Arrow array."""
+    found = _Lines()
+    found.add(lines)
+    return found.array()

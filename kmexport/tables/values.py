@@ -3,92 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
-from operator import attrgetter
-from typing import Any, Final
+from typing import Any
 
-import msgspec
 import pyarrow as pa
 
-from kmexport.format.hashes import DECODE_ERRORS, RESERVED, read_properties
 from kmexport.format.spelling import spell_object
-from kmexport.names import fold_name
-from kmexport.tables.schema import HALF_OF_PAIR, PropertyColumn
+from kmexport.tables.schema import HALF_OF_PAIR
 from kmexport.values import as_number
 
-__all__ = ["PropertyValues", "as_column"]
-
-_ESCAPABLE: Final = re.compile(r'["\\/\x00-\x1f\x7f]')
-# fold_name, for text within ASCII.
-_FOLDED: Final = bytes(range(256)).lower().translate(bytes.maketrans(b",:", b"  "))
-
-
-class PropertyValues:
-    """The values of some properties, record by record. Of two spellings of a name on one record the first counts."""
-
-    def __init__(self, columns: Sequence[PropertyColumn]) -> None:
-        self._columns = columns
-        self._values: dict[str, list[Any]] = {column.folded: [] for column in columns}
-        self._spellings = {column.folded: column.name for column in columns}
-        # A name that escapes can spell is looked for in each hash, as are those of the record's own keys.
-        self._is_plain = not any(map(_ESCAPABLE.search, self._values)) and self._values.keys().isdisjoint(RESERVED)
-        self._fast = self._reader()
-
-    def add(self, hashes: Iterable[dict[str, Any]]) -> None:
-        """The properties of more records."""
-        values = self._values
-        for properties in hashes:
-            found: dict[str, Any] = {}
-            for name, value in properties.items():
-                folded = fold_name(name)
-                if folded in values:
-                    found.setdefault(folded, value)
-                    self._spellings[folded] = name
-            for folded, column in values.items():
-                column.append(found.get(folded))
-
-    def add_texts(self, texts: list[bytes]) -> None:
-        """The same of hashes that are JSON still."""
-        if not self._add_at_once(b"\n".join(texts), len(texts)):
-            before = dict(self._spellings)
-            self.add(map(read_properties, texts))
-            if before != self._spellings:
-                self._fast = self._reader()
-
-    def _reader(self) -> Callable[[bytes], list[Any]] | None:
-        """What reads these properties alone, where they are spelt as they were last."""
-        if not self._is_plain or any(map(_ESCAPABLE.search, self._spellings.values())):
-            return None
-        spellings = enumerate(self._spellings.values())
-        fields = [(f"p{number}", Any, msgspec.field(default=None, name=name)) for number, name in spellings]
-        return msgspec.json.Decoder(msgspec.defstruct("Found", fields)).decode_lines
-
-    def _add_at_once(self, text: bytes, count: int) -> bool:
-        """Whether it was possible: no key of the hashes is another spelling of a name."""
-        if self._fast is None or not text.isascii() or b"\\u" in text:
-            return False
-        try:
-            records = self._fast(text)
-        except DECODE_ERRORS:
-            return False
-        folded_text = text.translate(_FOLDED)
-        columns = []
-        for number, folded in enumerate(self._values):
-            values = list(map(attrgetter(f"p{number}"), records))
-            # A value, or a nested key, that is spelt so counts too; then the slow way decides.
-            if len(values) != count or folded_text.count(b'"%b"' % folded.encode()) != count - values.count(None):
-                return False
-            columns.append(values)
-        for values, more in zip(self._values.values(), columns, strict=True):
-            values.extend(more)
-        return True
-
-    def arrays(self) -> list[Any]:
-        """One for each column."""
-        return [as_column(self._values[column.folded], column.type) for column in self._columns]
+__all__ = ["as_column"]
 
 
 def as_column(values: Sequence[Any], kind: Any) -> Any:
