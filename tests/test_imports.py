@@ -67,7 +67,8 @@ FLOORS_INSIDE = {
     ],
     "reports": [
         {"asking", "periods", "plots"},
-        {"occurrences", "results"},
+        {"cuts", "results"},
+        {"occurrences"},
         {"funnel_sql", "splits"},
         {"cohorts", "conversions", "counts", "durations", "funnels", "totals", "values"},
         {"__init__"},

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from attrs import define, frozen
 
 from kmexport.reports.asking import ask, bounds, event_name, property_name
-from kmexport.reports.occurrences import Cut, cut_into_periods, events, firsts, in_periods, valued
+from kmexport.reports.cuts import Cut, cut_into_periods
+from kmexport.reports.occurrences import events, firsts, in_periods, valued
 from kmexport.reports.periods import LENGTHS, Every, check_every
 from kmexport.reports.results import ALL, Choice, Column, Persons, Result, check_choice
 
@@ -147,20 +148,20 @@ def cohorts(
         facts, events("first"), params, window=window, every=every if by is None else None, tz=tz
     )
     params["labels"] = [period.label for period in periods]
-    query = _query(
+    starts, returns = _queries(
         cut,
         by=by is not None,
         only_first=first_time_only or cumulative,
         is_same=params["first"] == params["second"],
     )
-    behind = Persons(facts, query, params)
-    people, counts = _counts(behind)
+    people, counts = _counts(facts, starts, returns, params)
     length = 1 + max((bucket for _, bucket in counts if bucket is not None), default=-1)
     length = length if buckets is None else buckets
     if length * len(people) > MANY_CELLS:
         msg = f"{len(people):,} cohorts of {length:,} buckets are too many: give buckets=, or a longer every="
         raise ValueError(msg)
-    [(last,)] = ask(facts, "select epoch_us(max(time)) // 1000000 from kmexport.numbered_events", {})
+    last_event = "select epoch_us(time) // 1000000 from kmexport.numbered_events order by time desc limit 1"
+    [(last,)] = ask(facts, last_event, {})
 
     def row(label: str | None) -> CohortRow:
         size, started = people[label]
@@ -175,8 +176,11 @@ def cohorts(
         if by
         else sorted(people, key=lambda label: people[label][1])
     )
+    behind = f"""
+        with starts as ({starts})
+        select s.person, s.label, r.bucket from starts s left join ({returns}) r on s.person = r.person"""
     return Cohorts(
-        behind=behind,
+        behind=Persons(facts, behind, params),
         first=first,
         second=second,
         every=every,
@@ -187,15 +191,17 @@ def cohorts(
     )
 
 
-def _counts(behind: Persons) -> tuple[dict[str | None, list[int]], dict[tuple[str | None, int | None], int]]:
+def _counts(
+    facts: Facts, starts: str, returns: str, params: dict[str, object]
+) -> tuple[dict[str | None, list[int]], dict[tuple[str | None, int], int]]:
     """label → how many people, and when the first of them started; (label, bucket) → how many people."""
     query = f"""
-        with rows as materialized ({behind.query})
-        select label, null as bucket, count(distinct person), min(started) from rows group by label
-        union all select label, bucket, count(*), null from rows where bucket is not null group by label, bucket"""
+        with starts as materialized ({starts})
+        select label, null as bucket, count(*), epoch_us(min(time)) // 1000000 from starts group by label
+        union all select label, bucket, count(*), null from ({returns}) group by label, bucket"""
     people: dict[str | None, list[int]] = {}
-    counts: dict[tuple[str | None, int | None], int] = {}
-    for label, bucket, count, started in ask(behind.facts, query, behind.params):
+    counts: dict[tuple[str | None, int], int] = {}
+    for label, bucket, count, started in ask(facts, query, params):
         if bucket is None:
             people[label] = [count, started]
         else:
@@ -203,20 +209,18 @@ def _counts(behind: Persons) -> tuple[dict[str | None, list[int]], dict[tuple[st
     return people, counts
 
 
-def _query(cut: Cut | None, *, by: bool, only_first: bool, is_same: bool) -> str:
-    """A row for each person and bucket: person, label (of the cohort), started (unix seconds), bucket (null: none)."""
-    starts = valued(firsts(events("first"), "person", numbered=by or is_same), by=by)
-    label = "s.value" if by else "$labels[s.period + 1]"
+def _queries(cut: Cut | None, *, by: bool, only_first: bool, is_same: bool) -> tuple[str, str]:
+    """Who starts: person, label (of the cohort), time, seq. And of `starts`, who came back: person, label, bucket."""
+    starts = in_periods(valued(firsts(events("first"), "person", numbered=by or is_same), by=by), cut)
+    label = "value" if by else "$labels[period + 1]"
+    seq = "seq" if is_same else "null as seq"
     bucket = "(epoch_us(e.time) - epoch_us(s.time)) // 1000000 // $length"
     returns = f"""
         from starts s join ({events("second", in_window=False)}) e
             on s.person = e.person and e.time >= s.time {"and e.seq <> s.seq" if is_same else ""}"""
     chosen = (
-        f"select s.person, min({bucket}) as bucket {returns} group by s.person"
+        f"select s.person, any_value(label) as label, min({bucket}) as bucket {returns} group by s.person"
         if only_first
-        else f"select distinct s.person, {bucket} as bucket {returns}"
+        else f"select distinct s.person, label, {bucket} as bucket {returns}"
     )
-    return f"""
-        with starts as ({in_periods(starts, cut)})
-        select s.person, {label} as label, epoch_us(s.time) // 1000000 as started, r.bucket
-        from starts s left join ({chosen}) r on s.person = r.person"""
+    return f"select person, {label} as label, time, {seq} from ({starts})", chosen

@@ -131,7 +131,7 @@ def conversion(
         return _repeating(pieces) if repeating else _once(pieces)
 
     numbers = "count(*) filter (in_denominator), count(*) filter (in_numerator)"
-    measured = splitting.measure(query, _row, numbers, (0, 0), adds_up=repeating)
+    measured = splitting.measure(query, _row, numbers, (0, 0), periods_add_up=repeating)
     denominator, numerator = measured.numbers
     return Conversion(
         behind=measured.whole,

@@ -105,7 +105,7 @@ def event_counts(
         return pieces.valued(pieces.in_periods(source))
 
     numbers = "count(distinct person), count(*)"
-    measured = splitting.measure(query, _row, numbers, (0, 0), adds_up=True)
+    measured = splitting.measure(query, _row, numbers, (0, 0), periods_add_up=True)
     people, times = measured.numbers
     return EventCounts(
         behind=measured.whole,

@@ -125,7 +125,7 @@ def time_between(
         return _from_first_ever(pieces) if first_ever else _inside(pieces)
 
     numbers = "count(*), avg(seconds), median(seconds)"
-    measured = splitting.measure(query, TimeBetweenRow, numbers, (0, None, None), adds_up=False)
+    measured = splitting.measure(query, TimeBetweenRow, numbers, (0, None, None), periods_add_up=first_ever)
     people, mean, median = measured.numbers
     return TimeBetween(
         behind=measured.whole,

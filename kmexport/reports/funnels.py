@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 from attrs import define, frozen
 
 from kmexport.names import fold_name
-from kmexport.reports.asking import bounds, check_facts, event_name, property_name
-from kmexport.reports.funnel_sql import funnel_query, step_events
-from kmexport.reports.occurrences import cut_into_days
-from kmexport.reports.results import ALL, Choice, Column, Persons, Result, check_choice, ratio
+from kmexport.reports.asking import bounds, check_facts, event_name
+from kmexport.reports.cuts import cut_into_days
+from kmexport.reports.funnel_sql import FunnelQuery, step_events
+from kmexport.reports.results import ALL, Choice, Column, check_choice, ratio
+from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from kmexport.reports.periods import Every
     from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
 
@@ -34,22 +36,22 @@ class FunnelStep:
 
 
 @frozen
-class FunnelRow:
-    """The funnel of the people with one value of the property (None: without one)."""
+class FunnelRow(Part):
+    """The funnel of one period, of the people with one value of the property (None: without one), or of both."""
 
-    value: str | None
     steps: tuple[FunnelStep, ...]
 
 
 @define(repr=False, kw_only=True)
-class Funnel(Result):
-    """What `funnel` gives: `steps`, and with `by=` a row of steps for each value."""
+class Funnel(SplitResult):
+    """What `funnel` gives: `steps`, and `rows` of steps, one for each part of a split."""
 
-    by: str | None
     steps: tuple[FunnelStep, ...]
     rows: tuple[FunnelRow, ...]
 
-    def people_of(self, step: str | int, *, dropped: bool = False, value: Choice = ALL) -> list[str]:
+    def people_of(
+        self, step: str | int, *, dropped: bool = False, label: Choice = ALL, value: Choice = ALL
+    ) -> list[str]:
         """The persons who reached a step, given by its event or its number from 1.
 
         `dropped=True`: those who reached the step before it, and not this one.
@@ -58,11 +60,8 @@ class Funnel(Result):
         if dropped and place == 0:
             msg = "nobody drops out before the first step"
             raise ValueError(msg)
-        check_choice("value", value, [row.value for row in self.rows])
         condition = f"t{place - 1} is not null and t{place} is null" if dropped else f"t{place} is not null"
-        if value is ALL:
-            return self._behind.where(condition)
-        return self._behind.where(f"{condition} and value is not distinct from $value", value=value)
+        return self._people(label, value, condition)
 
     def _place(self, step: str | int) -> int:
         events = [fold_name(one.event) for one in self.steps]
@@ -78,10 +77,16 @@ class Funnel(Result):
         return events.index(fold_name(step))
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A bar for each step, with people and share; with `by=`, bars of the commonest values beside one another."""
-        from kmexport.reports.plots import funnel  # noqa: PLC0415
+        """A bar for each step, with people and share; with `by=`, bars of the commonest values beside one another.
+
+        With `every=` a line of the last step's share in the periods, one for each value of `by=`.
+        """
+        from kmexport.reports.plots import funnel, lines  # noqa: PLC0415
 
         title = f"From “{self.steps[0].event}” to “{self.steps[-1].event}”" if len(self.steps) > 1 else "Funnel"
+        if self.every is not None:
+            labels, series = self._series(lambda row: row.steps[-1].share)
+            return lines(labels, series, title, "share", ax, share=True)
         groups = {row.value: [step.people for step in row.steps] for row in self.rows}
         return funnel([step.event for step in self.steps], [step.people for step in self.steps], groups, title, ax)
 
@@ -91,11 +96,10 @@ class Funnel(Result):
         return f"{first.event} → {last.event}: {last.people:,} of {first.people:,} people{share}"
 
     def _columns(self) -> list[Column]:
-        rows = self.rows if self.by is not None else (FunnelRow(None, self.steps),)
-        lines = [(row.value, step) for row in rows for step in row.steps]
-        values = [] if self.by is None else [Column(self.by, "string", [value for value, _ in lines])]
+        rows = self.rows if self.is_split else (FunnelRow(None, None, self.steps),)
+        lines = [(row, step) for row in rows for step in row.steps]
         return [
-            *values,
+            *(Column(name, "string", values) for name, values in self._split_columns([row for row, _ in lines])),
             Column("step", "string", [step.event for _, step in lines]),
             Column("people", "int64", [step.people for _, step in lines]),
             Column("share", "float64", [step.share for _, step in lines], is_share=True),
@@ -113,6 +117,7 @@ def funnel(
     within: float | timedelta | None = None,
     step_within: float | timedelta | None = None,
     by: str | None = None,
+    every: Every | None = None,
 ) -> Funnel:
     """How many people reach each step of a list of events.
 
@@ -128,7 +133,8 @@ def funnel(
     this, nor for `step_within=` with `skip_steps=`: that is a ValueError.
 
     `by=` files a person under the value at the first occurrence that counts of the step at which they enter: the
-    event's own, else the person's value in force.
+    event's own, else the person's value in force. `every=` gives a funnel for each period of the zone `tz`, as if the
+    period were the window: who takes the last step in a later period has not reached it.
 
     Source: the vendor's funnel report; it differs from `conversion`, for who did event 2 before event 1 still
     converts by doing it again. Raises UnknownNameError for names that no record has, ValueError for no steps. Costs
@@ -155,26 +161,25 @@ def funnel(
     folded = [event_name(facts, step) for step in steps]
     params: dict[str, object] = {**bounds(window), **{f"step{place}": step for place, step in enumerate(folded)}}
     params |= {"within": _limit("within", within), "step_within": _limit("step_within", step_within)}
-    if by is not None:
-        params["by"] = property_name(facts, by)
-    days = cut_into_days(facts, tz, step_events(folded), params)
-    query = funnel_query(
-        folded,
-        days,
-        skip_steps=skip_steps,
-        within=within is not None,
-        step_within=step_within is not None,
-        by=by is not None,
-    )
-    behind = Persons(facts, query, params)
-    found = {value: counts for value, *counts in behind.groups("value", _counts(len(steps)))} if by is not None else {}
-    [total] = behind.groups("", _counts(len(steps)))
-    rows = sorted(found.items(), key=lambda row: ([-count for count in row[1]], row[0] is None, row[0] or ""))
+    source = step_events(folded)
+    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, tz=tz)
+    days = cut_into_days(facts, tz, source, params)
+
+    def query(pieces: Pieces) -> str:
+        limits = {"within": within is not None, "step_within": step_within is not None}
+        return FunnelQuery(folded, days, pieces.cut, by=pieces.by, skip_steps=skip_steps, **limits).text()
+
+    def row(label: str | None, value: str | None, *counts: int) -> FunnelRow:
+        return FunnelRow(label, value, _steps(steps, counts))
+
+    measured = splitting.measure(query, row, _counts(len(steps)), (0,) * len(steps), periods_add_up=False)
     return Funnel(
-        behind=behind,
+        behind=measured.whole,
+        parts=measured.parts,
         by=by,
-        steps=_steps(steps, total),
-        rows=tuple(FunnelRow(value, _steps(steps, counts)) for value, counts in rows),
+        every=every,
+        steps=_steps(steps, measured.numbers),
+        rows=measured.rows,
     )
 
 

@@ -69,22 +69,22 @@ class Persons:
             where identity = person and person_id in ({people}) order by person"""
         return [person for (person,) in ask(self.facts, query, {**self.params, **values})]
 
+    def total(self, numbers: str) -> tuple[Any, ...]:
+        """The numbers of all rows."""
+        [row] = ask(self.facts, f"select {numbers} from ({self.query})", self.params)
+        return row
+
     def groups(self, keys: str, numbers: str) -> list[tuple[Any, ...]]:
-        """The numbers of each group, the keys before them; one row in all without keys."""
-        if not keys:
-            return ask(self.facts, f"select {numbers} from ({self.query})", self.params)
+        """The numbers of each group, the keys before them."""
         return ask(self.facts, f"select {keys}, {numbers} from ({self.query}) group by {keys}", self.params)
 
-    def groups_and_all(self, keys: str, numbers: str) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
-        """The numbers of all rows, and the keys and numbers of each group, in one pass."""
-        nulls = ", ".join("null" for _ in keys.split(","))
+    def groups_and_total(self, keys: str, numbers: str) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
+        """Both in one pass."""
         query = f"""
-            with rows as materialized ({self.query})
-            select true, {nulls}, {numbers} from rows
-            union all select false, {keys}, {numbers} from rows group by {keys}"""
+            select grouping({keys}) > 0, {keys}, {numbers} from ({self.query}) group by grouping sets ((), ({keys}))"""
         rows = ask(self.facts, query, self.params)
-        [whole] = [rest[len(keys.split(",")) :] for is_all, *rest in rows if is_all]
-        return tuple(whole), [tuple(rest) for is_all, *rest in rows if not is_all]
+        [total] = [row[1 + len(keys.split(",")) :] for row in rows if row[0]]
+        return [row[1:] for row in rows if not row[0]], total
 
     def numbers(self, expression: str, condition: str = "true", **values: object) -> list[Any]:
         """One number of each row that fulfils the condition, in order."""

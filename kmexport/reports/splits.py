@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from attrs import define, field, frozen
 
 from kmexport.reports.asking import property_name
-from kmexport.reports.occurrences import Cut, cut_into_periods, in_periods, valued
+from kmexport.reports.cuts import Cut, cut_into_periods
+from kmexport.reports.occurrences import EVERYONE, in_periods, valued
 from kmexport.reports.periods import Every
 from kmexport.reports.results import ALL, Choice, Persons, Result, check_choice
 from kmexport.tables import Facts
@@ -24,7 +25,7 @@ class Part:
     value: str | None
 
 
-P = TypeVar("P", bound=Part)
+P = TypeVar("P")
 
 
 @define
@@ -55,6 +56,10 @@ class Splitting:
         periods, cut = cut_into_periods(facts, source, params, window=window, every=every, tz=tz)
         return cls(facts, params, [period.label for period in periods], cut, by is not None)
 
+    @property
+    def is_split(self) -> bool:
+        return self.cut is not None or self.by
+
     def measure(
         self,
         query: Callable[[Pieces], str],
@@ -62,37 +67,48 @@ class Splitting:
         numbers: str,
         zeros: tuple[object, ...],
         *,
-        adds_up: bool,
+        periods_add_up: bool,
+        keys: str = "value",
     ) -> Measured[P]:
         """The numbers of the whole, and a row for each period and value.
 
-        Where the rows of the parts are those of the whole (`adds_up`), one query counts both.
+        One query counts both where the rows of the parts are those of the whole: always by values alone, by periods
+        where the report says so. `keys` are the columns that name a part of one period, and `make` gets the label,
+        the keys and the numbers.
         """
         whole, parts = Pieces(cut=None, by=False), Pieces(cut=self.cut, by=self.by)
         behind, behind_parts = (Persons(self.facts, query(pieces), self.params) for pieces in (whole, parts))
-        if whole == parts:
-            [total] = behind.groups("", numbers)
-            return Measured(behind, behind_parts, total, ())
-        if adds_up:
-            total, groups = behind_parts.groups_and_all("period, value", numbers)
+        if keys == "value" and parts.is_whole:
+            return Measured(behind, behind_parts, behind.total(numbers), ())
+        if periods_add_up or self.cut is None:
+            groups, total = behind_parts.groups_and_total(f"period, {keys}", numbers)
         else:
-            [total] = behind.groups("", numbers)
-            groups = behind_parts.groups("period, value", numbers)
-        return Measured(behind, behind_parts, total, self._rows(groups, make, zeros))
+            groups, total = behind_parts.groups(f"period, {keys}", numbers), behind.total(numbers)
+        return Measured(behind, behind_parts, total, self._rows(groups, keys.count(",") + 1, make, zeros))
 
     def _rows(
-        self, groups: Sequence[tuple[Any, ...]], make: Callable[..., P], zeros: tuple[object, ...]
+        self, groups: Sequence[tuple[Any, ...]], keys: int, make: Callable[..., P], zeros: tuple[object, ...]
     ) -> tuple[P, ...]:
         """The values with most in them first; zeros where nothing happened."""
-        found = {(period, value): rest for period, value, *rest in groups}
-        size: dict[str | None, float] = {} if self.by else {None: 0}
-        for (_, value), (first, *_) in found.items():
-            size[value] = size.get(value, 0) + (first or 0)
-        values = sorted(size, key=lambda value: (-size[value], value is None, value or ""))
+        found = {(group[0], group[1 : keys + 1]): group[keys + 1 :] for group in groups}
+        size: dict[tuple[str | None, ...], float] = {(): 0}
+        if keys == 1 and not self.by:
+            size[None,] = 0
+        for (_, names), (first, *_) in found.items():
+            for length in range(1, keys + 1):
+                size[names[:length]] = size.get(names[:length], 0) + (first or 0)
+
+        def place(names: tuple[str | None, ...]) -> list[tuple[float, bool, str]]:
+            return [
+                (-size[names[:length]], names[length - 1] is None, names[length - 1] or "")
+                for length in range(1, keys + 1)
+            ]
+
+        ordered = sorted((names for names in size if len(names) == keys), key=place)
         labels: list[str | None] = [*self.labels] if self.cut is not None else [None]
         return tuple(
-            make(label, value, *found.get((number, value), zeros))
-            for (number, label), value in product(enumerate(labels), values)
+            make(label, *names, *found.get((number, names), zeros))
+            for (number, label), names in product(enumerate(labels), ordered)
         )
 
 
@@ -113,8 +129,17 @@ class Pieces:
     cut: Cut | None
     by: bool
 
+    @property
+    def is_whole(self) -> bool:
+        return self.cut is None and not self.by
+
     def in_periods(self, source: str) -> str:
         return in_periods(source, self.cut)
+
+    def everyone(self) -> str:
+        """A row for each person and period: person, period, since, until."""
+        whole = "select 0 as period, to_timestamp($start) as since, to_timestamp($end) as until"
+        return f"select * from ({EVERYONE}), ({self.cut.periods() if self.cut else whole})"
 
     def valued(self, source: str) -> str:
         return valued(source, by=self.by)
@@ -128,7 +153,7 @@ class SplitResult(Result):
     by: str | None
     every: str | None
     if TYPE_CHECKING:  # each report has rows of its own
-        rows: Sequence[Part]
+        rows: Sequence[Any]
 
     @property
     def is_split(self) -> bool:
@@ -139,15 +164,20 @@ class SplitResult(Result):
         """The persons of one part, or of all."""
         if label is ALL and value is ALL:
             return self._behind.where(condition, **params)
-        parts = self.rows
-        labels = list(dict.fromkeys(part.label for part in parts))
+        labels = list(dict.fromkeys(part.label for part in self.rows))
         check_choice("period", label, labels)
-        check_choice("value", value, list(dict.fromkeys(part.value for part in parts)))
+        check_choice("value", value, list(dict.fromkeys(map(self._value_of, self.rows))))
         if label is not ALL:
             condition, params = f"({condition}) and period = $period", {**params, "period": labels.index(label)}
         if value is not ALL:
             condition, params = f"({condition}) and value is not distinct from $value", {**params, "value": value}
         return self._parts.where(condition, **params)
+
+    @staticmethod
+    def _value_of(part: Any) -> str | None:
+        """The value of the split that a row stands under."""
+        value: str | None = part.value
+        return value
 
     def _series(self, number: Callable[[Any], float | None]) -> tuple[list[str | None], dict[str | None, list[Any]]]:
         """For a picture: the labels, and for each value the numbers of its rows."""
@@ -156,12 +186,12 @@ class SplitResult(Result):
             series.setdefault(part.value, []).append(number(part))
         return list(dict.fromkeys(part.label for part in self.rows)), series
 
-    def _split_columns(self) -> list[tuple[str, list[str | None]]]:
+    def _split_columns(self, parts: Sequence[Any] | None = None) -> list[tuple[str, list[str | None]]]:
         """The columns that name the parts."""
-        parts = self.rows
+        parts = self.rows if parts is None else parts
         columns: list[tuple[str, list[str | None]]] = []
         if self.every is not None:
             columns.append((self.every, [part.label for part in parts]))
         if self.by is not None:
-            columns.append((self.by, [part.value for part in parts]))
+            columns.append((self.by, [self._value_of(part) for part in parts]))
         return columns

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import define, frozen
 
 from kmexport.reports.asking import ask, bounds, event_name, property_name
-from kmexport.reports.occurrences import EVERYONE, IN_WINDOW, events
+from kmexport.reports.occurrences import IN_WINDOW, LAST_SECOND_OF_PERIOD, events
 from kmexport.reports.results import ALL, Choice, Column, ratio
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
 
@@ -132,7 +132,7 @@ def property_total(
     numbers = "coalesce(fsum(number), 0), count(number), count(distinct person)"
     if population != "with_property":
         numbers += " filter (is_member)"
-    measured = splitting.measure(query, _row, numbers, (0.0, 0, 0), adds_up=population != "everyone")
+    measured = splitting.measure(query, _row, numbers, (0.0, 0, 0), periods_add_up=population != "everyone")
     total, count, people = measured.numbers
     rows = measured.rows
     if not all(map(math.isfinite, [total, *(row.total for row in rows)])):
@@ -182,14 +182,14 @@ def _values(event: str | None) -> str:
 
 def _members(population: str, pieces: Pieces) -> str:
     """The population, one row or more for each person of it."""
-    if population != "everyone":
-        members = pieces.valued(pieces.in_periods(events("population")))
+    if population == "everyone":
+        source = (
+            f"select person, {LAST_SECOND_OF_PERIOD} as time, null::bigint as seq, period from ({pieces.everyone()})"
+        )
     else:
-        ends = "select unnest($numbers::bigint[]) as period, to_timestamp(unnest($ends::bigint[]) - 1) as time"
-        if pieces.cut is None:
-            ends = "select 0 as period, to_timestamp($end - 1) as time"
-        members = pieces.valued(f"select person, time, null::bigint as seq, period from ({EVERYONE}), ({ends})")
-    return f"select person, period, value, null::double as number, true as is_member from ({members})"
+        source = pieces.in_periods(events("population"))
+    return f"""
+        select person, period, value, null::double as number, true as is_member from ({pieces.valued(source)})"""
 
 
 def _total_of(row: TotalRow, parts: Persons, splitting: Splitting, property: str) -> float:  # noqa: A002

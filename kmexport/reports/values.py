@@ -7,59 +7,80 @@ from typing import TYPE_CHECKING, Literal
 from attrs import define, frozen
 
 from kmexport.reports.asking import bounds, event_name, property_name
-from kmexport.reports.occurrences import EVERYONE, events, firsts, settings
-from kmexport.reports.results import ALL, Choice, Column, Persons, Result, check_choice
+from kmexport.reports.occurrences import LAST_SECOND_OF_PERIOD, chosen, events, firsts, in_force, next_set
+from kmexport.reports.results import ALL, Choice, Column, check_choice
+from kmexport.reports.splits import Measured, Pieces, SplitResult, Splitting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.axes import Axes
 
+    from kmexport.reports.periods import Every
     from kmexport.tables import Facts
-    from kmexport.windows import Window
+    from kmexport.windows import Window, Zone
 
 __all__ = ["PropertyValues", "Segments", "ValueRow", "property_values", "segments"]
 
 At = Literal["first_ever", "last_ever", "first_in_window", "last_before_end", "at_step"]
 
-# The moment that is looked for among those at which the property was set, and which of them can be it.
-_MOMENTS: dict[At, tuple[str, str]] = {
-    "first_ever": ("arg_min", "true"),
-    "last_ever": ("arg_max", "true"),
-    "first_in_window": ("arg_min", "time >= to_timestamp($start)"),
-    "last_before_end": ("arg_max", "time < to_timestamp($end)"),
+# Which of the moments at which a property was set, and which of them can be it.
+_MOMENTS: dict[At, tuple[Literal["first", "last"], str]] = {
+    "first_ever": ("first", "true"),
+    "last_ever": ("last", "true"),
+    "first_in_window": ("first", "time >= to_timestamp($start)"),
+    "last_before_end": ("last", "time < to_timestamp($end)"),
 }
+_EVER: tuple[At, At] = ("first_ever", "last_ever")
 
 
 @frozen
 class ValueRow:
-    """How many people have one value (None: who have none)."""
+    """How many people have one value (None: who have none); of a split, in the period `label`, with `by_value`."""
 
     value: str | None
     people: int
+    label: str | None = None
+    by_value: str | None = None
 
 
 @define(repr=False, kw_only=True)
-class _ByValue(Result):
+class _ByValue(SplitResult):
     """What both reports share: rows of values, the commonest first."""
 
     property: str
     people: int
     rows: tuple[ValueRow, ...]
 
-    def people_of(self, value: Choice = ALL) -> list[str]:
-        """The persons who have a value (None: who have none), or all."""
-        check_choice("value", value, [row.value for row in self.rows])
+    def people_of(self, value: Choice = ALL, *, label: Choice = ALL, by_value: Choice = ALL) -> list[str]:
+        """The persons who have a value (None: who have none), or all; of a split, those of one part."""
+        check_choice("value", value, list(dict.fromkeys(row.value for row in self.rows)))
         if value is ALL:
-            return self._behind.where()
-        return self._behind.where("value is not distinct from $value", value=value)
+            return self._people(label, by_value)
+        return self._people(label, by_value, "found is not distinct from $found", found=value)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A bar for each value, the commonest first."""
-        from kmexport.reports.plots import bars  # noqa: PLC0415
+        """A bar for each value, the commonest first; with `every=` a line for each, of people in the periods."""
+        from kmexport.reports.plots import bars, lines  # noqa: PLC0415
 
-        return bars([row.value for row in self.rows], [row.people for row in self.rows], self._title(), "people", ax)
+        if self.every is None:
+            names, numbers = [self._name(row) for row in self.rows], [row.people for row in self.rows]
+            return bars(names, numbers, self._title(), "people", ax)
+        series: dict[str | None, list[float | None]] = {}
+        for row in self.rows:
+            series.setdefault(self._name(row), []).append(row.people)
+        return lines(list(dict.fromkeys(row.label for row in self.rows)), series, self._title(), "people", ax)
+
+    @staticmethod
+    def _value_of(part: ValueRow) -> str | None:
+        return part.by_value
+
+    def _name(self, row: ValueRow) -> str | None:
+        return row.value if self.by is None else f"{row.by_value} · {row.value}"
 
     def _columns(self) -> list[Column]:
         return [
+            *(Column(name, "string", values) for name, values in self._split_columns()),
             Column(self.property, "string", [row.value for row in self.rows]),
             Column("people", "int64", [row.people for row in self.rows]),
         ]
@@ -96,6 +117,9 @@ def property_values(
     *,
     at: At = "last_ever",
     step: str | None = None,
+    by: str | None = None,
+    every: Every | None = None,
+    tz: Zone = "UTC",
 ) -> PropertyValues:
     """How many people have which value of a property, at one moment of each person.
 
@@ -106,8 +130,14 @@ def property_values(
     or had a property set at any time (an alias alone makes nobody), with `"at_step"` of those who did the step in the
     window.
 
+    `by=` files a person under a second property too, whose value is chosen in the same way; with `"at_step"` it is the
+    value at that step: the event's own, else the one in force. The rows have it as `.by_value`. `every=` gives rows
+    for each period of the zone `tz`, as if the period were the window; `"first_ever"` and `"last_ever"` look at no
+    window, so there it is a ValueError.
+
     Source: the vendor's choices of a property in reports. Raises UnknownNameError for names that no record has.
-    Costs one pass over the property's rows, and one over all records for who there is.
+    Costs one pass over the property's rows, and one over all records for who there is; with `every=` and without a
+    step, memory for a row a person and period.
 
     >>> from kmexport import Facts, PropertySet, Window
     >>> facts = Facts([PropertySet("bob", moment, {"referrer": value}) for moment, value in
@@ -122,18 +152,31 @@ def property_values(
     if (step is None) == (at == "at_step"):
         msg = 'at="at_step" needs step=, the name of an event' if step is None else 'step= needs at="at_step"'
         raise ValueError(msg)
-    params = {**bounds(window), "by": property_name(facts, property)}
-    if step is None:
-        query = _at_moment(*_MOMENTS[at])
-    else:
+    if every is not None and at in _EVER:
+        msg = f'at="{at}" looks at no window, so every= would give the same in each period: give at="last_before_end"'
+        raise ValueError(msg)
+    params = {**bounds(window), "property": property_name(facts, property)}
+    if step is not None:
         params["step"] = event_name(facts, step)
-        query = f"""
-            select s.person, p.text as value from ({firsts(events("step"), "person", numbered=False)}) s
-            asof left join ({settings()}) p on s.person = p.person and s.time >= p.time"""
-    behind = Persons(facts, query, params)
-    rows = _rows(behind)
-    people = sum(row.people for row in rows)
-    return PropertyValues(behind=behind, property=property, people=people, rows=rows, at=at, step=step)
+    source = events("step") if step is not None else "select time from kmexport.numbered_records where kind <> 'alias'"
+    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, tz=tz)
+
+    def query(pieces: Pieces) -> str:
+        return _at_step(pieces) if at == "at_step" else _at_moment(pieces, at)
+
+    measured = _measure(splitting, query)
+    [people] = measured.numbers
+    return PropertyValues(
+        behind=measured.whole,
+        parts=measured.parts,
+        by=by,
+        every=every,
+        property=property,
+        people=people,
+        rows=measured.rows,
+        at=at,
+        step=step,
+    )
 
 
 def segments(
@@ -143,12 +186,19 @@ def segments(
     window: Window | None = None,
     *,
     relative: bool = False,
+    by: str | None = None,
+    every: Every | None = None,
+    tz: Zone = "UTC",
 ) -> Segments:
     """The people who did an event in the window, by the last value of a property; who has none stands under None.
 
     `relative=True` counts only people of whom an event in the window came at or after the moment at which their last
     value was set; people without a value are counted as ever. Setting the same value again is a new moment: the rule
     speaks of the last value's, and an export does not tell a value that was confirmed from one that was meant anew.
+
+    `by=` splits by a property of the event: its own value, else the person's value in force then; the rows have it as
+    `.by_value`. `every=` gives rows for each period of the zone `tz`. As with `event_counts`, a person who did the
+    event more than once may stand in several; with `relative=True` only occurrences at or after that moment count.
 
     Source: the vendor's option "relative to a segment". Raises UnknownNameError for names that no record has. Costs
     one pass over the rows of the event and of the property.
@@ -165,31 +215,60 @@ def segments(
     >>> relative.people_of("A"), relative.people_of(None)
     (['A', 'D'], ['B'])
     """
-    params = {**bounds(window), "event": event_name(facts, event), "by": property_name(facts, property)}
+    params = {**bounds(window), "event": event_name(facts, event), "property": property_name(facts, property)}
+    splitting = Splitting.of(facts, events("event"), params, window=window, by=by, every=every, tz=tz)
     since = "where p.time is null or e.time >= p.time" if relative else ""
-    query = f"""
-        select e.person, p.text as value
-        from (select person, max(time) as time from ({events("event")}) group by person) e
-        left join (
-            select person_id as person, max(time) as time, arg_max(text, (time, seq, place)) as text from
-            kmexport.numbered_properties where name = $by and text is not null group by person_id
-        ) p on e.person = p.person
-        {since}"""
-    behind = Persons(facts, query, params)
-    rows = _rows(behind)
-    people = sum(row.people for row in rows)
-    return Segments(behind=behind, property=property, people=people, rows=rows, event=event, relative=relative)
+
+    def query(pieces: Pieces) -> str:
+        did = pieces.valued(pieces.in_periods(events("event")))
+        keys = "person" if pieces.is_whole else "person, period, value"
+        constants = ", 0 as period, null::varchar as value" if pieces.is_whole else ""
+        return f"""
+            select e.*, p.text as found
+            from (select {keys}, max(time) as time {constants} from ({did}) group by {keys}) e
+            left join ({chosen("property", "last")}) p on e.person = p.person
+            {since}"""
+
+    measured = _measure(splitting, query)
+    [people] = measured.numbers
+    return Segments(
+        behind=measured.whole,
+        parts=measured.parts,
+        by=by,
+        every=every,
+        property=property,
+        people=people,
+        rows=measured.rows,
+        event=event,
+        relative=relative,
+    )
 
 
-def _at_moment(choose: str, condition: str) -> str:
-    return f"""
-        select e.person, p.text as value from ({EVERYONE}) e
-        left join (
-            select person_id as person, {choose}(text, (time, seq, place)) as text from kmexport.numbered_properties
-            where name = $by and text is not null and {condition} group by person_id
-        ) p on e.person = p.person"""
+def _at_step(pieces: Pieces) -> str:
+    steps = pieces.valued(firsts(pieces.in_periods(events("step")), numbered=pieces.by))
+    return f"select person, period, value, set_value->>'$' as found from ({in_force(steps, 'property')})"
 
 
-def _rows(behind: Persons) -> tuple[ValueRow, ...]:
-    rows = [ValueRow(value, people) for value, people in behind.groups("value", "count(*)")]
-    return tuple(sorted(rows, key=lambda row: (-row.people, row.value is None, row.value or "")))
+def _at_moment(pieces: Pieces, at: At) -> str:
+    """A row for each person and period."""
+    is_first, condition = _MOMENTS[at]
+    names = {"found": "property", **({"value": "by"} if pieces.by else {})}
+    query = f"select *, null::varchar as value from ({pieces.everyone()})" if not pieces.by else pieces.everyone()
+    for column, parameter in names.items():
+        if pieces.cut is None:
+            query = f"""
+                select e.*, p.text as {column} from ({query}) e
+                left join ({chosen(parameter, is_first, condition)}) p on e.person = p.person"""
+        else:
+            look, moment = (next_set, "since") if at == "first_in_window" else (in_force, LAST_SECOND_OF_PERIOD)
+            found = look(f"select *, {moment} as time from ({query})", parameter)
+            query = f"select * exclude (time, set_value, set_at, set_by), set_value->>'$' as {column} from ({found})"
+    return query
+
+
+def _measure(splitting: Splitting, query: Callable[[Pieces], str]) -> Measured[ValueRow]:
+    def row(label: str | None, by_value: str | None, value: str | None, people: int) -> ValueRow:
+        return ValueRow(value, people, label, by_value)
+
+    numbers = "count(distinct person)" if splitting.is_split else "count(*)"
+    return splitting.measure(query, row, numbers, (0,), periods_add_up=True, keys="value, found")
