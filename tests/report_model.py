@@ -242,25 +242,34 @@ def funnel(records, steps, window=ALL_TIME, tz="UTC", skip_steps=False, within=N
     return found
 
 
-def property_values(records, name, window=ALL_TIME, at="last_ever", step=None):
-    """value → persons."""
+def value_of(records, person, name, window, at):
+    """What the person has under a name: at a moment that the window tells, or does not matter for."""
+    of_person = settings(records, person, name)
+    if at == "first_ever":
+        chosen = of_person[:1]
+    elif at == "last_ever":
+        chosen = of_person[-1:]
+    elif at == "first_in_window":
+        chosen = [s for s in of_person if s[0] >= window.start][:1]
+    else:
+        chosen = [s for s in of_person if s[0] < window.end][-1:]
+    return chosen[0][1] if chosen else None
+
+
+def property_values(records, name, window=ALL_TIME, at="last_ever", step=None, by=None):
+    """(value of the split, value) → persons."""
     found = {}
     for person in everyone(records):
-        of_person = settings(records, person, name)
         if at == "at_step":
-            moments = times(records, person, step, window)
-            if not moments:
+            steps = [r for r in occurrences(records, step, window) if r.person == person]
+            if not steps:
                 continue
-            chosen = [s for s in of_person if s[0] <= moments[0]][-1:]
-        elif at == "first_ever":
-            chosen = of_person[:1]
-        elif at == "last_ever":
-            chosen = of_person[-1:]
-        elif at == "first_in_window":
-            chosen = [s for s in of_person if s[0] >= window.start][:1]
+            first = min(steps, key=lambda record: record.timestamp)
+            names = (split(records, first, by), in_force(records, person, name, first.timestamp))
         else:
-            chosen = [s for s in of_person if s[0] < window.end][-1:]
-        found.setdefault(chosen[0][1] if chosen else None, set()).add(person)
+            of_by = value_of(records, person, by, window, at) if by is not None else None
+            names = (of_by, value_of(records, person, name, window, at))
+        found.setdefault(names, set()).add(person)
     return found
 
 
@@ -283,12 +292,12 @@ def cohorts(records, first, second, window=ALL_TIME, every="week", tz="UTC", by=
     return found
 
 
-def segments(records, event, name, window=ALL_TIME, relative=False):
-    """value → persons."""
+def segments(records, event, name, window=ALL_TIME, relative=False, by=None):
+    """(value of the split, segment) → persons."""
     found = {}
-    for person in everyone(records):
-        did = times(records, person, event, window)
-        last = settings(records, person, name)[-1:]
-        if did and (not last or not relative or did[-1] >= last[0][0]):
-            found.setdefault(last[0][1] if last else None, set()).add(person)
+    for record in occurrences(records, event, window):
+        last = settings(records, record.person, name)[-1:]
+        if not last or not relative or record.timestamp >= last[0][0]:
+            names = (split(records, record, by), last[0][1] if last else None)
+            found.setdefault(names, set()).add(record.person)
     return found

@@ -46,8 +46,12 @@ def all_reports(facts, first, second, name, **window):
     yield reports.funnel(facts, [first, second], **window)
     yield reports.funnel(facts, [first, second], by=name, **window)
     yield reports.funnel(facts, [first], **window)
+    yield reports.funnel(facts, [first, second], **split)
     yield reports.property_values(facts, name, **window)
+    yield reports.property_values(facts, name, at="at_step", step=first, by=name, **window)
+    yield reports.property_values(facts, name, at="last_before_end", **split)
     yield reports.segments(facts, first, name, **window)
+    yield reports.segments(facts, first, name, **split)
     yield reports.cohorts(facts, first, second, every="day", **window)
     yield reports.cohorts(facts, first, second, by=name, cumulative=True, **window)
 
@@ -95,6 +99,16 @@ def test_arrow_tables_have_types_and_all_rows(results):
         assert {str(field.type) for field in table.schema} <= {"string", "int64", "double"}
         assert pl.from_arrow(table).height == table.num_rows
         assert len(table.to_pandas()) == table.num_rows
+
+
+def test_columns_of_an_arrow_table_have_different_names():
+    facts = Facts([Event("a", 1, "X", {"people": "many", "day": "Monday", "people (by)": 1})])
+    assert reports.event_counts(facts, "X", by="people").to_arrow().column_names[:2] == ["people (by)", "people"]
+    assert reports.event_counts(facts, "X", by="day", every="day").to_arrow().column_names[:2] == ["day (by)", "day"]
+    values = reports.property_values(facts, "people", by="people").to_arrow()
+    assert values.column_names == ["people (by) (by)", "people (by)", "people"]
+    assert reports.cohorts(facts, "X", "X", by="people").to_arrow().column_names == ["people (by)", "people"]
+    assert pl.from_arrow(values).row(0) == ("many", "many", 1)
 
 
 def test_pictures_are_drawn_into_the_axes(results):

@@ -239,17 +239,70 @@ def test_funnel(records, rule, steps, window, tz, skip_steps, within, step_withi
         assert counted == {value: [len(people) for people in reached] for value, reached in expected.items()}
 
 
+AT = st.sampled_from(["first_ever", "last_ever", "first_in_window", "last_before_end", "at_step"])
+
+
+def check_values(found, expected, **part):
+    """Rows and persons of a report on values, of the whole or of one period."""
+    rows = [row for row in found.rows if row.label == part.get("label")]
+    counted = {(row.by_value, row.value): row.people for row in rows if row.people}
+    assert counted == {names: len(people) for names, people in expected.items()}
+    for (by_value, value), people in expected.items():
+        assert found.people_of(value, by_value=by_value, **part) == sorted(people)
+
+
 @SETTINGS
-@given(RECORDS, RULES, WINDOWS, st.sampled_from(["plan", "Amount"]))
-def test_property_values(records, rule, window, name):
+@given(RECORDS, RULES, WINDOWS, st.sampled_from(["plan", "Amount"]), AT, BY)
+def test_property_values(records, rule, window, name, at, by):
     kept, facts = prepare(records, rule)
-    for at in ("first_ever", "last_ever", "first_in_window", "last_before_end", "at_step"):
-        step = "e1" if at == "at_step" else None
-        found = reports.property_values(facts, name, window, at=at, step=step)
-        expected = model.property_values(kept, name, span(window), at=at, step=step)
-        assert {row.value: row.people for row in found.rows} == {v: len(people) for v, people in expected.items()}
-        for value, people in expected.items():
-            assert found.people_of(value) == sorted(people)
+    options = {"at": at, "step": "e1" if at == "at_step" else None}
+    found = reports.property_values(facts, name, window, **options, by=by)
+    check_values(found, model.property_values(kept, name, span(window), **options, by=by))
+    whole = model.property_values(kept, name, span(window), **options)
+    assert found.people == len(set().union(*whole.values()))
+    for (_, value), people in whole.items():
+        assert found.people_of(value) == sorted(people)
+
+
+@SETTINGS
+@given(
+    RECORDS,
+    RULES,
+    st.integers(1, 60),
+    ZONES,
+    st.sampled_from(["hour", "day", "week"]),
+    st.sampled_from(["first_in_window", "last_before_end", "at_step"]),
+    BY,
+    st.booleans(),
+)
+def test_values_in_periods_are_those_of_each_period(records, rule, hours, tz, every, at, by, relative):
+    kept, facts = prepare(records, rule)
+    window = Window(1352005200 - 3_600 * hours, 1352005200 + 1_800 * hours)
+    split = {"every": every, "tz": tz, "by": by}
+    options = {"at": at, "step": "e1" if at == "at_step" else None}
+    values = reports.property_values(facts, "plan", window, **options, **split)
+    parts = reports.segments(facts, "e1", "plan", window, relative=relative, **split)
+    for label, period in model.periods(window, every, tz).items():
+        check_values(values, model.property_values(kept, "plan", period, **options, by=by), label=label)
+        check_values(parts, model.segments(kept, "e1", "plan", period, relative=relative, by=by), label=label)
+
+
+@SETTINGS
+@given(RECORDS, STEPS, st.integers(1, 60), ZONES, st.sampled_from(["hour", "day", "week"]), st.booleans(), LIMITS, BY)
+def test_a_funnel_in_periods_is_that_of_each_period(records, steps, hours, tz, every, skip_steps, within, by):
+    kept, facts = prepare(records, "classic")
+    window = Window(1352005200 - 3_600 * hours, 1352005200 + 1_800 * hours)
+    options = {"tz": tz, "skip_steps": skip_steps, "within": within, "by": by}
+    found = reports.funnel(facts, steps, window, **options, every=every)
+    assert found.steps == reports.funnel(facts, steps, window, **options).steps
+    for label, period in model.periods(window, every, tz).items():
+        rows = {row.value: [step.people for step in row.steps] for row in found.rows if row.label == label}
+        expected = model.funnel(kept, steps, period, **options)
+        counted = {value: people for value, people in rows.items() if any(people)}
+        assert counted == {value: [len(people) for people in reached] for value, reached in expected.items()}
+        for value, reached in expected.items():
+            for place, people in enumerate(reached):
+                assert found.people_of(place + 1, label=label, value=value) == sorted(people)
 
 
 @SETTINGS
@@ -283,11 +336,12 @@ def test_cohorts(records, rule, first, second, window, every, tz, by, first_time
 
 
 @SETTINGS
-@given(RECORDS, RULES, WINDOWS, NAMES, st.sampled_from(["plan", "Amount"]), st.booleans())
-def test_segments(records, rule, window, event, name, relative):
+@given(RECORDS, RULES, WINDOWS, NAMES, st.sampled_from(["plan", "Amount"]), st.booleans(), BY)
+def test_segments(records, rule, window, event, name, relative, by):
     kept, facts = prepare(records, rule)
-    found = reports.segments(facts, event, name, window, relative=relative)
-    expected = model.segments(kept, event, name, span(window), relative=relative)
-    assert {row.value: row.people for row in found.rows} == {v: len(people) for v, people in expected.items()}
-    for value, people in expected.items():
+    found = reports.segments(facts, event, name, window, relative=relative, by=by)
+    check_values(found, model.segments(kept, event, name, span(window), relative=relative, by=by))
+    whole = model.segments(kept, event, name, span(window), relative=relative)
+    assert found.people == len(set().union(*whole.values()))
+    for (_, value), people in whole.items():
         assert found.people_of(value) == sorted(people)

@@ -276,6 +276,63 @@ def test_periods_are_found_by_an_expression_or_by_a_join(every, monkeypatch):
     assert sum(row["times"] for row in by_expression[0]["rows"]) == len(records) // 2
 
 
+def test_a_funnel_of_each_day_is_that_of_the_day_alone():
+    facts = Facts(did(a=f"E1@10 E2@{DAY + 5}", b="E1@10 E2@20", c=f"E1@{DAY + 1} E2@{DAY + 2}"))
+    found = reports.funnel(facts, ["E1", "E2"], Window(0, 2 * DAY), every="day")
+    assert [(row.label, [step.people for step in row.steps]) for row in found.rows] == [
+        ("1970-01-01", [2, 1]),
+        ("1970-01-02", [1, 1]),
+    ]
+    assert [step.people for step in found.steps] == [3, 3]
+    assert found.people_of("E2", dropped=True, label="1970-01-01") == ["a"]
+
+
+def test_property_values_by_a_second_property_that_is_chosen_alike():
+    facts = Facts(
+        [
+            PropertySet("a", 1, {"referrer": "ad"}),
+            Event("a", 5, "X", {"plan": "Pro"}),
+            PropertySet("a", 8, {"plan": "Free", "referrer": "mail"}),
+            Event("b", 5, "X"),
+        ]
+    )
+
+    def rows(**options):
+        found = reports.property_values(facts, "plan", by="Referrer", **options)
+        return {(row.by_value, row.value): row.people for row in found.rows}
+
+    assert rows(at="first_ever") == {("ad", "Pro"): 1, (None, None): 1}
+    assert rows() == {("mail", "Free"): 1, (None, None): 1}
+    assert rows(at="at_step", step="x") == {("ad", "Pro"): 1, (None, None): 1}
+    found = reports.property_values(facts, "plan", Window(0, 10), at="last_before_end", by="referrer")
+    assert (found.people_of("Free", by_value="mail"), found.people_of(by_value=None)) == (["a"], ["b"])
+
+
+def test_property_values_at_the_end_of_each_day():
+    facts = Facts([PropertySet("a", 5, {"plan": "Free"}), PropertySet("a", DAY, {"plan": "Pro"}), Event("b", DAY, "X")])
+    found = reports.property_values(facts, "plan", Window(0, 2 * DAY), at="last_before_end", every="day")
+    assert [(row.label, row.value, row.people) for row in found.rows] == [
+        ("1970-01-01", None, 1), ("1970-01-01", "Free", 1), ("1970-01-01", "Pro", 0),
+        ("1970-01-02", None, 1), ("1970-01-02", "Free", 0), ("1970-01-02", "Pro", 1),
+    ]  # fmt: skip
+    assert found.people == 2
+    assert found.people_of("Free", label="1970-01-01") == ["a"]
+    with pytest.raises(ValueError, match="looks at no window"):
+        reports.property_values(facts, "plan", every="day")
+
+
+def test_segments_by_what_the_event_said():
+    facts = Facts([*VENDORS, Event("A", 4, "foo", {"page": "/home"}), Event("B", 1, "foo", {"page": "/"})])
+    found = reports.segments(facts, "foo", "var", by="page")
+    # A did it twice before the page was told, and once with it.
+    assert {(row.by_value, row.value): row.people for row in found.rows} == {
+        (None, "A"): 3, ("/home", "A"): 1, ("/", None): 1,
+    }  # fmt: skip
+    assert (found.people, found.people_of("A", by_value="/home")) == (4, ["A"])
+    since = reports.segments(facts, "foo", "var", by="page", relative=True)
+    assert since.people_of("A", by_value=None) == ["A", "D"]
+
+
 def test_periods_without_an_occurrence_are_rows_too():
     facts = Facts([Event("a", 0, "X"), Event("a", 2 * DAY, "X")])
     assert [row.people for row in reports.event_counts(facts, "X", every="day").rows] == [1, 0, 1]
@@ -300,12 +357,12 @@ REPORTS = {
     ),
     "funnel": lambda facts, event, window, **options: reports.funnel(facts, [event, event], window, **options),
     "cohorts": lambda facts, event, window, **options: reports.cohorts(facts, event, event, window, **options),
-    "segments": lambda facts, event, window: reports.segments(facts, event, "plan", window),
+    "segments": lambda facts, event, window, **options: reports.segments(facts, event, "plan", window, **options),
     "property_total": lambda facts, event, window, **options: reports.property_total(
         facts, "amount", window, event=event, **options
     ),
-    "property_values": lambda facts, event, window: reports.property_values(
-        facts, "plan", window, at="at_step", step=event
+    "property_values": lambda facts, event, window, **options: reports.property_values(
+        facts, "plan", window, at="at_step", step=event, **options
     ),
 }
 every_report = pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
@@ -317,10 +374,10 @@ def test_a_name_that_was_never_seen_is_an_error_that_names_the_closest(report):
         report(Facts(FACTS_OF_BAD_INPUT), "Singed Up", None)
 
 
-@pytest.mark.parametrize("name", ["event_counts", "conversion", "time_between", "funnel", "cohorts", "property_total"])
-def test_a_property_that_was_never_seen_is_an_error_too(name):
+@every_report
+def test_a_property_that_was_never_seen_is_an_error_too(report):
     with pytest.raises(UnknownNameError, match=r"no record has the property 'plna'. The closest name is 'plan'"):
-        REPORTS[name](Facts(FACTS_OF_BAD_INPUT), "signed up", None, by="plna")
+        report(Facts(FACTS_OF_BAD_INPUT), "signed up", None, by="plna")
 
 
 @every_report
@@ -352,19 +409,19 @@ def test_facts_are_facts(report):
         report([], "signed up", None)
 
 
-@pytest.mark.parametrize("name", ["event_counts", "conversion", "time_between", "property_total", "cohorts"])
-def test_zones_and_periods_are_known(name):
+@every_report
+def test_zones_and_periods_are_known(report):
     facts = Facts(FACTS_OF_BAD_INPUT)
     with pytest.raises(ValueError, match="there is no time zone 'America/New York'"):
-        REPORTS[name](facts, "signed up", None, every="day", tz="America/New York")
+        report(facts, "signed up", None, every="day", tz="America/New York")
     with pytest.raises(ValueError, match='every is "hour", "day", "week" or "month"'):
-        REPORTS[name](facts, "signed up", None, every="year")
+        report(facts, "signed up", None, every="year")
 
 
-@pytest.mark.parametrize("name", ["event_counts", "conversion", "time_between", "property_total", "funnel"])
-def test_an_unknown_zone_is_an_error_where_it_would_not_matter_too(name):
+@every_report
+def test_an_unknown_zone_is_an_error_where_it_would_not_matter_too(report):
     with pytest.raises(ValueError, match="there is no time zone"):
-        REPORTS[name](Facts(FACTS_OF_BAD_INPUT), "signed up", None, tz="Mars/Olympus")
+        report(Facts(FACTS_OF_BAD_INPUT), "signed up", None, tz="Mars/Olympus")
 
 
 def test_too_many_periods():

@@ -70,12 +70,9 @@ def cut_into_days(facts: Facts, tz: Zone, source: str, params: dict[str, object]
 
 def _span(facts: Facts, source: str, params: dict[str, object]) -> Window:
     """The window from the source's first row to its last."""
-    # The engine leaves out whole groups of rows that hold none of the first; for min() and max() it reads them all.
-    query = f"""
-        (select epoch_us(time) // 1000000 from ({source}) order by time limit 1)
-        union all (select epoch_us(time) // 1000000 from ({source}) order by time desc limit 1)"""
-    moments = [moment for (moment,) in ask(facts, query, params)]
-    return Window(min(moments), max(moments) + 1) if moments else Window(0, 0)
+    query = f"select epoch_us(min(time)) // 1000000, epoch_us(max(time)) // 1000000 from ({source})"
+    [(first, last)] = ask(facts, query, params)
+    return Window(first, last + 1) if first is not None else Window(0, 0)
 
 
 def _stretches(days: Iterable[int]) -> Iterator[Window]:
@@ -106,7 +103,7 @@ def _cut(periods: Sequence[Period], params: dict[str, object], name: str) -> Cut
         return Cut(name, len(periods))
     number, until = "case", "case"
     for first, start, length, end in runs:
-        nth = f"(epoch_us(time) - {start * 1_000_000}) // {length * 1_000_000}"
+        nth = f"(epoch_us(time) - {start * 1_000_000}) // {length * 1_000_000}" if end - start > length else "0"
         number += f" when time < to_timestamp({end}) then {first} + {nth}"
         until += f" when time < to_timestamp({end}) then {start} + {length} * ({nth} + 1)"
     return Cut(name, len(periods), f"{number} end", f"{until} end")

@@ -74,16 +74,19 @@ class Persons:
         [row] = ask(self.facts, f"select {numbers} from ({self.query})", self.params)
         return row
 
-    def groups(self, keys: str, numbers: str) -> list[tuple[Any, ...]]:
+    def groups(self, keys: Sequence[str], numbers: str) -> list[tuple[Any, ...]]:
         """The numbers of each group, the keys before them."""
-        return ask(self.facts, f"select {keys}, {numbers} from ({self.query}) group by {keys}", self.params)
+        names = ", ".join(keys)
+        return ask(self.facts, f"select {names}, {numbers} from ({self.query}) group by {names}", self.params)
 
-    def groups_and_total(self, keys: str, numbers: str) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
+    def groups_and_total(self, keys: Sequence[str], numbers: str) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
         """Both in one pass."""
+        names = ", ".join(keys)
         query = f"""
-            select grouping({keys}) > 0, {keys}, {numbers} from ({self.query}) group by grouping sets ((), ({keys}))"""
+            select grouping({names}) > 0, {names}, {numbers} from ({self.query})
+            group by grouping sets ((), ({names}))"""
         rows = ask(self.facts, query, self.params)
-        [total] = [row[1 + len(keys.split(",")) :] for row in rows if row[0]]
+        [total] = [row[1 + len(keys) :] for row in rows if row[0]]
         return [row[1:] for row in rows if not row[0]], total
 
     def numbers(self, expression: str, condition: str = "true", **values: object) -> list[Any]:
@@ -146,10 +149,21 @@ class Result:
 
         columns = self._columns()
         arrays = [pa.array(column.values, getattr(pa, column.type)()) for column in columns]
-        return pa.table(arrays, names=[column.name for column in columns])
+        return pa.table(arrays, names=_different([column.name for column in columns]))
 
 
 _ALIGN: Final = {"string": "left", "int64": "right", "float64": "right"}
+
+
+def _different(names: Sequence[str]) -> list[str]:
+    """The names, those of properties changed where the report has a column of that name; its own come last."""
+    found: list[str] = []
+    for name in reversed(names):
+        different = name
+        while different in found:
+            different += " (by)"
+        found.append(different)
+    return found[::-1]
 
 
 def _is_public(attribute: attrs.Attribute[Any], _: object) -> bool:

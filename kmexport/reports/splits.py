@@ -68,43 +68,52 @@ class Splitting:
         zeros: tuple[object, ...],
         *,
         periods_add_up: bool,
-        keys: str = "value",
+        key: str | None = None,
     ) -> Measured[P]:
         """The numbers of the whole, and a row for each period and value.
 
         One query counts both where the rows of the parts are those of the whole: always by values alone, by periods
-        where the report says so. `keys` are the columns that name a part of one period, and `make` gets the label,
-        the keys and the numbers.
+        where the report says so. `make` gets the label, the value, that of the column `key` if there is one, and the
+        numbers.
         """
         whole, parts = Pieces(cut=None, by=False), Pieces(cut=self.cut, by=self.by)
         behind, behind_parts = (Persons(self.facts, query(pieces), self.params) for pieces in (whole, parts))
-        if keys == "value" and parts.is_whole:
+        # What is the same in all rows is no key: it would only cost time.
+        columns = {"period": self.cut is not None, "value": self.by, **({key: True} if key else {})}
+        keys = [column for column, differs in columns.items() if differs]
+        if not keys:
             return Measured(behind, behind_parts, behind.total(numbers), ())
         if periods_add_up or self.cut is None:
-            groups, total = behind_parts.groups_and_total(f"period, {keys}", numbers)
+            groups, total = behind_parts.groups_and_total(keys, numbers)
         else:
-            groups, total = behind_parts.groups(f"period, {keys}", numbers), behind.total(numbers)
-        return Measured(behind, behind_parts, total, self._rows(groups, keys.count(",") + 1, make, zeros))
+            groups, total = behind_parts.groups(keys, numbers), behind.total(numbers)
+        found = {}
+        for group in groups:
+            named = dict(zip(keys, group, strict=False))
+            names = named.get("value"), *([named[key]] if key else [])
+            found[named.get("period", 0), names] = group[len(keys) :]
+        never_empty = not self.by and key is None
+        return Measured(
+            behind, behind_parts, total, self._rows(found, make, zeros, {(None,)} if never_empty else set())
+        )
 
     def _rows(
-        self, groups: Sequence[tuple[Any, ...]], keys: int, make: Callable[..., P], zeros: tuple[object, ...]
+        self,
+        found: dict[tuple[int, tuple[str | None, ...]], tuple[Any, ...]],
+        make: Callable[..., P],
+        zeros: tuple[object, ...],
+        always: set[tuple[str | None, ...]],
     ) -> tuple[P, ...]:
         """The values with most in them first; zeros where nothing happened."""
-        found = {(group[0], group[1 : keys + 1]): group[keys + 1 :] for group in groups}
-        size: dict[tuple[str | None, ...], float] = {(): 0}
-        if keys == 1 and not self.by:
-            size[None,] = 0
+        size: dict[tuple[str | None, ...], float] = dict.fromkeys(always, 0)
         for (_, names), (first, *_) in found.items():
-            for length in range(1, keys + 1):
+            for length in range(1, len(names) + 1):
                 size[names[:length]] = size.get(names[:length], 0) + (first or 0)
 
         def place(names: tuple[str | None, ...]) -> list[tuple[float, bool, str]]:
-            return [
-                (-size[names[:length]], names[length - 1] is None, names[length - 1] or "")
-                for length in range(1, keys + 1)
-            ]
+            return [(-size[names[: at + 1]], name is None, name or "") for at, name in enumerate(names)]
 
-        ordered = sorted((names for names in size if len(names) == keys), key=place)
+        ordered = sorted(always | {names for _, names in found}, key=place)
         labels: list[str | None] = [*self.labels] if self.cut is not None else [None]
         return tuple(
             make(label, *names, *found.get((number, names), zeros))

@@ -271,4 +271,4 @@ def _measure(splitting: Splitting, query: Callable[[Pieces], str]) -> Measured[V
         return ValueRow(value, people, label, by_value)
 
     numbers = "count(distinct person)" if splitting.is_split else "count(*)"
-    return splitting.measure(query, row, numbers, (0,), periods_add_up=True, keys="value, found")
+    return splitting.measure(query, row, numbers, (0,), periods_add_up=True, key="found")
