@@ -231,6 +231,7 @@ class TestEachNight:
         assert_counts_as_facts(database, Bucket.sample())
         assert database.ask("select count(*) from revisions") == [(len(Bucket.sample().revisions()),)]
 
+    @pytest.mark.slow
     def test_a_job_that_is_killed(self, page, module, empty):
         database = new_postgres(page, empty)
         job = f"""if True:
@@ -293,12 +294,14 @@ def check_nights(database: Database, nights: list[dict[int, list[Any]]]) -> None
         assert_counts_as_facts(database, bucket)
 
 
+@pytest.mark.slow
 @given(nights())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_order_of_arrival_counts_as_facts_in_sqlite(page, tmp_path_factory, nights):
     check_nights(new_sqlite(page, tmp_path_factory.mktemp("nights") / "shop.sqlite"), nights)
 
 
+@pytest.mark.slow
 @given(nights())
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -421,6 +424,7 @@ class TestDlt:
         page["load_by_dlt"](Bucket.sample(), new_pipeline())
         assert_has_the_records(tmp_path, Bucket.sample())
 
+    @pytest.mark.slow
     def test_it_calls_nobody(self, module, tmp_path):
         job = f"""if True:
             import sys
@@ -445,3 +449,20 @@ class TestDlt:
         )
         assert ended.returncode == 0, ended.stderr
         assert_has_the_records(tmp_path, Bucket.sample())
+
+
+def test_the_queries_beside_the_scopes_of_km_db():
+    scopes = (PAGE.parent / "from-km-db.md").read_text(encoding="utf-8")
+    queries = re.findall(r"^\| `[^`]+` \| `(select [^`]+)` \|$", scopes, re.MULTILINE)
+    assert len(queries) == 12
+    records = [
+        Event("b1", SECOND - 1, "Signed Up", {"plan": "Pro"}),
+        Event("bob@example.com", SECOND, "signed up", {"plan": "Free"}),
+        Event("b1", SECOND + 1, "signed up"),
+        Alias("bob@example.com", SECOND, "b1"),
+    ]
+    with Facts(write_export("memory://scopes", {1: records})) as facts:
+        found = {query: facts.sql(query).fetchall() for query in queries}
+    assert [len(rows) for rows in found.values()] == [3, 1, 1, 3, 3, 3, 3, 1, 2, 1, 2, 1]
+    assert found[queries[9]] == [("bob@example.com",)]
+    assert found[queries[11]] == [("Free",)]
