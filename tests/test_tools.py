@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import operator
 import pickle
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import reduce
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -388,3 +390,59 @@ except ImportError as error:
         code = "import sys, kmexport.tables; print('polars' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "False"
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "tools.md"
+
+
+def from_page(name: str) -> Callable[..., Any]:
+    """A function that the page defines."""
+    examples = doctest.DocTestParser().get_examples(PAGE.read_text(encoding="utf-8"))
+    found: dict[str, Any] = {}
+    for example in examples:
+        if example.source.startswith(("import ", f"def {name}")):
+            exec(example.source, found)
+    function: Callable[..., Any] = found[name]
+    return function
+
+
+class TestParquetByDay:
+    @pytest.mark.slow
+    def test_memory_does_not_grow_with_the_export(self, tmp_path):
+        code = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+from kmexport import Bucket, Event
+from kmexport.testing import write_export
+from tests.test_tools import from_page
+
+folder, count = Path(sys.argv[1]), int(sys.argv[2])
+for number in range(count):
+    events = [Event(f"p{n % 999}", 1349222400 + number * 7200 + n // 9, "x", {"q": "v" * 50}) for n in range(50_000)]
+    bucket = write_export(folder / "export", {number + 1: events}) if not number else bucket
+    if number:
+        text = (folder / "export/revisions/1.json").read_bytes()
+        (folder / f"export/revisions/{number + 1}.json").write_bytes(text)
+from_page("write_by_day")(bucket.to_batches(), folder / "days")
+print(pa.default_memory_pool().max_memory())
+"""
+        peaks = []
+        for count in (2, 8):
+            folder = tmp_path / str(count)
+            folder.mkdir()
+            command = [sys.executable, "-c", code, str(folder), str(count)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PAGE.parent.parent)
+            peaks.append(int(done.stdout))
+        assert peaks[1] < peaks[0] * 1.5
+
+    def test_a_second_run_is_an_error(self, tmp_path):
+        write_by_day = from_page("write_by_day")
+        write_by_day(Bucket.sample().to_batches(), tmp_path / "days")
+        with pytest.raises(pa.ArrowInvalid, match="Could not write to"):
+            write_by_day(Bucket.sample().to_batches(), tmp_path / "days")
+
+    def test_a_broken_line_comes_out(self, tmp_path):
+        bucket = write_export("memory://tools", {1: [Event("bob", START, "x"), BROKEN_LINES["cut off"]]})
+        with pytest.raises(MalformedRecordError, match=r"revisions/1\.json, line 2"):
+            from_page("write_by_day")(bucket.to_batches(), tmp_path / "days")
