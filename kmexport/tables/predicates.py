@@ -142,10 +142,12 @@ def _of_comparison(column: pl.Expr, compare: Callable[[Any, Any], Any], literal:
         zone = value.dtype.time_zone
         if zone is None or not (_is_column(column, "time") or _in_zone(zone).meta.eq(column)):
             return _ANY
-        first, behind = _integers(compare, value.to_physical().item(), _A_SECOND[value.dtype.time_unit])
-        return _ANY & Bounds(start=first, end=behind)
+        # Some versions of Polars compare the literal as it is, some cut it to milliseconds first: be right for both.
+        finer = _A_SECOND[value.dtype.time_unit] // 1000
+        low, high = value.to_physical().item() // finer, -(-value.to_physical().item() // finer)
+        return _ANY & Bounds(start=_first(compare, low, 1000), end=_behind(compare, high, 1000))
     if value.dtype.is_integer() and _is_column(column, "revision"):
-        return Bounds(after=max(_integers(compare, value.item(), 1)[0] - 1, 0))
+        return Bounds(after=max(_first(compare, value.item(), 1) - 1, 0))
     return _of_texts(column, _texts(literal)) if compare is operator.eq else _ANY
 
 
@@ -157,12 +159,18 @@ def _in_zone(zone: str) -> pl.Expr:
     return pl.col("time").dt.convert_time_zone(zone)
 
 
-def _integers(compare: Callable[[Any, Any], Any], value: int, unit: int) -> tuple[int, int]:
-    """The first integer n for which n times the unit compares so with the value, and the one behind the last."""
-    below, at_or_above = value // unit, -(-value // unit)
-    first = {operator.eq: at_or_above, operator.ge: at_or_above, operator.gt: below + 1}
-    behind = {operator.eq: below + 1, operator.le: below + 1, operator.lt: at_or_above}
-    return first.get(compare, FIRST_TIMESTAMP), behind.get(compare, LAST_TIMESTAMP + 1)
+def _first(compare: Callable[[Any, Any], Any], value: int, unit: int) -> int:
+    """The first integer n for which n times the unit compares so with the value."""
+    at_or_above = -(-value // unit)
+    first = {operator.eq: at_or_above, operator.ge: at_or_above, operator.gt: value // unit + 1}
+    return first.get(compare, FIRST_TIMESTAMP)
+
+
+def _behind(compare: Callable[[Any, Any], Any], value: int, unit: int) -> int:
+    """The integer behind the last n for which n times the unit compares so with the value."""
+    below = value // unit
+    behind = {operator.eq: below + 1, operator.le: below + 1, operator.lt: -(-value // unit)}
+    return behind.get(compare, LAST_TIMESTAMP + 1)
 
 
 def _texts(literal: pl.Expr) -> set[str] | None:
