@@ -37,6 +37,7 @@ from kmexport.errors import (
 from kmexport.identities import IdentityMap, Prefer, merge_identities
 from kmexport.latest import latest_properties
 from kmexport.manifest import Revision, Status
+from kmexport.mirroring import MirrorSummary, mirror
 from kmexport.names import fold_name
 from kmexport.profiles import Profile, profile
 from kmexport.reading import OnError, iter_records, select
@@ -71,6 +72,7 @@ __all__ = [
     "LateRecordError",
     "LineCounts",
     "MalformedRecordError",
+    "MirrorSummary",
     "OnError",
     "OtherProcessError",
     "Prefer",
@@ -93,6 +95,7 @@ __all__ = [
     "iter_records",
     "latest_properties",
     "merge_identities",
+    "mirror",
     "profile",
     "select",
     "sort_by_time",

@@ -33,6 +33,11 @@ class ExportFiles:
         self._folder = Folder(os.fspath(url), fs, storage_options)
         self._warned: set[str] = set()
 
+    @property
+    def folder(self) -> Folder:
+        """Where its files lie: for modules of the package that work on files, not on records."""
+        return self._folder
+
     @classmethod
     def sample(cls) -> Self:
         """A small made-up export that ships inside the package: works with no network.

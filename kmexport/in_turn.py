@@ -147,7 +147,7 @@ def find_gone(folder: Folder, revisions: Sequence[Revision], listing: Listing) -
 
 
 def open_in_turn(
-    folder: Folder, revisions: Sequence[Revision], reading: Reading
+    folder: Folder, revisions: Sequence[Revision], reading: Reading, *, unpack: bool = True
 ) -> Generator[tuple[Revision, AbstractContextManager[BinaryFile]], None, None]:
     """Each revision with what opens it; the callback moves as it is read, and by its size in all."""
     sizes = [revision.size for revision in revisions if revision.size is not None]
@@ -160,6 +160,7 @@ def open_in_turn(
             requests=reading.requests,
             silent_for=reading.silent_for,
             callback=callback,
+            unpack=unpack,
         )
         with closing(openings):
             for revision, opening in zip(revisions, openings, strict=True):

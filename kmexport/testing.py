@@ -6,11 +6,11 @@ import gzip
 import io
 import os
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from kmexport.bucket import Bucket
 from kmexport.dumping import dump_records
+from kmexport.manifest_text import HEADER, index_row, spell_time
 from kmexport.records import Alias, Event, PropertySet, Record
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def write_export(
     target, root = (fs, os.fspath(url)) if fs is not None else url_to_fs(os.fspath(url), **storage_options)
     root = root.rstrip("/")
     target.makedirs(f"{root}/revisions", exist_ok=True)
-    rows = ["filename,min_timestamp,max_timestamp,min_utc_date,max_utc_date"]
+    rows = [HEADER]
     newest = 0
     for number, lines in sorted(revisions.items()):
         written = list(lines)
@@ -84,7 +84,7 @@ def write_export(
         newest = max(newest, last)
         name = f"revisions/{number}.json"
         if number not in unindexed:
-            rows.append(f"{name},{first},{last},{_utc(first)},{_utc(last)}")
+            rows.append(index_row(name, first, last))
         if number in gone:
             continue
         text = b"".join(_lines(written, octal_form if number in octal else None))
@@ -93,7 +93,7 @@ def write_export(
         target.pipe_file(f"{root}/{name}", text)
     header = "Total Revisions,Exported Revisions,Max Exported Revision Timestamp,Max Exported Revision UTC Timestamp"
     total = len(revisions) + pending
-    status = f"{header}\n{total},{len(revisions)},{newest},{_utc(newest)}\n"
+    status = f"{header}\n{total},{len(revisions)},{newest},{spell_time(newest)}\n"
     target.pipe_file(f"{root}/status.csv", status.encode())
     target.pipe_file(f"{root}/index.csv", ("\n".join(rows) + "\n").encode())
     return Bucket(url, fs=fs) if fs is not None else Bucket(url, **storage_options)
@@ -114,7 +114,3 @@ def _lines(lines: Iterable[Record | bytes | str], octal_form: str | None) -> Ite
 def _in_octal(text: bytes, octal_form: str) -> bytes:
     backslash = "\\" if octal_form == "single" else "\\\\"
     return "".join(chr(byte) if byte < 0x80 else f"{backslash}{byte:03o}" for byte in text).encode()
-
-
-def _utc(timestamp: int) -> str:
-    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M GMT")

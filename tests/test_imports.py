@@ -20,14 +20,14 @@ FLOORS = [
     {"cells"},
     {"records", "manifest", "storage", "identity_files", "values"},
     {"reading", "dumping", "windows", "duplicates", "identities", "profiles", "cursor"},
-    {"revisions", "latest", "migrate", "rows"},
+    {"revisions", "latest", "manifest_text", "migrate", "rows"},
     {"in_turn"},
     {"contents", "tables"},
     {"coverage"},
     {"audit"},
     {"export_files"},
     {"bucket"},
-    {"lake", "reports"},
+    {"lake", "mirroring", "reports"},
     {"testing", "tour"},
 ]
 FLOORS_INSIDE = {

@@ -31,13 +31,17 @@ def open_checked(
     name: str,
     guard: Callable[[], AbstractContextManager[None]],
     callback: Callback | None,
+    *,
+    unpack: bool = True,
 ) -> Iterator[BinaryFile]:
     """The file that `open_file` opens. Each call of the filesystem is made within `guard()`, for its errors."""
     with guard():
         raw = open_file()
     with closing(raw):
         file = _CheckedFile(raw, guard, callback)
-        if file.first.startswith(_GZIP_MAGIC):
+        if not unpack:
+            yield file
+        elif file.first.startswith(_GZIP_MAGIC):
             with gzip.GzipFile(fileobj=file) as unpacked:  # type: ignore[call-overload]
                 yield unpacked
         elif name.endswith(".gz") and not file.first:

@@ -21,6 +21,7 @@ from kmexport.storage.translation import translated
 from kmexport.storage.transport import alone, openers
 from kmexport.storage.versions import forget_listings
 from kmexport.storage.wanted import Wanted
+from kmexport.storage.whole import put_whole
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -92,6 +93,7 @@ class Folder:
         requests: int = REQUESTS,
         silent_for: float = SILENT_FOR,
         callback: Callback | None = None,
+        unpack: bool = True,
     ) -> Generator[AbstractContextManager[BinaryFile], None, None]:
         """For each file, in order, a context manager that opens it for reading in large blocks, unpacked where gzip.
 
@@ -105,7 +107,15 @@ class Folder:
         opening = openers(fs, wanted, budget=prefetch_bytes, requests=requests, silent_for=silent_for)
         with closing(opening):
             for (name, _), open_file in zip(files, opening, strict=True):
-                yield open_checked(open_file, name, self._guard(name), callback)
+                yield open_checked(open_file, name, self._guard(name), callback, unpack=unpack)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all, and ask for its size afterwards. Folders are made where they lack."""
+        with self._access(f"writing {name}"):
+            fs, path = self._fresh(name)
+            for attempt in retrying(fs, name):
+                with attempt, alone(fs):
+                    put_whole(fs, path, content)
 
     def _guard(self, name: str) -> Callable[[], AbstractContextManager[None]]:
         return partial(self._access, f"reading {name}", partial(RevisionNotFoundError, name))

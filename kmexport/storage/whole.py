@@ -17,7 +17,7 @@ from kmexport.storage.layers import is_cache, unwrap_path
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["local_path", "open_whole", "read_whole"]
+__all__ = ["local_path", "open_whole", "put_whole", "read_whole"]
 
 # On Windows a file is opened as text without it.
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -50,6 +50,24 @@ def open_whole(path: str | os.PathLike[str], /, **storage_options: Any) -> Itera
     gathered = io.BytesIO()
     yield gathered
     _put(fs, target, gathered.getvalue())
+
+
+def put_whole(fs: AbstractFileSystem, path: str, content: bytes) -> None:
+    """The same for a filesystem and all of the bytes. The folders of the path are made where they lack."""
+    if _is_local(fs):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with _beside(Path(os.path.realpath(path))) as file:
+            file.write(content)
+        return
+    try:
+        _put(fs, path, content)
+    except FileNotFoundError:
+        from fsspec.asyn import AsyncFileSystem  # noqa: PLC0415
+
+        if isinstance(fs, AsyncFileSystem):  # those are object stores: what lacks there is a bucket
+            raise
+        fs.makedirs(fs._parent(path), exist_ok=True)
+        _put(fs, path, content)
 
 
 def read_whole(path: str | os.PathLike[str], /, **storage_options: Any) -> bytes:

@@ -1,0 +1,173 @@
+"""A plain copy of an export, file by file, that is brought up to date and outlives it."""
+
+from __future__ import annotations
+
+import html
+import logging
+import os
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+from attrs import Factory, define
+
+from kmexport.bucket import Bucket
+from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
+from kmexport.in_turn import Reading, open_in_turn
+from kmexport.manifest import Revision, is_revision_name, parse_status, read_index, revision_number
+from kmexport.manifest_text import spell_index
+from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Folder, Progress
+
+__all__ = ["MirrorSummary", "mirror"]
+
+_BLOCK = 1 << 20
+_SHOWN = 10
+
+logger: logging.Logger = logging.getLogger("kmexport")
+
+
+@define
+class MirrorSummary:
+    """What `mirror` has done: the numbers of the `revisions` that it copied, and how many `bytes` they have.
+
+    `present` is how many the copy had before. `grown` are paths that were copied again, for they are larger now;
+    `shrunk` are those that are smaller now than their copy: the copy stays. `vanished` went after they were listed.
+    """
+
+    url: str
+    present: int = 0
+    revisions: list[int] = Factory(list)
+    bytes: int = 0
+    seconds: float = 0.0
+    grown: list[str] = Factory(list)
+    shrunk: list[str] = Factory(list)
+    vanished: list[str] = Factory(list)
+
+    @property
+    def problems(self) -> list[str]:
+        """What should be looked at, in sentences; empty on most nights."""
+        return [
+            *(f"{path} is larger now than its copy was, and was copied again" for path in self.grown),
+            *(f"{path} is smaller now than its copy, which stays" for path in self.shrunk),
+            *(f"{path} went after it was listed" for path in self.vanished),
+        ]
+
+    def __str__(self) -> str:
+        """In a few lines."""
+        took = f"{len(self.revisions):,} {'revision' if len(self.revisions) == 1 else 'revisions'}"
+        first = f"{self.url}: {took} copied to {self.present:,} ({self.bytes:,} bytes, {self.seconds:.1f} s)"
+        problems = self.problems
+        more = [f"- and {len(problems) - _SHOWN:,} more"] if len(problems) > _SHOWN else []
+        return "\n".join([first, *(f"- {problem}" for problem in problems[:_SHOWN]), *more])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def mirror(
+    bucket: Bucket,
+    url: str | os.PathLike[str],
+    *,
+    callback: Progress = None,
+    prefetch_bytes: int = PREFETCH_BYTES,
+    requests: int = REQUESTS,
+    silent_for: float = SILENT_FOR,
+    **storage_options: Any,
+) -> MirrorSummary:
+    """Copy the files that the copy of an export at `url` lacks, byte for byte; it is a bucket like the first one.
+
+    For a raw copy that outlives the vendor: what is deleted there stays here. Each file is there as a whole or not at
+    all, and its size is asked for. The manifests come last, so the copy is a whole bucket at any moment, and a run
+    that was ended is taken up by the next one. A file that has grown is copied again. One that is smaller by now is
+    not: its copy stays, and the summary names it. The index keeps the rows of revisions that the vendor's no longer
+    names; status.csv is the vendor's.
+
+    `url` is any path or fsspec URL that can be written, and `storage_options` are those of its filesystem. `callback`
+    and the other arguments are those of `Bucket.iter_records`. Costs the manifests and a listing of both, and reading
+    and writing each new file once. Holds `prefetch_bytes`, and the longest file. Two runs at once do no harm.
+
+    Raises BucketNotFoundError, StatusFormatError and IndexFormatError for a bucket that is none, before anything is
+    written; EmptyListingError where its files are gone; BucketUnreachableError, PermissionError and OSError for what
+    can't be read or written.
+
+    >>> copy = mirror(Bucket.sample(), "memory://archive/sample")
+    >>> len(copy.revisions), len(mirror(Bucket.sample(), "memory://archive/sample").revisions)
+    (12, 0)
+    >>> list(Bucket("memory://archive/sample").iter_records()) == list(Bucket.sample().iter_records())
+    True
+    """
+    reading = Reading(callback=callback, prefetch_bytes=prefetch_bytes, requests=requests, silent_for=silent_for)
+    begun = time.monotonic()
+    source, target = bucket.folder, Folder(os.fspath(url), None, storage_options)
+    # First the manifests, then the listing: no row of them is without its file.
+    status = source.read("status.csv")
+    parse_status(status)
+    index_text = source.read("index.csv")
+    index = read_index(index_text)
+    there = _files_of(target)
+    summary = MirrorSummary(target.public_url, present=len(there))
+    wanted = _lacking(bucket.revisions(), there, summary)
+    _copy(source, target, wanted, reading, summary)
+
+    named = {revision.number for revision in index.revisions}
+    older = [revision for revision in _old_rows(target) if revision.number not in named]
+    if older:
+        index_text = spell_index(sorted([*index.revisions, *older]))
+    target.write("index.csv", index_text)
+    target.write("status.csv", status)
+    summary.seconds = time.monotonic() - begun
+    return summary
+
+
+def _files_of(target: Folder) -> dict[int, tuple[str, int | None]]:
+    """The copies that are there: by number, path and size."""
+    try:
+        files = target.list("revisions")
+    except BucketNotFoundError:
+        return {}
+    return {revision_number(name): (f"revisions/{name}", size) for name, size in files if is_revision_name(name)}
+
+
+def _lacking(
+    revisions: Sequence[Revision], there: dict[int, tuple[str, int | None]], summary: MirrorSummary
+) -> list[Revision]:
+    lacking = []
+    for revision in revisions:
+        path, size = there.get(revision.number, (revision.path, -1))
+        if path != revision.path or size is None or revision.size is None:
+            # Packed by another hand, or of unknown size: it is whole, for it was written so.
+            if size == -1:
+                lacking.append(revision)
+        elif size < revision.size:
+            lacking.append(revision)
+            if size >= 0:
+                summary.grown.append(revision.path)
+        elif size > revision.size:
+            summary.shrunk.append(revision.path)
+    return lacking
+
+
+def _copy(
+    source: Folder, target: Folder, revisions: Sequence[Revision], reading: Reading, summary: MirrorSummary
+) -> None:
+    with closing(open_in_turn(source, revisions, reading, unpack=False)) as openings:
+        for revision, opening in openings:
+            try:
+                with opening as file:
+                    content = b"".join(iter(partial(file.read, _BLOCK), b""))
+            except RevisionNotFoundError:
+                summary.vanished.append(revision.path)
+                logger.warning("%s: went after it was listed; it was left out", revision.path)
+                continue
+            target.write(revision.path, content)
+            summary.revisions.append(revision.number)
+            summary.bytes += len(content)
+
+
+def _old_rows(target: Folder) -> list[Revision]:
+    try:
+        return read_index(target.read("index.csv")).revisions
+    except BucketNotFoundError:
+        return []
