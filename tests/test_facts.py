@@ -138,9 +138,9 @@ def test_a_query_builds_what_it_needs_and_no_more():
         assert repr(facts) == "<Facts: nothing read yet>"
         facts.sql("select name, count(distinct person) from events group by all")
         assert repr(facts).startswith("<Facts: 2,000 records")
-        assert (facts._store.built, facts._store.is_whole) == ({"records", "events"}, False)
+        assert (facts._store.built, facts._store.parts) == ({"records", "events"}, {"records"})
         facts.sql("select count(properties) from events")
-        assert (facts._store.built, facts._store.is_whole) == ({"records", "events"}, True)
+        assert (facts._store.built, facts._store.parts) == ({"records", "events"}, {"records", "texts"})
         facts.sql("select count(*) from properties")
         assert facts._store.is_complete
 

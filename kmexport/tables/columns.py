@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,12 +25,15 @@ from kmexport.tables.schema import TIME, Layout, as_kinds
 from kmexport.tables.texts import JsonTexts, block_without_heads, why_not_text, without_heads
 from kmexport.windows import Window
 
-__all__ = ["Rows", "batch_reader", "read_columns", "read_rows"]
+__all__ = ["Rows", "batch_reader", "read_columns", "read_rows", "rows_of_heads"]
+
+_Batch = TypeVar("_Batch")
+_Batch_co = TypeVar("_Batch_co", covariant=True)
 
 _HEADS_AT_ONCE: Final = 256  # many more are out of the processor's cache again, and a few at a time cost a call each
 
 
-class Rows(Protocol):
+class Rows(Protocol[_Batch_co]):
     """What becomes a batch: lines are added to it, and counted."""
 
     def __len__(self) -> int: ...
@@ -38,7 +41,7 @@ class Rows(Protocol):
     def add(self, lines: ParsedLines) -> None:
         """More lines of the same revision."""
 
-    def batch(self) -> pa.RecordBatch:
+    def batch(self) -> _Batch_co:
         """All of it."""
 
 
@@ -61,20 +64,25 @@ def read_columns(layout: Layout, window: Window | None, batch_rows: int) -> Read
     )  # fmt: skip
 
 
+def rows_of_heads(layout: Layout, revision: int) -> Rows[pa.RecordBatch]:
+    """The rows of one revision with these columns, of which none is a property's."""
+    return _Rows(layout, revision, {})
+
+
 def read_rows(
-    new_rows: Callable[[int], Rows],
+    new_rows: Callable[[int], Rows[_Batch]],
     window: Window | None,
     batch_rows: int,
     *,
     with_texts: bool,
     heads_of: HeadsOf = plain_heads,
-) -> ReadFile[pa.RecordBatch]:
+) -> ReadFile[_Batch]:
     """The same, into rows of any kind: `new_rows` makes those of one revision's number.
 
     `heads_of` gives the heads of blocks that are plain, see `parse_blocks`.
     """
 
-    def read(file: BinaryFile, revision: Revision, reading: Reading) -> Generator[pa.RecordBatch, None, LineCounts]:
+    def read(file: BinaryFile, revision: Revision, reading: Reading) -> Generator[_Batch, None, LineCounts]:
         errors = ErrorPolicy(reading.on_error, reading.counts)
         blocks = iter_blocks(file, reading.max_line_bytes)
         parsed = parse_blocks(

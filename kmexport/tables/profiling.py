@@ -14,10 +14,11 @@ from kmexport.format.hashes import load_object
 from kmexport.names import VENDOR_KEYS, fold_name
 from kmexport.profiles import EventProfile, Profile, PropertyProfile, add_times, in_tables, spell_value
 from kmexport.reading import OnError, check_policy
-from kmexport.tables.arrivals import WHOLE, inside
-from kmexport.tables.pairs import read_pairs
+from kmexport.tables.arrivals import inside
+from kmexport.tables.arrived import Arrived, read_properties
 from kmexport.tables.schema import TIME
-from kmexport.tables.sources import Source, open_batches, take_source
+from kmexport.tables.sources import Source, open_arrivals, take_source
+from kmexport.tables.streams import take_aside
 from kmexport.windows import Window, check_window
 
 __all__ = ["profile"]
@@ -45,8 +46,8 @@ def profile(source: Source, *, window: Window | None = None, on_error: OnError =
     if window is not None:
         check_window(window)
     tally = _Tally()
-    for batch in open_batches(take_source(source), window, WHOLE, on_error):
-        tally.add(batch if window is None else inside(batch, window))
+    arrivals = open_arrivals(take_source(source), window, on_error, is_whole=True)
+    take_aside(arrivals if window is None else (inside(arrived, window) for arrived in arrivals), tally.add)
     tables = in_tables(tally.events.values(), tally.properties.values())
     return Profile(tally.kinds, len(tally.people), tally.first, tally.last, *tables)
 
@@ -84,7 +85,8 @@ class _Tally:
         self.event_names = _Spellings()
         self.property_names = _Spellings(VENDOR_KEYS)
 
-    def add(self, batch: pa.RecordBatch) -> None:
+    def add(self, arrived: Arrived) -> None:
+        batch = arrived.heads
         if not batch.num_rows:
             return
         for counted in pc.value_counts(batch.column("kind").cast(pa.string())).to_pylist():
@@ -95,9 +97,8 @@ class _Tally:
         self.first = int(times.min()) if self.first is None else min(self.first, int(times.min()))
         self.last = int(times.max()) if self.last is None else max(self.last, int(times.max()))
         self._add_events(batch.column("name"), times)
-        texts = batch.column("properties")
-        counts, spellings, values = read_pairs(getattr(texts, "storage", texts), self.property_names)
-        self._add_properties(spellings, values, np.repeat(times, counts))
+        pairs = read_properties(arrived, self.property_names, shows_halves=False)
+        self._add_properties(pairs.ids, pairs.values, np.repeat(times, pairs.counts))
 
     def _add_events(self, names: pa.Array, times: Any) -> None:
         rows = np.flatnonzero(names.is_valid().to_numpy(zero_copy_only=False))

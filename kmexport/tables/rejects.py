@@ -78,4 +78,4 @@ class Rejects:
         rejected = pa.RecordBatch.from_arrays(
             [pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA
         )
-        insert(self.connection, "INSERT INTO kmexport.rejects FROM arrived", [rejected], _SCHEMA)
+        insert(self.connection, "INSERT INTO kmexport.rejects FROM arrived", pa.Table.from_batches([rejected]))

@@ -9,29 +9,36 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
-    "CLASSIC_EVENTS",
-    "CLASSIC_RECORDS",
     "CONTESTED",
     "DROP_LATER_PROPERTIES",
+    "DROP_REPEATED_PROPERTIES",
+    "EVENTS",
     "MERGED",
+    "OWN_TEXTS",
     "PROPERTIES",
     "READINGS",
+    "RECORDS",
+    "REPEATED_EVENTS",
+    "SHARED",
     "STRICT_CANDIDATES",
-    "STRICT_RECORDS",
     "UNCOUNT",
 ]
 
 # Every record with the number of its person.
 MERGED: Final = "SELECT records.*, person_id FROM kmexport.records JOIN kmexport.identities USING (identity_id)"
 
-# seq of each event that came before with the same person, second and name.
-CLASSIC_EVENTS: Final = """
-    WITH twins AS (
-        SELECT person_id, time, name_id, min(seq) AS first
-        FROM kmexport.merged WHERE kind = 'event' GROUP BY ALL HAVING count(*) > 1
-    )
-    SELECT seq FROM kmexport.merged JOIN twins USING (person_id, time, name_id) WHERE kind = 'event' AND seq > first
+# Records of a moment that has more than one; of its events of one name, the first counts.
+SHARED: Final = """
+    WITH moments AS (
+        SELECT person_id, time FROM kmexport.merged WHERE kind <> 'alias' GROUP BY ALL HAVING count(*) > 1
+    ),
+    shared AS (FROM kmexport.merged SEMI JOIN moments USING (person_id, time) WHERE kind <> 'alias')
+    SELECT seq, person_id, time, kind = 'event' AS is_event,
+           is_event AND seq = min(seq) OVER (PARTITION BY person_id, time, kind, name_id) AS is_counted
+    FROM shared
 """
+
+REPEATED_EVENTS: Final = "SELECT seq FROM kmexport.shared WHERE is_event AND NOT is_counted"
 
 # Records that may be the same, group by group in the order of arrival, and only where their properties differ in
 # their spelling; those that don't are the same.
@@ -48,55 +55,56 @@ STRICT_CANDIDATES: Final = """
 """
 
 UNCOUNT: Final = "UPDATE kmexport.records SET counts = false WHERE seq IN (SELECT seq FROM kmexport.repeated)"
+DROP_REPEATED_PROPERTIES: Final = "DELETE FROM kmexport.properties WHERE seq IN (SELECT seq FROM kmexport.repeated)"
 
-# Records of a moment that has more than one, but for those that say word for word what one before them said.
+# Records of which some properties may be said by another record of the moment, or by a second spelling.
 CONTESTED: Final = """
-    WITH shared AS (
-        SELECT person_id, time FROM kmexport.merged WHERE kind <> 'alias' GROUP BY ALL HAVING count(*) > 1
-    ),
-    told AS (
-        SELECT seq, person_id, time, counts AND kind = 'event' AS is_counted,
-               row_number() OVER (PARTITION BY person_id, time, properties ORDER BY seq) AS nth
-        FROM kmexport.merged JOIN shared USING (person_id, time) WHERE kind <> 'alias'
-    )
-    SELECT seq, nth > 1 AND NOT is_counted AS is_told FROM told
+    SELECT seq, person_id, time, is_counted FROM kmexport.shared
+    UNION ALL
+    SELECT seq, person_id, time, false FROM kmexport.merged SEMI JOIN kmexport.doubled USING (seq)
+    ANTI JOIN kmexport.shared USING (seq)
 """
 
+# A property that no counted event carries counts where it is the first to be said.
 DROP_LATER_PROPERTIES: Final = """
+    WITH said AS MATERIALIZED (
+        SELECT properties.rowid AS row, person_id, contested.time, name_id, is_counted,
+               seq * 4294967296 + place AS arrival
+        FROM kmexport.properties JOIN kmexport.contested USING (seq) JOIN kmexport.property_names USING (spelling_id)
+    ),
+    firsts AS (SELECT person_id, time, name_id, min(arrival) AS first FROM said GROUP BY ALL)
     DELETE FROM kmexport.properties WHERE rowid IN (
-        SELECT row FROM (
-            SELECT rowid AS row, is_counted,
-                   row_number() OVER (PARTITION BY person_id, time, name_id ORDER BY seq, place) AS nth
-            FROM kmexport.properties WHERE is_contested
-        ) WHERE nth > 1 AND NOT is_counted
+        SELECT row FROM said JOIN firsts USING (person_id, time, name_id) WHERE NOT is_counted AND arrival > first
     )
 """
 
-_CARRIED: Final = """
-    seq, person_id, time, name_id AS event_id, counts AND kind = 'event' AS is_counted, kind = 'property_set' AS is_set,
-    revision, line, properties
+# What properties are read from, where the texts of records are here.
+OWN_TEXTS: Final = """
+    SELECT seq, identity_id, kind, time, name_id, revision, line, properties FROM kmexport.records WHERE kind <> 'alias'
 """
 
-# The records whose properties are looked at.
-CLASSIC_RECORDS: Final = f"""
-    SELECT {_CARRIED}, is_told IS NOT NULL AS is_contested
-    FROM kmexport.merged LEFT JOIN kmexport.contested USING (seq)
-    WHERE kind <> 'alias' AND is_told IS NOT true
+# The views. {properties} is what they show as properties, {exact} what else is joined for it.
+RECORDS: Final = """
+    SELECT seq, person_id, revision, line, kind, identity AS person, time, name_as_sent AS name, alias,
+           {properties} AS properties
+    FROM kmexport.records JOIN kmexport.identities USING (identity_id)
+    LEFT JOIN kmexport.event_names USING (spelling_id) {exact}
 """
-STRICT_RECORDS: Final = f"""
-    SELECT {_CARRIED}, false AS is_contested FROM kmexport.merged WHERE kind <> 'alias' AND counts
+EVENTS: Final = """
+    SELECT seq, person_id, person, time, name, name_as_sent, revision, line, {properties} AS properties
+    FROM kmexport.records JOIN kmexport.identities USING (identity_id)
+    JOIN kmexport.event_names USING (spelling_id) WHERE counts AND kind = 'event'
 """
-
 # What a value is as text, and as a number. DuckDB reads text as numbers that is none for us: nan, inf, 1_000.
 READINGS: Final = """
     value->>'$' AS text,
     CASE WHEN isfinite(TRY_CAST(value->>'$' AS DOUBLE)) AND NOT contains(value, '_')
          THEN TRY_CAST(value->>'$' AS DOUBLE) END AS number
 """
-
 PROPERTIES: Final = f"""
-    SELECT seq, place, person_id, time, name, name_as_sent, value, {READINGS}, event, revision, line
+    SELECT seq, place, person_id, person, time, name, name_as_sent, value, {READINGS}, event, revision, line
     FROM kmexport.properties AS properties
+    JOIN kmexport.identities USING (identity_id)
     JOIN kmexport.property_names USING (spelling_id)
     LEFT JOIN kmexport.events_folded USING (event_id)
 """

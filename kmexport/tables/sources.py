@@ -5,17 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 import pyarrow as pa
 
 from kmexport.identities import IdentityMap, Prefer
+from kmexport.in_turn import Reading
 from kmexport.reading import OnError
 from kmexport.records import Record
+from kmexport.storage import Progress, check_progress
+from kmexport.tables.arrived import Arrived, HashRows
 from kmexport.tables.batches import from_records
+from kmexport.tables.columns import read_columns, read_rows, rows_of_heads
+from kmexport.tables.schema import SCHEMA, choose_columns
 from kmexport.windows import Window
 
-__all__ = ["Export", "Source", "open_batches", "reads_again", "take_source"]
+__all__ = ["Export", "Source", "check_callback", "open_arrivals", "reads_again", "take_source"]
+
+_HEADS: Final = [name for name in SCHEMA.names if name != "properties"]
+_BATCH_ROWS: Final = 16_384
 
 
 @runtime_checkable
@@ -55,7 +63,38 @@ def reads_again(source: Source) -> bool:
     return isinstance(source, Export)
 
 
-def open_batches(
+def check_callback(source: Source, callback: Progress) -> None:
+    """Raise for what is no callback, and where there are no files that it could be told of."""
+    check_progress(callback)
+    if callback is not None and _way_to_files(source) is None:
+        msg = f"callback= is told the bytes of a Bucket as they are read; {type(source).__name__} has none"
+        raise TypeError(msg)
+
+
+def open_arrivals(
+    source: Source, window: Window | None, on_error: OnError, callback: Progress = None, *, is_whole: bool
+) -> Iterator[Arrived]:
+    """The source's records, with their properties where `is_whole`. Only an export leaves out what is outside the
+    window."""
+    read_selected = _way_to_files(source)
+    if read_selected is None:
+        yield from map(Arrived, _open_batches(source, window, SCHEMA.names if is_whole else _HEADS, on_error))
+        return
+    reading = Reading(on_error=on_error, callback=callback)
+    layout = choose_columns(_HEADS, ())
+    if is_whole:
+        read = read_rows(lambda number: HashRows(rows_of_heads(layout, number)), window, _BATCH_ROWS, with_texts=True)
+        yield from read_selected(window, 0, 1, reading, read)
+    else:
+        yield from map(Arrived, read_selected(window, 0, 1, reading, read_columns(layout, window, _BATCH_ROWS)))
+
+
+def _way_to_files(source: Source) -> Any:
+    """How a Bucket reads its revisions one after another; None of what is no Bucket."""
+    return getattr(source, "_read_selected", None) if isinstance(source, Export) else None
+
+
+def _open_batches(
     source: Source, window: Window | None, columns: Sequence[str], on_error: OnError
 ) -> Iterable[pa.RecordBatch]:
     """The source's records in columns. Only an export leaves out what is outside the window."""

@@ -12,33 +12,38 @@ import pyarrow as pa
 from attrs import define
 
 from kmexport.identities import IdentityMap, Prefer
-from kmexport.tables.arrivals import HEADS, WHOLE, Arrivals
+from kmexport.storage import Progress
+from kmexport.tables.arrivals import Arrivals
+from kmexport.tables.arrived import Arrived
+from kmexport.tables.intake import Intake, Part, in_loads
 from kmexport.tables.needs import COLUMNS, UNREAD, create_stand_ins
-from kmexport.tables.numbers import name_identities, name_spellings
+from kmexport.tables.numbers import Identities, name_spellings
 from kmexport.tables.rejects import Rejects
 from kmexport.tables.rules import (
-    CLASSIC_EVENTS,
-    CLASSIC_RECORDS,
     CONTESTED,
     DROP_LATER_PROPERTIES,
+    DROP_REPEATED_PROPERTIES,
+    EVENTS,
     MERGED,
+    OWN_TEXTS,
     PROPERTIES,
+    RECORDS,
+    REPEATED_EVENTS,
+    SHARED,
     STRICT_CANDIDATES,
-    STRICT_RECORDS,
     UNCOUNT,
 )
 from kmexport.tables.schema import JSON
-from kmexport.tables.sources import Export, Source, open_batches, reads_again
-from kmexport.tables.streams import insert
+from kmexport.tables.sources import Export, Source, open_arrivals, reads_again
+from kmexport.tables.streams import insert, take_aside
 from kmexport.tables.strict import repeated_records
-from kmexport.tables.unnest import UNNESTED, PropertyNames, unnest
 from kmexport.windows import Window
 
 __all__ = ["Recipe", "Rule", "Store"]
 
 Rule: TypeAlias = Literal["classic", "strict"]
 
-_UNNESTED_ROWS: Final = 32_768
+_STREAMED_ROWS: Final = 32_768
 
 logger: logging.Logger = logging.getLogger("kmexport")
 
@@ -52,14 +57,15 @@ class Recipe:
     people: IdentityMap | None
     rule: Rule
     prefer: Prefer
+    callback: Progress = None
 
 
 class Store:
     """The tables, and how far they are built.
 
-    One table, kmexport.records, holds what records and events show: a record and whether it counts. Its texts are
-    numbers of kmexport.identities, which knows the persons, and kmexport.event_names. It is read without properties
-    first, where the source can be read again.
+    kmexport.records holds what records and events show: a record and whether it counts. Its texts are numbers of
+    kmexport.identities, which knows the persons, and kmexport.event_names. What a query does not need is not read
+    (properties as JSON, or as rows of kmexport.properties), where the source can be read again.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, rejects: Rejects) -> None:
@@ -68,7 +74,7 @@ class Store:
         self.rejects = rejects
         self.lock: threading.RLock = threading.RLock()
         self.people = recipe.people
-        self.is_whole: bool = False
+        self.parts: frozenset[Part] = frozenset()  # what was read
         self.built: set[str] = set()
         self.failure: BaseException | None = None
         connection.execute("CREATE SCHEMA kmexport")
@@ -78,19 +84,29 @@ class Store:
     @property
     def is_complete(self) -> bool:
         """Whether nothing is left to build."""
-        return self.is_whole and self.built >= {"records", "events", "properties"}
+        return "texts" in self.parts and self.built >= {"records", "events", "properties"}
 
     def provide(self, needed: set[tuple[str, str]]) -> None:
         """Build what these columns of these tables need."""
         if not needed:
             return
         tables = {table for table, _ in needed}
-        is_whole = "properties" in tables or any(column == "properties" for _, column in needed)
-        is_whole |= self.recipe.rule == "strict" and "events" in tables
+        counts = not tables.isdisjoint({"events", "properties"})
+        parts: set[Part] = {"records"}
+        if "properties" in tables:
+            parts.add("pairs")
+        if (
+            any(column == "properties" for _, column in needed)
+            or (counts and self.recipe.rule == "strict")
+            or not reads_again(self.recipe.source)
+        ):
+            parts.add("texts")
         with self.lock:
-            if "records" not in self.built or (is_whole and not self.is_whole):
-                self._build_records(is_whole=is_whole or not reads_again(self.recipe.source))
-            if tables & {"events", "properties"} and "events" not in self.built:
+            if parts - self.parts == {"pairs"} and "texts" in self.parts:
+                self._read_own_texts()
+            elif not parts <= self.parts:
+                self._read(self.parts | parts)
+            if counts and "events" not in self.built:
                 self._build_events()
             if "properties" in tables and "properties" not in self.built:
                 self._build_properties()
@@ -102,25 +118,25 @@ class Store:
 
     # Records and people.
 
-    def _build_records(self, *, is_whole: bool) -> None:
+    def _read(self, parts: frozenset[Part]) -> None:
         if self.failure is not None:
             msg = "the records were read only once, and that failed: make Facts anew"
             raise ValueError(msg) from self.failure
-        had_events = "events" in self.built
+        before = self.built
         try:
-            arrivals = self._read(is_whole=is_whole)
+            self._read_source(parts)
         except BaseException as error:
             if not reads_again(self.recipe.source):
                 self.failure = error
             raise
-        self._name(arrivals)
-        self._show_records(arrivals, is_whole=is_whole)
-        self.is_whole = is_whole
+        self.parts = parts
         self.built = {"records"}
-        if had_events:
+        if before & {"events", "properties"}:
             self._build_events()
+        if "properties" in before:
+            self._build_properties()
 
-    def _read(self, *, is_whole: bool) -> Arrivals:
+    def _read_source(self, parts: frozenset[Part]) -> None:
         recipe = self.recipe
         policy = self.rejects.begin(anew=True)
         learnt = None
@@ -128,108 +144,95 @@ class Store:
             self.people = IdentityMap(recipe.prefer)
             if recipe.window is not None and isinstance(recipe.source, Export):
                 # The aliases of the whole export hold, and only some of its files are read for the window.
-                self.people = recipe.source.identities(prefer=recipe.prefer, on_error=policy)
+                told = {} if recipe.callback is None else {"callback": recipe.callback}
+                self.people = recipe.source.identities(prefer=recipe.prefer, on_error=policy, **told)
                 policy = self.rejects.begin(anew=False)
             else:
                 learnt = self.people
-        batches = open_batches(recipe.source, recipe.window, WHOLE if is_whole else HEADS, policy)
-        arrivals = Arrivals(batches, is_whole=is_whole, learnt=learnt, window=recipe.window)
-        properties = "" if is_whole else f", NULL::JSON AS {UNREAD}"
-        statement = f"CREATE OR REPLACE TABLE kmexport.records AS SELECT *, true AS counts{properties} FROM arrived"
-        insert(self.connection, statement, arrivals, arrivals.schema)
-        self.rejects.flush()
+        source = open_arrivals(recipe.source, recipe.window, policy, recipe.callback, is_whole=parts != {"records"})
+        arrivals = Arrivals(source, learnt=learnt, window=recipe.window)
+        with Intake(self.connection.cursor(), parts) as intake:
+            take_aside(in_loads(arrivals), intake.take)
+            intake.replace()
+            self.rejects.flush()
+            self._name(intake.identities, arrivals)
+            self._name_properties(intake)
+            self._show_records(intake.exact, parts)
         if rejected := self.rejects.kept.total():
             logger.warning("facts: %d lines were rejected; the table rejects has them", rejected)
-        return arrivals
 
-    def _name(self, arrivals: Arrivals) -> None:
+    def _name(self, identities: Identities, arrivals: Arrivals) -> None:
         """The tables of numbers: identities with their persons, and spellings with their names."""
-        identities = name_identities(arrivals.identities, self.people or IdentityMap())
-        insert(self.connection, "CREATE OR REPLACE TABLE kmexport.identities AS FROM arrived", *identities)
-        spellings = name_spellings(arrivals.spellings, arrivals.names)
-        insert(self.connection, "CREATE OR REPLACE TABLE kmexport.event_names AS FROM arrived", *spellings)
+        statement = "CREATE OR REPLACE TABLE kmexport.identities AS FROM arrived"
+        for persons in identities.with_persons(self.people or IdentityMap()):
+            insert(self.connection, statement, persons)
+            statement = "INSERT INTO kmexport.identities FROM arrived"
+        self._create("event_names", name_spellings(arrivals.spellings, arrivals.names))
         self.connection.execute(f"CREATE OR REPLACE VIEW kmexport.merged AS {MERGED}")
-
-    def _show_records(self, arrivals: Arrivals, *, is_whole: bool) -> None:
-        exact = pa.RecordBatch.from_pydict(
-            {
-                "seq": pa.array([seq for seq, _ in arrivals.exact], pa.int64()),
-                "exact": pa.ExtensionArray.from_storage(
-                    JSON, pa.array([text for _, text in arrivals.exact], pa.string())
-                ),
-            }
+        self.connection.execute(
+            "CREATE OR REPLACE VIEW kmexport.events_folded AS "
+            "SELECT DISTINCT name_id AS event_id, name AS event FROM kmexport.event_names"
         )
+
+    def _name_properties(self, intake: Intake) -> None:
+        self._create("property_names", intake.names.table())
+        self._create("doubled", intake.doubled_sets())
+
+    def _show_records(self, exact_texts: list[tuple[int, str]], parts: frozenset[Part]) -> None:
+        properties, exact = UNREAD, ""
+        if "texts" in parts:
+            properties = "properties"
+        if exact_texts:
+            numbers, texts = zip(*exact_texts, strict=True)
+            spelt = pa.ExtensionArray.from_storage(JSON, pa.array(texts, pa.string()))
+            self._create("exact", pa.table({"seq": pa.array(numbers, pa.int64()), "exact": spelt}))
+            properties, exact = "coalesce(exact, properties)", "LEFT JOIN kmexport.exact USING (seq)"
         self._view("people", "SELECT identity, person, person_id FROM kmexport.identities")
         self._view("rejects", "FROM kmexport.rejects")
-        properties, joined = "properties" if is_whole else UNREAD, ""
-        if arrivals.exact:
-            insert(self.connection, "CREATE OR REPLACE TABLE kmexport.exact AS FROM arrived", [exact], exact.schema)
-            properties, joined = "coalesce(exact, properties)", "LEFT JOIN kmexport.exact USING (seq)"
-        self._view(
-            "records",
-            "SELECT seq, person_id, revision, line, kind, identity AS person, time, name_as_sent AS name, alias, "
-            f"{properties} AS properties FROM kmexport.records JOIN kmexport.identities USING (identity_id) "
-            f"LEFT JOIN kmexport.event_names USING (spelling_id) {joined}",
-        )
+        self._view("records", RECORDS.format(properties=properties, exact=exact))
+
+    def _read_own_texts(self) -> None:
+        """Read the properties of the records that are here already."""
+        with Intake(self.connection.cursor(), {"pairs"}) as intake:
+            take_aside(in_loads(map(Arrived, self._stream(OWN_TEXTS))), intake.take_own)
+            intake.replace()
+            self._name_properties(intake)
+        self.parts |= {"pairs"}
 
     # Events and properties.
 
     def _build_events(self) -> None:
         if self.recipe.rule == "classic":
-            self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.repeated AS {CLASSIC_EVENTS}")
+            self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.shared AS {SHARED}")
+            self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.repeated AS {REPEATED_EVENTS}")
         else:
-            candidates = self._stream(STRICT_CANDIDATES)
-            schema = pa.schema([("seq", pa.int64())])
-            statement = "CREATE OR REPLACE TABLE kmexport.repeated AS FROM arrived"
-            insert(self.connection, statement, repeated_records(candidates, schema), schema)
+            repeated = repeated_records(self._stream(STRICT_CANDIDATES))
+            self._create("repeated", pa.table({"seq": pa.array(repeated, pa.int64())}))
         self.connection.execute(UNCOUNT)
-        self.connection.execute("DROP TABLE kmexport.repeated")
-        properties = "properties" if self.is_whole else UNREAD
-        self._view(
-            "events",
-            f"SELECT seq, person_id, person, time, name, name_as_sent, revision, line, {properties} AS properties "
-            "FROM kmexport.records JOIN kmexport.identities USING (identity_id) "
-            "JOIN kmexport.event_names USING (spelling_id) WHERE counts AND kind = 'event'",
-        )
+        properties = "properties" if "texts" in self.parts else UNREAD
+        self._view("events", EVENTS.format(properties=properties))
         self.built.add("events")
 
     def _build_properties(self) -> None:
-        names = PropertyNames()
         if self.recipe.rule == "classic":
             self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.contested AS {CONTESTED}")
-            records = self._stream(CLASSIC_RECORDS)
-        else:
-            records = self._stream(STRICT_RECORDS)
-        statement = "CREATE OR REPLACE TABLE kmexport.properties AS FROM arrived"
-        insert(self.connection, statement, unnest(records, names), UNNESTED)
-        if self.recipe.rule == "classic":
             self.connection.execute(DROP_LATER_PROPERTIES)
             self.connection.execute("DROP TABLE kmexport.contested")
-        spellings = names.table()
-        insert(
-            self.connection,
-            "CREATE OR REPLACE TABLE kmexport.property_names AS FROM arrived",
-            spellings.to_batches(),
-            spellings.schema,
-        )
-        self.connection.execute(
-            "CREATE OR REPLACE VIEW kmexport.events_folded AS "
-            "SELECT DISTINCT name_id AS event_id, name AS event FROM kmexport.event_names"
-        )
-        self.connection.execute(
-            "CREATE OR REPLACE VIEW kmexport.persons AS "
-            "SELECT person_id, person FROM kmexport.identities WHERE identity_id = person_id"
-        )
-        self._view("properties", PROPERTIES, "JOIN kmexport.persons USING (person_id)")
+        else:
+            self.connection.execute(DROP_REPEATED_PROPERTIES)
+        self._view("properties", PROPERTIES)
         self.built.add("properties")
 
     def _stream(self, query: str) -> Iterator[pa.RecordBatch]:
         """The answer in batches, over a connection of its own: the other one writes while they are read."""
         with self.connection.cursor() as reading:
-            yield from reading.sql(query).to_arrow_reader(_UNNESTED_ROWS)
+            yield from reading.sql(query).to_arrow_reader(_STREAMED_ROWS)
 
-    def _view(self, name: str, query: str, joined: str = "") -> None:
+    def _create(self, table: str, arrived: pa.Table) -> None:
+        insert(self.connection, f"CREATE OR REPLACE TABLE kmexport.{table} AS FROM arrived", arrived)
+
+    def _view(self, name: str, query: str) -> None:
         """The view with the numbers that reports join by, and above it the one that users see."""
         self.connection.execute(f"CREATE OR REPLACE VIEW kmexport.numbered_{name} AS {query}")
-        shown = f"SELECT {', '.join(COLUMNS[name])} FROM kmexport.numbered_{name} {joined}"
+        shown = f"SELECT {', '.join(COLUMNS[name])} FROM kmexport.numbered_{name}"
         self.connection.execute(f"CREATE OR REPLACE VIEW main.{name} AS {shown}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import pyarrow as pa
 
@@ -14,28 +13,26 @@ from kmexport.records import PropertySet
 __all__ = ["repeated_records"]
 
 
-def repeated_records(candidates: Iterable[pa.RecordBatch], schema: Any) -> Iterator[pa.RecordBatch]:
+def repeated_records(candidates: Iterable[pa.RecordBatch]) -> Iterator[int]:
     """The `seq` of each record that came before. Candidates come group by group, in the order of their arrival."""
     group = None
     texts: set[str] = set()
     forms: set[bytes] = set()
     for batch in candidates:
-        repeated = []
         columns = (batch.column(name).to_pylist() for name in ("twin", "seq", "properties"))
         for twin, seq, text in zip(*columns, strict=True):
             if twin != group:
                 group, texts, forms = twin, {text}, set()
             elif text in texts:
-                repeated.append(seq)
+                yield seq
             else:
                 # Most records that come twice come word for word: only others are parsed.
                 forms = forms or {_form(next(iter(texts)))}
                 form = _form(text)
                 if form in forms:
-                    repeated.append(seq)
+                    yield seq
                 forms.add(form)
                 texts.add(text)
-        yield pa.RecordBatch.from_arrays([pa.array(repeated, pa.int64())], schema=schema)
 
 
 def _form(text: str) -> bytes:
