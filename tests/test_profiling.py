@@ -51,7 +51,7 @@ def test_an_export_over_many_batches_and_a_window(tmp_path):
 
 
 def test_arguments_are_checked():
-    for source, options, error in (("s3://shop", {}, TypeError), ([], {"on_error": "x"}, ValueError)):
+    for source, options, error in ((b"s3://shop", {}, TypeError), ([], {"on_error": "x"}, ValueError)):
         with pytest.raises(error):
             profile(source, **options)
     assert profile([]) == profile_of_records([])
