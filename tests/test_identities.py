@@ -270,7 +270,7 @@ def test_loaded_from_s3_in_one_piece(rclone):
         options = {**rclone.options, "endpoint_url": proxy.endpoint}
         again = IdentityMap.load("s3://identities/people.jsonl", **options)
     assert again.people() == people.people()
-    assert [method for method, _ in proxy.requests] == ["HEAD", "GET"]  # s3fs asks for the size first
+    assert [method for method, _ in proxy.requests].count("GET") == 1  # newer s3fs asks for the size first
 
 
 @given(
