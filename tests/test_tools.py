@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import operator
 import pickle
+import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -396,7 +398,8 @@ except ImportError as error:
         assert done.stdout.strip() == "False"
 
 
-PAGE = Path(__file__).parent.parent / "docs" / "tools.md"
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = DOCS / "tools.md"
 
 
 def from_page(name: str) -> Callable[..., Any]:
@@ -450,3 +453,54 @@ print(pa.default_memory_pool().max_memory())
         bucket = write_export("memory://tools", {1: [Event("bob", START, "x"), BROKEN_LINES["cut off"]]})
         with pytest.raises(MalformedRecordError, match=r"revisions/1\.json, line 2"):
             from_page("write_by_day")(bucket.to_batches(), tmp_path / "days")
+
+
+class TestRecordsOrColumns:
+    @pytest.mark.parametrize("theme", ["light", "dark"])
+    def test_the_picture_is_what_its_script_draws(self, theme):
+        found = runpy.run_path(str(DOCS / "pictures" / "draw_ways.py"))
+        drawn = (DOCS / "pictures" / f"ways-{theme}.svg").read_text(encoding="utf-8")
+        assert drawn == found["draw"](found["THEMES"][theme])
+
+    # Of the page: a row and its column. Of docs/performance.md: the table, and the row that it quotes.
+    @pytest.mark.parametrize(
+        ("row", "column", "table", "measured"),
+        [
+            ("read who, when and what of each line", 1, "columns", "iter_records"),
+            ("read who, when and what of each line", 2, "columns", "kind, person, time, name, alias, line"),
+            ("and one property", 2, "columns", "the same and one property"),
+            ("and all properties, as JSON", 2, "columns", "the same and all properties as JSON"),
+            ("people and times of one event", 1, "facts", "people and times of one event name.*: over objects"),
+            (
+                "people and times of one event",
+                2,
+                "facts",
+                "people and times of one event name, classic, from nothing read",
+            ),
+            (
+                "all events and properties that count, classic",
+                1,
+                "facts",
+                "events and properties, classic: over objects",
+            ),
+            ("all events and properties that count, classic", 2, "facts", "events and properties, classic"),
+            ("all events and properties that count, strict", 1, "facts", "events and properties, strict: over objects"),
+            ("all events and properties that count, strict", 2, "facts", "events and properties, strict"),
+            ("a profile", 1, "facts", "profile: over objects"),
+            ("a profile", 2, "facts", "profile"),
+        ],
+    )
+    def test_ratios_are_those_that_were_measured(self, row, column, table, measured):
+        quoted = [
+            line.split("|")[column + 1].strip()
+            for line in (DOCS / "records-or-columns.md").read_text(encoding="utf-8").splitlines()
+            if line.startswith(f"| {row}")
+        ]
+        performance = (DOCS / "performance.md").read_text(encoding="utf-8")
+        _, _, rows = performance.partition(f"\n### {table}: ")
+        rows, _, _ = rows.partition("\n### ")
+        ratios = re.findall(rf"^\| {measured} \|[^|]*\|[^|]*\| ([\d.]+) \|", rows, re.MULTILINE)
+        assert len(quoted) == len(ratios) == 1
+        ratio = float(ratios[0])
+        text = f"docs/performance.md has {ratio} for {measured!r}: write {ratio:.1f} in docs/records-or-columns.md"
+        assert float(quoted[0]) == pytest.approx(ratio, rel=0.1), text
