@@ -208,6 +208,10 @@ class _Passing:
     ) -> bool:
         """Answer one request. False: the connection of the client ends here."""
         head = await reader.readuntil(b"\r\n\r\n")
+        if _header(head, b"expect") == b"100-continue":
+            # The client waits for this before it sends its body; from here on it is an ordinary request.
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            head = _with(head, b"expect", None)
         body = await reader.readexactly(int(_header(head, b"content-length") or 0))
         method, path, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
         if path in ("/__counts__", "/__reset__"):

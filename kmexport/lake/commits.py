@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from attrs import Factory, define
 from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
 from kmexport.errors import LakeFormatError
@@ -160,9 +160,9 @@ def create_table(folder: LakeFolder, layout: TableLayout) -> None:
                 raise
 
 
-def open_table(folder: LakeFolder, layout: TableLayout) -> Table:
-    """One of the two tables, to commit to. It is made where there is none."""
-    log = read_log(folder, layout)
+def open_table(folder: LakeFolder, layout: TableLayout, log: TableLog | None = None) -> Table:
+    """One of the two tables, to commit to; `log` if it was read already. It is made where there is none."""
+    log = log or read_log(folder, layout)
     if log is None:
         create_table(folder, layout)
         log = read_log(folder, layout)
@@ -201,15 +201,25 @@ class Table:
                     list(self.layout.partitions),
                     commit_properties=properties,
                 )
-            except CommitFailedError:
-                # It may be ours all the same: a request that was answered with an error and tried again.
-                table.update_incremental()
-                self.refresh()
-                if token not in self.log.tokens and not self.log.sizes.keys() & revisions.keys():
+            except (DeltaError, OSError) as error:
+                if not self._looked_again():
                     raise
-                return token in self.log.tokens
+                # It may be ours all the same: the server did it, and its answer was lost.
+                if token in self.log.tokens:
+                    return True
+                if isinstance(error, CommitFailedError) and self.log.sizes.keys() & revisions.keys():
+                    return False
+                raise
             table.update_incremental()
             self.refresh()
+        return True
+
+    def _looked_again(self) -> bool:
+        try:
+            self._delta().update_incremental()
+            self.refresh()
+        except (DeltaError, OSError):
+            return False
         return True
 
     def refresh(self) -> None:

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from attrs import asdict, define, field
+from attrs import asdict, define
 from fsspec.callbacks import Callback
 
 from kmexport.bucket import Bucket
 from kmexport.errors import LakeFormatError, MalformedRecordError, RevisionChangedError, RevisionNotFoundError
-from kmexport.lake.commits import Table, create_table, open_table, read_log
+from kmexport.lake.commits import Table, open_table, read_log
 from kmexport.lake.destinations import find_destination
 from kmexport.lake.files import RecordFiles, RejectFiles
 from kmexport.lake.folder import LakeFolder
@@ -94,10 +94,9 @@ def sync(
     summary.changed = _changed(listed, present)
     wanted = [revision for revision in listed if revision.number not in present]
     if wanted or log is None:
-        # Both are looked at before anything is written to one of them.
-        if read_log(folder, REJECTS) is None:
-            create_table(folder, REJECTS)
-        run = _Run(bucket, folder, reading, bytes_a_commit, summary)
+        # In this order, so that both are known to be ours before anything is written to one of them.
+        rejects = open_table(folder, REJECTS)
+        run = _Run(bucket, folder, reading, bytes_a_commit, summary, open_table(folder, RECORDS, log), rejects)
         with progress_bar(callback) as bar:
             run.take(wanted, bar)
     summary.seconds = time.monotonic() - begun
@@ -121,12 +120,8 @@ class _Run:
     reading: dict[str, Any]
     bytes_a_commit: int
     summary: SyncSummary
-    _records: Table = field(init=False)
-    _rejects: Table = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._rejects = open_table(self.folder, REJECTS)
-        self._records = open_table(self.folder, RECORDS)
+    records: Table
+    rejects: Table
 
     def take(self, wanted: Sequence[Revision], bar: Callback | None) -> None:
         """Add these revisions; those that are replaced while they are read are listed and read again."""
@@ -142,19 +137,19 @@ class _Run:
             wanted = [listed[number] for number in changed if number in listed]
         else:
             self.summary.unsettled = [revision.path for revision in wanted]
-        self._records.shorten_log()
-        self._rejects.shorten_log()
+        self.records.shorten_log()
+        self.rejects.shorten_log()
 
     def _take_group(self, group: list[Revision], bar: Callback | None) -> list[int]:
         """Add the revisions of a group in one commit. Gives the numbers of those that were replaced meanwhile."""
         changed: list[int] = []
         for _ in range(_MOST_COLLISIONS):
-            others = [revision.number for revision in group if revision.number in self._records.log.sizes]
+            others = [revision.number for revision in group if revision.number in self.records.log.sizes]
             self.summary.by_others += others
             group = [revision for revision in group if revision.number not in others]
             if not group:
                 return changed
-            files = _Filling(self.folder, set(self._rejects.log.sizes))
+            files = _Filling(self.folder, set(self.rejects.log.sizes))
             try:
                 files.fill(self.bucket, group, self.reading, bar)
             except (RevisionNotFoundError, RevisionChangedError) as error:
@@ -178,9 +173,9 @@ class _Run:
     def _commit(self, files: _Filling, group: list[Revision]) -> bool:
         """First the rejects, then the records: a revision whose records are there is done."""
         rejected = {revision.number: revision for revision in group if revision.number in files.rejected}
-        if rejected and not self._rejects.commit(files.rejects.added, rejected):
+        if rejected and not self.rejects.commit(files.rejects.added, rejected):
             return False
-        if not self._records.commit(files.records.added, {revision.number: revision for revision in group}):
+        if not self.records.commit(files.records.added, {revision.number: revision for revision in group}):
             return False
         summary = self.summary
         summary.revisions += [revision.number for revision in group]
