@@ -65,6 +65,14 @@ def docs(session: nox.Session) -> None:
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
 
 
+@nox.session(python=PYTHONS[0])
+def faults(session: nox.Session) -> None:
+    """A lake stays whole through 50 kills, 20 races and 20 runs against a server that fails; prints how it went."""
+    session.install("-e", ".[test]")
+    often = {"KMEXPORT_KILLS": "50", "KMEXPORT_RACES": "20", "KMEXPORT_FAILING_RUNS": "10"}
+    session.run("python", "-m", "pytest", "tests/test_lake_faults.py", *session.posargs, env=often)
+
+
 @nox.session
 def benchmark(session: nox.Session) -> None:
     """Speed and memory, as ratios to rivals in the same run; prints the table of docs/performance.md."""
