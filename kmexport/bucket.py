@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from kmexport.export_files import ExportFiles
@@ -172,6 +173,7 @@ class Bucket(ExportFiles):
         requests: int = REQUESTS,
         silent_for: float = SILENT_FOR,
         batch_rows: int = 16_384,
+        processes: int = 1,
     ) -> pa.RecordBatchReader:
         """The records of `iter_records` with the same arguments, in the same order, as Arrow record batches.
 
@@ -185,15 +187,22 @@ class Bucket(ExportFiles):
         pair: a line that has one in its person, name or alias is no record here; in `properties` it stays as its
         escape.
 
+        With `processes=N` so many processes read groups of revisions side by side; everything comes out as from one:
+        the order, what is rejected, counted and logged. They are started for each call, which takes about a second,
+        so it pays for exports of many millions of lines. In a script, the code that calls it has to stand under
+        `if __name__ == "__main__":`. It is not for what lies in this process's memory.
+
         Starts nothing before the first batch is asked for; drop or close the reader to end early. Holds one batch of
-        about `batch_rows` rows (a block of 64 KiB more), and what `iter_records` holds. Raises what `iter_records`
-        raises, when the batch with that line is asked for: what came before it comes out first.
+        about `batch_rows` rows (a block of 64 KiB more), and what `iter_records` holds; with processes up to 32 MiB of
+        batches for each, and each has its own 100 MB. Raises what `iter_records` raises, when the batch with that line
+        is asked for: what came before it comes out first.
 
         >>> Bucket.sample().to_batches(columns=["person", "name"], names="signed up").read_all().num_rows
         109
         """
         from kmexport.tables.columns import batch_reader, read_columns  # noqa: PLC0415  # of an extra
         from kmexport.tables.schema import choose_columns  # noqa: PLC0415
+        from kmexport.tables.workers import in_processes  # noqa: PLC0415
 
         check_selecting(window, neighbours)
         layout = choose_columns(columns, properties)
@@ -208,10 +217,17 @@ class Bucket(ExportFiles):
             check_selection(kinds, names, people),
         )
         read_file = read_columns(layout, window, batch_rows)
-        if revisions is None:
+        wanted = None if revisions is None else check_revisions(revisions)
+        if processes != 1:
+            self._folder.check_shared()
+            chosen = partial(self._chosen, wanted, window, after, neighbours)
+            types = {column.name: column.type for column in layout.properties}
+            arguments = {"window": window, "columns": layout.columns, "properties": types, "batch_rows": batch_rows}
+            batches = in_processes(self, chosen, processes, reading, arguments)
+        elif wanted is None:
             batches = self._read_selected(window, after, neighbours, reading, read_file)
         else:
-            batches = self._read(check_revisions(revisions), reading, read_file)
+            batches = self._read(wanted, reading, read_file)
         return batch_reader(batches, layout.schema, batch_rows)
 
     def identities(
@@ -253,10 +269,19 @@ class Bucket(ExportFiles):
         yield from read_in_turn(self._folder, selected, reading, read_file, listing)
 
     def _read(self, wanted: list[Revision | int], reading: Reading, read_file: ReadFile[_T]) -> Iterator[_T]:
+        yield from read_in_turn(self._folder, self._resolved(wanted), reading, read_file)
+
+    def _chosen(
+        self, wanted: list[Revision | int] | None, window: Window | None, after: int, neighbours: int
+    ) -> list[Revision]:
+        if wanted is None:
+            return self.revisions(window, after=after, neighbours=neighbours)
+        return self._resolved(wanted)
+
+    def _resolved(self, wanted: list[Revision | int]) -> list[Revision]:
         known = {}
         if any(isinstance(revision, int) for revision in wanted):
             known = {revision.number: revision for revision in self._listing().revisions}
-        found = [
+        return [
             known.get(one, Revision(one, f"revisions/{one}.json")) if isinstance(one, int) else one for one in wanted
         ]
-        yield from read_in_turn(self._folder, found, reading, read_file)

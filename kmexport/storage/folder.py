@@ -59,6 +59,13 @@ class Folder:
         with self._access("opening the storage"):
             return lists_reliably(self._fresh("")[0])
 
+    def check_shared(self) -> None:
+        """ValueError where another process can't see the files."""
+        protocol = self._url.partition("://")[0] if self._fs is None else self._fs.protocol
+        if "memory" in ([protocol] if isinstance(protocol, str) else protocol):
+            msg = "what lies in the memory of this process no other one can read: leave processes= out"
+            raise ValueError(msg)
+
     def read(self, name: str) -> bytes:
         """The whole of a small file, as it is now."""
         with self._access(f"reading {name}", lambda: BucketNotFoundError(self.public_url, f"there is no {name}")):
