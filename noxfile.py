@@ -74,6 +74,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def spark(session: nox.Session) -> None:
+    """A real local Spark reads a lake and counts as the iterator does. Needs Java."""
+    session.install(".[lake]", "pyspark>=4.0")
+    session.run("python", "tests/engines/spark.py")
+
+
+@nox.session
 def benchmark(session: nox.Session) -> None:
     """Speed and memory, as ratios to rivals in the same run; prints the table of docs/performance.md."""
     session.install(".[benchmark,test]")
