@@ -37,7 +37,8 @@ def storable(batches: Any, *, json: Iterable[str] = ()) -> pa.RecordBatchReader:
     their type. A column of a dictionary comes as its values.
 
     Every job that writes to a database needs this, and meets the line that shows it long after it was written.
-    Lazy: holds one batch. Raises ValueError for a column that is not there.
+    Lazy: holds one batch. Raises TypeError for what is no Arrow stream, and ValueError for a column that is not
+    there.
 
     >>> from kmexport import Event
     >>> from kmexport.tables import from_records
@@ -45,6 +46,12 @@ def storable(batches: Any, *, json: Iterable[str] = ()) -> pa.RecordBatchReader:
     >>> storable(from_records(records)).read_all().select(["person", "properties"]).to_pylist()
     [{'person': 'b\\u0000b', 'properties': '{"city":"a\\\\u0000b"}'}]
     """
+    if not hasattr(batches, "__arrow_c_stream__"):
+        msg = f"batches are an Arrow stream (a reader, a table, a relation of DuckDB), not {type(batches).__name__}"
+        raise TypeError(msg)
+    if isinstance(json, str):
+        msg = f"json is a list of names, not one string: [{json!r}]"
+        raise TypeError(msg)
     reader = batches if isinstance(batches, pa.RecordBatchReader) else pa.RecordBatchReader.from_stream(batches)
     wanted = set(json)
     if missing := sorted(wanted - set(reader.schema.names)):
@@ -72,7 +79,8 @@ def relational(batches: Any) -> Iterator[dict[str, pa.RecordBatch]]:
     - aliases: `alias`, `properties` (JSON).
 
     Text is as `storable` has it. Every job that keeps a database would need these: names folded as everywhere
-    here, values with all their digits, a key. Lazy: holds one batch. Raises what the batches raise.
+    here, values with all their digits, a key. Lazy: holds one batch. Raises ValueError where a column is missing, and
+    what the batches raise.
 
     >>> from kmexport import Bucket
     >>> tables = next(relational(Bucket.sample().to_batches(revisions=[1])))
@@ -84,6 +92,10 @@ def relational(batches: Any) -> Iterator[dict[str, pa.RecordBatch]]:
     if not isinstance(batches, Iterable):
         msg = f"batches are those of Bucket.to_batches or from_records, not {type(batches).__name__}"
         raise TypeError(msg)
+    schema = getattr(batches, "schema", SCHEMA)
+    if missing := [name for name in SCHEMA.names if name not in schema.names]:
+        msg = f"there is no column {missing[0]!r}: the rows are made of {', '.join(SCHEMA.names)}"
+        raise ValueError(msg)
     return _relational(batches)
 
 

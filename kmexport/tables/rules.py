@@ -95,9 +95,11 @@ EVENTS: Final = """
     FROM kmexport.records JOIN kmexport.identities USING (identity_id)
     JOIN kmexport.event_names USING (spelling_id) WHERE counts AND kind = 'event'
 """
-# What a value is as text, and as a number. DuckDB reads text as numbers that is none for us: nan, inf, 1_000.
+
+# What a value is as text, and as a number. DuckDB's ->> writes numbers anew (1.50 is 1.5, 1e3 is 1000.0): only strings
+# go through it. It reads text as numbers that is none for us: nan, inf, 1_000.
 READINGS: Final = """
-    value->>'$' AS text,
+    CASE WHEN starts_with(value, '"') THEN value->>'$' WHEN value <> 'null' THEN value::VARCHAR END AS text,
     CASE WHEN isfinite(TRY_CAST(value->>'$' AS DOUBLE)) AND NOT contains(value, '_')
          THEN TRY_CAST(value->>'$' AS DOUBLE) END AS number
 """
