@@ -48,7 +48,7 @@ FLOORS_INSIDE = {
         {"batches", "columns", "relational", "scanning", "unnest", "workers"},
         {"arrived"},
         {"arrivals", "sources"},
-        {"intake"},
+        {"intake", "kept"},
         {"profiling", "store"},
         {"facts"},
         {"__init__"},

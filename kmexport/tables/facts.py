@@ -8,16 +8,17 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 import duckdb
 
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.reading import OnError, check_policy
+from kmexport.storage import Progress
+from kmexport.tables.kept import Kept, describe
 from kmexport.tables.needs import COLUMNS, needs_of
 from kmexport.tables.rejects import Rejects
-from kmexport.tables.sources import Source, take_source
+from kmexport.tables.sources import Source, check_callback, take_source
 from kmexport.tables.store import Recipe, Rule, Store
 from kmexport.windows import Window, check_window
 
@@ -49,8 +50,10 @@ class Facts:
     is "classic" or "strict" (see `drop_duplicates`). `on_error` is "raise", "skip", or a callable that gets
     each MalformedRecordError.
 
-    `database` keeps the tables in a new file instead of memory. `memory_limit` ("4GB"), `threads` and
-    `temp_directory` are DuckDB's: what does not fit in memory goes to that folder, or to a private one of the system's.
+    `database` keeps the tables in a file instead of memory. A file that holds these facts already is used again, and
+    what is built there is not read once more; anything else in it is a FileExistsError. `memory_limit` ("4GB"),
+    `threads` and `temp_directory` are DuckDB's: what does not fit in memory goes to that folder, or to a private one of
+    the system's. `callback` is that of `iter_records`, for a Bucket: it is told the bytes of each reading.
     Use it from one thread at a time, others by `cursor()`; close it, or use it in a `with` statement.
 
     >>> from kmexport import Bucket
@@ -72,6 +75,7 @@ class Facts:
         memory_limit: str | None = None,
         threads: int | None = None,
         temp_directory: str | os.PathLike[str] | None = None,
+        callback: Progress = None,
     ) -> None:
         if rule not in ("classic", "strict"):
             msg = f'rule is "classic" or "strict", not {rule!r}'
@@ -83,11 +87,23 @@ class Facts:
             msg = f"people is an IdentityMap, not {type(people).__name__}: people = bucket.identities()"
             raise TypeError(msg)
         IdentityMap(prefer)  # raises for a policy that does not exist
-        recipe = Recipe(take_source(source), window, people, rule, prefer)
+        recipe = Recipe(take_source(source), window, people, rule, prefer, callback)
+        check_callback(recipe.source, callback)
         self._connection, spill = _connect(database, memory_limit, threads, temp_directory)
-        self._discard = weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True) if spill is not None else None
+        self._discard: weakref.finalize[..., Facts] | None = weakref.finalize(self, _discard, spill)
         # Tables are built over a connection of their own: a transaction that is rolled back takes none away.
-        self._store = Store(self._connection.cursor(), recipe, Rejects(self._connection.cursor(), on_error))
+        own, of_rejects = self._connection.cursor(), self._connection.cursor()
+        try:
+            kept = None
+            if database is not None:
+                told = describe(recipe.source, window, people, rule, prefer)
+                kept = Kept(own, os.fspath(database), told, recipe.source)
+            self._store = Store(own, recipe, Rejects(of_rejects, on_error), kept)
+        except BaseException:
+            for connection in (of_rejects, own, self._connection):
+                connection.close()
+            self._discard()
+            raise
 
     def sql(self, query: str, params: Params | None = None) -> duckdb.DuckDBPyRelation:
         """The answer to a query, as a DuckDB relation: `.show()`, `.fetchall()`, `.df()`, `.pl()`, `.arrow()`.
@@ -132,9 +148,7 @@ class Facts:
     @property
     def people(self) -> IdentityMap:
         """Who is who: the map that records were merged by."""
-        self._store.provide({("people", "")} if self._store.people is None else set())
-        assert self._store.people is not None  # noqa: S101  # it was built just now
-        return self._store.people
+        return self._store.known_people()
 
     def cursor(self) -> Facts:
         """The same tables for another thread. What one of them builds, all of them have."""
@@ -176,6 +190,11 @@ class Facts:
         return f"{self._connection.execute(f'SELECT count(*) FROM main.{table}').fetchall()[0][0]:,}"
 
 
+def _discard(spill: str | None) -> None:
+    if spill is not None:
+        shutil.rmtree(spill, ignore_errors=True)
+
+
 def _connect(
     database: str | os.PathLike[str] | None,
     memory_limit: str | None,
@@ -183,9 +202,6 @@ def _connect(
     temp_directory: str | os.PathLike[str] | None,
 ) -> tuple[duckdb.DuckDBPyConnection, str | None]:
     """The database, and the private folder for what does not fit in memory."""
-    if database is not None and Path(database).exists():
-        msg = f"{os.fspath(database)} is there already: facts are kept in a new file"
-        raise FileExistsError(msg)
     own = None if temp_directory is not None else tempfile.mkdtemp(prefix="kmexport-")
     config: dict[str, Any] = {
         "temp_directory": own or os.fspath(temp_directory or ""),

@@ -16,6 +16,7 @@ from kmexport.storage import Progress
 from kmexport.tables.arrivals import Arrivals
 from kmexport.tables.arrived import Arrived
 from kmexport.tables.intake import Intake, Part, in_loads
+from kmexport.tables.kept import Kept
 from kmexport.tables.needs import COLUMNS, UNREAD, create_stand_ins
 from kmexport.tables.numbers import Identities, name_spellings
 from kmexport.tables.rejects import Rejects
@@ -68,7 +69,9 @@ class Store:
     (properties as JSON, or as rows of kmexport.properties), where the source can be read again.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, rejects: Rejects) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, rejects: Rejects, kept: Kept | None = None
+    ) -> None:
         self.connection = connection
         self.recipe = recipe
         self.rejects = rejects
@@ -77,9 +80,24 @@ class Store:
         self.parts: frozenset[Part] = frozenset()  # what was read
         self.built: set[str] = set()
         self.failure: BaseException | None = None
-        connection.execute("CREATE SCHEMA kmexport")
-        connection.execute("CREATE TABLE kmexport.rejects (revision BIGINT, line BIGINT, reason VARCHAR, raw BLOB)")
-        create_stand_ins(connection)
+        self.kept = kept
+        if kept is not None and kept.is_there():
+            parts, self.built = kept.built(with_rejects=rejects.on_error != "raise")
+            self.parts = frozenset(parts)
+        if not self.parts:
+            self._create_empty()
+
+    def _create_empty(self) -> None:
+        """All at once: a file that was left in the middle of it has nothing in it."""
+        self.connection.begin()
+        self.connection.execute("CREATE SCHEMA IF NOT EXISTS kmexport")
+        self.connection.execute(
+            "CREATE OR REPLACE TABLE kmexport.rejects (revision BIGINT, line BIGINT, reason VARCHAR, raw BLOB)"
+        )
+        create_stand_ins(self.connection)
+        if self.kept is not None:
+            self.kept.create()
+        self.connection.commit()
 
     @property
     def is_complete(self) -> bool:
@@ -90,31 +108,51 @@ class Store:
         """Build what these columns of these tables need."""
         if not needed:
             return
+        parts = self._parts_for(needed)
+        tables = {table for table, _ in needed} & {"events", "properties"}
+        with self.lock:
+            if parts <= self.parts and tables <= self.built:
+                return
+            if self.kept is not None:
+                self.kept.begin()
+            self._build(parts, tables)
+            if self.kept is not None:
+                self.kept.end(self.parts, self.built)
+
+    def _parts_for(self, needed: set[tuple[str, str]]) -> set[Part]:
         tables = {table for table, _ in needed}
-        counts = not tables.isdisjoint({"events", "properties"})
         parts: set[Part] = {"records"}
         if "properties" in tables:
             parts.add("pairs")
-        if (
-            any(column == "properties" for _, column in needed)
-            or (counts and self.recipe.rule == "strict")
-            or not reads_again(self.recipe.source)
-        ):
+        is_compared = self.recipe.rule == "strict" and not tables.isdisjoint({"events", "properties"})
+        if is_compared or any(column == "properties" for _, column in needed) or not reads_again(self.recipe.source):
             parts.add("texts")
-        with self.lock:
-            if parts - self.parts == {"pairs"} and "texts" in self.parts:
-                self._read_own_texts()
-            elif not parts <= self.parts:
-                self._read(self.parts | parts)
-            if counts and "events" not in self.built:
-                self._build_events()
-            if "properties" in tables and "properties" not in self.built:
-                self._build_properties()
+        return parts
+
+    def _build(self, parts: set[Part], tables: set[str]) -> None:
+        if parts - self.parts == {"pairs"} and "texts" in self.parts:
+            self._read_own_texts()
+        elif not parts <= self.parts:
+            self._read(self.parts | parts)
+        if tables and "events" not in self.built:
+            self._build_events()
+        if "properties" in tables and "properties" not in self.built:
+            self._build_properties()
 
     def close(self) -> None:
         """Let go of the database."""
         self.rejects.connection.close()
         self.connection.close()
+
+    def known_people(self) -> IdentityMap:
+        """Who is who; from the table of identities where facts were built before."""
+        if self.people is None:
+            self.provide({("people", "")})
+        if self.people is None:
+            self.people = IdentityMap(self.recipe.prefer)
+            pairs = "SELECT person, identity FROM kmexport.identities WHERE identity <> person"
+            self.people.link_pairs(self.connection.execute(pairs).fetchall())
+        return self.people
 
     # Records and people.
 
@@ -149,6 +187,8 @@ class Store:
                 policy = self.rejects.begin(anew=False)
             else:
                 learnt = self.people
+        if self.kept is not None:
+            self.kept.note_files()
         source = open_arrivals(recipe.source, recipe.window, policy, recipe.callback, is_whole=parts != {"records"})
         arrivals = Arrivals(source, learnt=learnt, window=recipe.window)
         with Intake(self.connection.cursor(), parts) as intake:
