@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import json
+from collections import Counter
 from decimal import Decimal
 
-from kmexport import Alias, Bucket, Event, PropertySet, profile
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kmexport import Alias, Bucket, Event, PropertySet, profile, profiles
+from kmexport.names import VENDOR_KEYS, fold_name
+from tests.strategies import RECORDS as ANY_RECORDS
 
 RECORDS = [
     Event("ana", 5, "Signed Up", {"plan": "Pro", "age": 7}),
@@ -60,3 +68,87 @@ def test_the_vendors_keys_are_apart_and_an_alias_alone_is_no_person():
     assert [one.name for one in found.properties] == ["plan"]
     assert "The vendor's own keys" in str(found)
     assert "<td>_d</td>" in found._repr_html_()
+
+
+def type_name(value):
+    names = {bool: "boolean", int: "integer", str: "string", type(None): "null", list: "array", dict: "object"}
+    return names.get(type(value), "number")
+
+
+def shown(value):
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def one_by_one(records):
+    """A profile as dicts: each record and each value looked at alone, in order."""
+    kinds, people, times = Counter(), set(), []
+    events, properties = {}, {}
+
+    def met(table, key, name, time):
+        entry = table.setdefault(key, {"name": name, "times": [], "types": Counter(), "values": []})
+        entry["times"].append(time)
+        return entry
+
+    for record in records:
+        kinds[type(record).__name__] += 1
+        times.append(record.timestamp)
+        if not isinstance(record, Alias):
+            people.add(record.person)
+        if isinstance(record, Event):
+            met(events, fold_name(record.name), record.name, record.timestamp)
+        for name, value in record.properties.items():
+            entry = met(properties, (name in VENDOR_KEYS, fold_name(name)), name, record.timestamp)
+            entry["types"][type_name(value)] += 1
+            entry["values"].append(shown(value))
+    return {
+        "kinds": kinds,
+        "people": len(people),
+        "range": (min(times, default=None), max(times, default=None)),
+        "events": in_order(events.values()),
+        "properties": in_order(entry for (is_reserved, _), entry in properties.items() if not is_reserved),
+        "vendor_keys": in_order(entry for (is_reserved, _), entry in properties.items() if is_reserved),
+    }
+
+
+def in_order(entries):
+    rows = []
+    for entry in entries:
+        times, values = entry["times"], entry["values"]
+        longest = max(values, key=len, default="")  # the first of the longest
+        rows.append((entry["name"], len(times), min(times), max(times), entry["types"], len(longest), longest))
+    return sorted(rows, key=lambda row: (-row[1], row[0]))
+
+
+def as_dicts(found):
+    def rows(entries):
+        parts = ("name", "count", "first", "last", "types", "longest", "longest_value")
+        empty = {"types": Counter(), "longest": 0, "longest_value": ""}
+        return [tuple(getattr(entry, part, empty.get(part)) for part in parts) for entry in entries]
+
+    return {
+        "kinds": found.kinds,
+        "people": found.people,
+        "range": (found.first, found.last),
+        "events": rows(found.events),
+        "properties": rows(found.properties),
+        "vendor_keys": rows(found.vendor_keys),
+    }
+
+
+FEW = st.sampled_from
+VALUES = FEW(["", "a", "é", "Pro", 1, -1, 10**30, 1.5, 1e300, True, None, [1, "é"], {"a": None}, Decimal("1e400")])
+BAGS = st.dictionaries(FEW(["p", "P", "q:", "Q ", "_d", "_D", "_c", ""]), VALUES, max_size=4)
+MANY = st.one_of(
+    st.builds(Event, FEW("abc"), st.integers(-3, 3), FEW(["x", "X", "y:", "Y,"]), BAGS),
+    st.builds(PropertySet, FEW("abc"), st.integers(-3, 3), BAGS),
+    st.builds(Alias, FEW("abc"), st.integers(-3, 3), FEW("abc"), BAGS),
+)
+
+
+@pytest.mark.parametrize("block", [1, 3, 1_000])
+@given(st.lists(st.one_of(MANY, ANY_RECORDS), max_size=15))
+@settings(deadline=None)
+def test_the_same_value_by_value(block, records):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(profiles, "_BLOCK", block)
+        assert as_dicts(profile(iter(records))) == one_by_one(records)

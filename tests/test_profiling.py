@@ -8,6 +8,7 @@ from kmexport import Bucket, PropertySet, Window, in_window, iter_records
 from kmexport import profile as profile_of_records
 from kmexport.tables import from_records, profile
 from tests.test_facts import CROWDED, HOSTILE
+from tests.test_profiles import MANY, as_dicts, one_by_one
 from tests.test_tables import FIT_RECORDS
 
 
@@ -21,6 +22,12 @@ def same(records, **options):
 @settings(deadline=None, max_examples=150)
 def test_the_same_as_that_of_records(records):
     assert same(records)
+
+
+@given(st.lists(MANY, max_size=15))
+@settings(deadline=None)
+def test_the_same_value_by_value(records):
+    assert as_dicts(profile(from_records(records, batch_rows=4))) == one_by_one(records)
 
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
