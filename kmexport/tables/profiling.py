@@ -36,7 +36,8 @@ def profile(source: Source, *, window: Window | None = None, on_error: OnError =
     """What an export holds: `kmexport.profile` of the same records, made from columns.
 
     `source` is what `Facts` takes. Identities are not merged and duplicates not dropped: it tells what the files say.
-    Holds three batches of about 16,000 records, and an entry for each name and each person. `on_error` is that of `Facts`.
+    Holds three batches of about 16,000 records, and an entry for each name and each person. `on_error` is that of
+    `Facts`.
 
     >>> from kmexport import Bucket
     >>> profile(Bucket.sample()).kinds["Event"]
