@@ -42,6 +42,7 @@ def scan_polars(
     neighbours: int = 1,
     kinds: type[Record] | Iterable[type[Record]] | None = None,
     names: str | Iterable[str] | None = None,
+    processes: int = 1,
     **options: Unpack[ReadOptions],
 ) -> pl.LazyFrame:
     """The records of an export as a Polars LazyFrame: the columns of `SCHEMA`, and one for each of `properties`.
@@ -80,7 +81,7 @@ def scan_polars(
     layout = choose_columns(None, properties)
     types = {column.name: column.type for column in layout.properties}
     # Polars may read more than once, so nothing here is an iterator.
-    given = {"revisions": revisions, "neighbours": neighbours, **options}
+    given = {"revisions": revisions, "neighbours": neighbours, "processes": processes, **options}
     fixed = {name: list(value) if isinstance(value, Iterator) else value for name, value in given.items()}
     bucket.to_batches(window, **fixed)  # starts nothing, and raises for what can't be
     source = _Source(bucket, types, _bounds(window, after, check_selection(kinds, names)), fixed)
