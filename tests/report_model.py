@@ -87,11 +87,13 @@ def label(timestamp, every, tz):
 
 
 def periods(window, every, tz):
-    """The windows that a window of whole quarters of an hour is cut into, each under its label."""
+    """The windows that a window is cut into, each under its label; an empty one into none."""
     cut = {}
-    for moment in range(window.start, window.end, QUARTER):  # a zone's clock changes at a quarter of an hour
-        cut.setdefault(label(moment, every, tz), []).append(moment)
-    return {name: Window(quarters[0], quarters[-1] + QUARTER) for name, quarters in cut.items()}
+    if window.start == window.end:
+        return cut
+    for quarter in range(window.start // QUARTER, -(-window.end // QUARTER)):  # at one of them a zone's clock changes
+        cut.setdefault(label(quarter * QUARTER, every, tz), []).append(quarter * QUARTER)
+    return {name: Window(quarters[0], quarters[-1] + QUARTER) & window for name, quarters in cut.items()}
 
 
 # The reports. `by=None` gives one group, under the value None.

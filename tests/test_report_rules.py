@@ -23,9 +23,11 @@ from tests import report_model as model
 
 # Few of everything, so that much meets: persons, names in several spellings, seconds, values.
 PERSONS = st.sampled_from(["a", "b", "c", "d", "e"])
-EVENTS = st.sampled_from(["E1", "e1", "E2", "E3", "e3"])
-VALUES = st.sampled_from(["Pro", "pro", "7", 7, 7.5, "-2.25", 1000000, "", "None", True, "1e3", None])
-PROPERTIES = st.dictionaries(st.sampled_from(["plan", "Plan", "amount", "Amount", "_d"]), VALUES, max_size=2)
+EVENTS = st.sampled_from(["E1", "e1", "E2", "E3", "e3", 'it\'s "$E4" %s; --'])
+VALUES = st.sampled_from(
+    ["Pro", "pro", "7", 7, 7.5, "-2.25", 1000000, 10**30, "", "None", True, "1e3", None, "null", "inf", "it's $by", [1]]
+)
+PROPERTIES = st.dictionaries(st.sampled_from(["plan", "Plan", "amount", "Amount", "_d", ""]), VALUES, max_size=2)
 # Around the ends of summer time in New York and São Paulo (whose midnight is missing on 21 October 2012), and on
 # the edges of days; near one another, too.
 ANCHORS = [1350788400, 1352005200, 1352008800, 1351992600, 1352091600, 0, -1]
@@ -48,13 +50,22 @@ ALWAYS = [  # so that every name is known, whatever is drawn
     Event("f", 1351992600, "E1", {"plan": "Pro"}),
     Event("f", 1351992600, "E2", {"amount": 3}),
     Event("g", 1352008800, "E3"),
+    Event("g", 1352008800, 'It\'s "$E4" %s; --'),
     Alias("nobody", 1352008800, "nobody else"),
 ]
 WINDOWS = st.one_of(st.none(), st.builds(lambda a, b: Window(min(a, b), max(a, b)), TIMES, TIMES))
 RULES = st.sampled_from(["classic", "strict"])
-ZONES = st.sampled_from(["UTC", "America/New_York", "America/Sao_Paulo", "Asia/Kolkata", "Australia/Lord_Howe"])
+ZONES = st.sampled_from(
+    ["UTC", "America/New_York", "America/Sao_Paulo", "Asia/Kathmandu", "America/St_Johns", "Australia/Lord_Howe"]
+)
+# Short enough for a look at each hour of them.
+SHORT_WINDOWS = st.builds(
+    lambda start, length: Window(start, start + length),
+    TIMES,
+    st.sampled_from([0, 1, 59, 3_600, 5_000, 86_400, 200_000, 400_000]),
+)
 BY = st.sampled_from([None, "plan", "AMOUNT"])
-NAMES = st.sampled_from(["E1", "e2", "E3"])
+NAMES = st.sampled_from(["E1", "e2", "E3", 'IT\'S "$e4" %s; --'])
 # Each example builds Facts; KMEXPORT_EXAMPLES=1000 for a thorough run.
 SETTINGS = settings(max_examples=int(os.environ.get("KMEXPORT_EXAMPLES", "40")), deadline=None)
 
@@ -98,10 +109,9 @@ def test_event_counts(records, rule, event, window, by):
 
 
 @SETTINGS
-@given(RECORDS, st.integers(1, 60), ZONES, st.sampled_from(["hour", "day", "week", "month"]), BY)
-def test_event_counts_in_periods(records, hours, tz, every, by):
+@given(RECORDS, SHORT_WINDOWS, ZONES, st.sampled_from(["hour", "day", "week", "month"]), BY)
+def test_event_counts_in_periods(records, window, tz, every, by):
     kept, facts = prepare(records, "classic")
-    window = Window(1352005200 - 3_600 * hours, 1352005200 + 1_800 * hours)
     counts = reports.event_counts(facts, "E1", window, every=every, tz=tz, by=by)
     periods = model.periods(window, every, tz)
     assert list(dict.fromkeys(row.label for row in counts.rows)) == (list(periods) if counts.rows else [])
@@ -161,10 +171,9 @@ def test_time_between(records, rule, first, second, window, first_ever, by):
 
 
 @SETTINGS
-@given(RECORDS, st.integers(1, 60), ZONES, st.sampled_from(["day", "week"]), st.booleans(), BY)
-def test_rates_and_durations_in_periods_are_those_of_each_period(records, hours, tz, every, option, by):
+@given(RECORDS, SHORT_WINDOWS, ZONES, st.sampled_from(["day", "week"]), st.booleans(), BY)
+def test_rates_and_durations_in_periods_are_those_of_each_period(records, window, tz, every, option, by):
     _, facts = prepare(records, "classic")
-    window = Window(1352005200 - 3_600 * hours, 1352005200 + 1_800 * hours)
     split = {"every": every, "tz": tz, "by": by}
     rate = reports.conversion(facts, "E1", "E2", window, repeating=option, **split)
     between = reports.time_between(facts, "E1", "E2", window, first_ever=option, **split)
@@ -268,16 +277,15 @@ def test_property_values(records, rule, window, name, at, by):
 @given(
     RECORDS,
     RULES,
-    st.integers(1, 60),
+    SHORT_WINDOWS,
     ZONES,
     st.sampled_from(["hour", "day", "week"]),
     st.sampled_from(["first_in_window", "last_before_end", "at_step"]),
     BY,
     st.booleans(),
 )
-def test_values_in_periods_are_those_of_each_period(records, rule, hours, tz, every, at, by, relative):
+def test_values_in_periods_are_those_of_each_period(records, rule, window, tz, every, at, by, relative):
     kept, facts = prepare(records, rule)
-    window = Window(1352005200 - 3_600 * hours, 1352005200 + 1_800 * hours)
     split = {"every": every, "tz": tz, "by": by}
     options = {"at": at, "step": "e1" if at == "at_step" else None}
     values = reports.property_values(facts, "plan", window, **options, **split)
@@ -288,10 +296,9 @@ def test_values_in_periods_are_those_of_each_period(records, rule, hours, tz, ev
 
 
 @SETTINGS
-@given(RECORDS, STEPS, st.integers(1, 60), ZONES, st.sampled_from(["hour", "day", "week"]), st.booleans(), LIMITS, BY)
-def test_a_funnel_in_periods_is_that_of_each_period(records, steps, hours, tz, every, skip_steps, within, by):
+@given(RECORDS, STEPS, SHORT_WINDOWS, ZONES, st.sampled_from(["hour", "day", "week"]), st.booleans(), LIMITS, BY)
+def test_a_funnel_in_periods_is_that_of_each_period(records, steps, window, tz, every, skip_steps, within, by):
     kept, facts = prepare(records, "classic")
-    window = Window(1352005200 - 3_600 * hours, 1352005200 + 1_800 * hours)
     options = {"tz": tz, "skip_steps": skip_steps, "within": within, "by": by}
     found = reports.funnel(facts, steps, window, **options, every=every)
     assert found.steps == reports.funnel(facts, steps, window, **options).steps

@@ -10,6 +10,7 @@ import pytest
 from kmexport import Alias, Event, Facts, KmExportError, PropertySet, Window, reports
 from kmexport.errors import UnknownNameError
 from kmexport.reports import cuts
+from kmexport.testing import write_export
 
 WINDOW = Window(0, 100)
 DAY = 86_400
@@ -522,3 +523,12 @@ def test_the_error_of_a_name():
         reports.event_counts(Facts([Event("a", 1, "X")]), "something else")
     assert isinstance(caught.value, LookupError)
     assert (caught.value.kind, caught.value.name, caught.value.closest) == ("event", "something else", [])
+
+
+def test_a_report_by_a_property_reads_a_bucket_once(tmp_path):
+    lines = [b'{"_p":"a","_t":1,"_n":"X","plan":"Pro"}', b"no record"]
+    bad = []
+    with Facts(write_export(tmp_path, {1: lines}), on_error=bad.append) as facts:
+        assert [row.value for row in reports.event_counts(facts, "X", by="plan").rows] == ["Pro"]
+        assert [row.value for row in reports.segments(facts, "X", "plan", by="plan").rows] == ["Pro"]
+    assert len(bad) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from kmexport.errors import UnknownNameError
 from kmexport.names import fold_name
@@ -32,8 +32,27 @@ def check_facts(facts: object) -> None:
         raise TypeError(msg)
 
 
-def bounds(window: Window | None) -> dict[str, object]:
-    """The parameters `start` and `end` of a window, in unix seconds."""
+def parameters(
+    facts: Facts,
+    window: Window | None,
+    *,
+    events: Mapping[str, str | None] | None = None,
+    properties: Mapping[str, str | None] | None = None,
+) -> dict[str, object]:
+    """The parameters of a report: those of its window, and of each name that is given, as the tables have it.
+
+    UnknownNameError for a name that no record has.
+    """
+    check_facts(facts)
+    params = _bounds(window)
+    # Properties come first: what they need is all that events need, and a bucket is read once.
+    for kind, names in (("property", properties), ("event", events)):
+        params |= {key: _known(facts, kind, name) for key, name in (names or {}).items() if name is not None}
+    return params
+
+
+def _bounds(window: Window | None) -> dict[str, object]:
+    """`start` and `end`, in unix seconds."""
     if window is None:
         return {"start": FIRST_SECOND, "end": LAST_SECOND}
     start, end = check_window(window)
@@ -44,22 +63,12 @@ def _within_years(moment: int) -> int:
     return min(max(moment, FIRST_SECOND), LAST_SECOND)
 
 
-def event_name(facts: Facts, name: str) -> str:
-    """The event's name as the tables have it. UnknownNameError for one that no record has."""
-    return _known(facts, "event", "events", name)
-
-
-def property_name(facts: Facts, name: str) -> str:
-    """The same for a property."""
-    return _known(facts, "property", "properties", name)
-
-
-def _known(facts: Facts, kind: Literal["event", "property"], table: str, name: str) -> str:
-    check_facts(facts)
+def _known(facts: Facts, kind: str, name: str) -> str:
     _check_text(kind, name)
+    table = {"event": "numbered_events", "property": "numbered_properties"}[kind]
     folded = fold_name(name)
-    if not ask(facts, f"select 1 from kmexport.numbered_{table} where name = $name limit 1", {"name": folded}):
-        names = [known for (known,) in ask(facts, f"select distinct name from kmexport.numbered_{table}", {})]
+    if not ask(facts, f"select 1 from kmexport.{table} where name = $name limit 1", {"name": folded}):
+        names = [known for (known,) in ask(facts, f"select distinct name from kmexport.{table}", {})]
         raise UnknownNameError(kind, name, _closest(folded, names))
     return folded
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import ask, bounds, event_name, property_name
+from kmexport.reports.asking import ask, parameters
 from kmexport.reports.cuts import Cut, cut_into_periods
 from kmexport.reports.occurrences import events, firsts, in_periods, valued
 from kmexport.reports.periods import LENGTHS, Every, check_every
@@ -140,10 +140,8 @@ def cohorts(
         msg = f"buckets is a number of buckets, 1 or more, not {buckets}"
         raise ValueError(msg)
     check_every(every)
-    params = {**bounds(window), "first": event_name(facts, first), "second": event_name(facts, second)}
+    params = parameters(facts, window, events={"first": first, "second": second}, properties={"by": by})
     params["length"] = LENGTHS[every]
-    if by is not None:
-        params["by"] = property_name(facts, by)
     periods, cut = cut_into_periods(
         facts, events("first"), params, window=window, every=every if by is None else None, tz=tz
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import bounds, event_name
+from kmexport.reports.asking import parameters
 from kmexport.reports.occurrences import events, firsts
 from kmexport.reports.results import ALL, Choice, Column, ratio
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
@@ -124,7 +124,7 @@ def conversion(
     >>> once.numerator, once.denominator, once.people_of("dropped")
     (1, 3, ['b', 'd'])
     """
-    params = {**bounds(window), "first": event_name(facts, first), "second": event_name(facts, second)}
+    params = parameters(facts, window, events={"first": first, "second": second}, properties={"by": by})
     splitting = Splitting.of(facts, events("first"), params, window=window, by=by, every=every, tz=tz)
 
     def query(pieces: Pieces) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import bounds, event_name
+from kmexport.reports.asking import parameters
 from kmexport.reports.occurrences import events
 from kmexport.reports.results import ALL, Choice, Column, ratio
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
@@ -97,7 +97,7 @@ def event_counts(
     >>> counts.people_of()
     ['a', 'b']
     """
-    params = {**bounds(window), "event": event_name(facts, event)}
+    params = parameters(facts, window, events={"event": event}, properties={"by": by})
     source = events("event")
     splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, tz=tz)
 

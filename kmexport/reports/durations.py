@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import bounds, event_name
+from kmexport.reports.asking import parameters
 from kmexport.reports.occurrences import IN_WINDOW, events, firsts
 from kmexport.reports.results import ALL, Choice, Column
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
@@ -117,7 +117,7 @@ def time_between(
     >>> between.people, between.mean, between.people_of(less_than=30)
     (2, 30.0, ['a'])
     """
-    params = {**bounds(window), "first": event_name(facts, first), "second": event_name(facts, second)}
+    params = parameters(facts, window, events={"first": first, "second": second}, properties={"by": by})
     covering = events("second" if first_ever else "first")
     splitting = Splitting.of(facts, covering, params, window=window, by=by, every=every, tz=tz)
 

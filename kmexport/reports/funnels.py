@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import define, frozen
 
 from kmexport.names import fold_name
-from kmexport.reports.asking import bounds, check_facts, event_name
+from kmexport.reports.asking import check_facts, parameters
 from kmexport.reports.cuts import cut_into_days
 from kmexport.reports.funnel_sql import FunnelQuery, step_events
 from kmexport.reports.results import ALL, Choice, Column, check_choice, ratio
@@ -158,8 +158,9 @@ def funnel(
     if skip_steps and step_within is not None:
         msg = "skip_steps= has no rule for a limit between two steps, for which step is next is open: use within="
         raise ValueError(msg)
-    folded = [event_name(facts, step) for step in steps]
-    params: dict[str, object] = {**bounds(window), **{f"step{place}": step for place, step in enumerate(folded)}}
+    named = {f"step{place}": step for place, step in enumerate(steps)}
+    params = parameters(facts, window, events=named, properties={"by": by})
+    folded = [str(params[step]) for step in named]
     params |= {"within": _limit("within", within), "step_within": _limit("step_within", step_within)}
     source = step_events(folded)
     splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, tz=tz)

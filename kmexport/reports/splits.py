@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import define, field, frozen
 
-from kmexport.reports.asking import property_name
 from kmexport.reports.cuts import Cut, cut_into_periods
 from kmexport.reports.occurrences import EVERYONE, in_periods, valued
 from kmexport.reports.periods import Every
@@ -51,8 +50,6 @@ class Splitting:
         tz: Zone,
     ) -> Splitting:
         """`source` is the query whose rows the periods have to cover where there is no window."""
-        if by is not None:
-            params["by"] = property_name(facts, by)
         periods, cut = cut_into_periods(facts, source, params, window=window, every=every, tz=tz)
         return cls(facts, params, [period.label for period in periods], cut, by is not None)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import ask, bounds, event_name, property_name
+from kmexport.reports.asking import ask, parameters
 from kmexport.reports.occurrences import IN_WINDOW, LAST_SECOND_OF_PERIOD, events
 from kmexport.reports.results import ALL, Choice, Column, ratio
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
@@ -114,11 +114,8 @@ def property_total(
     >>> revenue.total, revenue.average_per_incident, revenue.average_per_person
     (20.0, 10.0, 10.0)
     """
-    params = {**bounds(window), "property": property_name(facts, property)}
-    if event is not None:
-        params["event"] = event_name(facts, event)
-    if population not in ("with_property", "everyone"):
-        params["population"] = event_name(facts, population)
+    names = {"event": event, "population": None if population in ("with_property", "everyone") else population}
+    params = parameters(facts, window, events=names, properties={"property": property, "by": by})
     _check_numbers(facts, property, params["property"])
     values = _values(event)
     splitting = Splitting.of(facts, values, params, window=window, by=by, every=every, tz=tz)

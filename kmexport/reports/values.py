@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import bounds, event_name, property_name
+from kmexport.reports.asking import parameters
 from kmexport.reports.occurrences import LAST_SECOND_OF_PERIOD, chosen, events, firsts, in_force, next_set
 from kmexport.reports.results import ALL, Choice, Column, check_choice
 from kmexport.reports.splits import Measured, Pieces, SplitResult, Splitting
@@ -155,9 +155,7 @@ def property_values(
     if every is not None and at in _EVER:
         msg = f'at="{at}" looks at no window, so every= would give the same in each period: give at="last_before_end"'
         raise ValueError(msg)
-    params = {**bounds(window), "property": property_name(facts, property)}
-    if step is not None:
-        params["step"] = event_name(facts, step)
+    params = parameters(facts, window, events={"step": step}, properties={"property": property, "by": by})
     source = events("step") if step is not None else "select time from kmexport.numbered_records where kind <> 'alias'"
     splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, tz=tz)
 
@@ -215,7 +213,7 @@ def segments(
     >>> relative.people_of("A"), relative.people_of(None)
     (['A', 'D'], ['B'])
     """
-    params = {**bounds(window), "event": event_name(facts, event), "property": property_name(facts, property)}
+    params = parameters(facts, window, events={"event": event}, properties={"property": property, "by": by})
     splitting = Splitting.of(facts, events("event"), params, window=window, by=by, every=every, tz=tz)
     since = "where p.time is null or e.time >= p.time" if relative else ""
 

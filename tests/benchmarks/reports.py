@@ -1,10 +1,11 @@
 """Reports over Facts that are built once, each beside a query of one purpose, written by hand over the same tables.
 
-Both answers are compared before they are timed.
+All numbers of both are compared before they are timed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ import duckdb
 
 from kmexport import Bucket, Facts, reports
 from tests.benchmarks.facts import crowded_export
-from tests.benchmarks.harness import Case, Group, Table, pairs
+from tests.benchmarks.harness import Group, Table, pairs
 
 # A shop of 90 days; a person does about fifty things. Every fifth line sets a plan, every purchase an amount.
 MADE_UP: Final = """
@@ -35,22 +36,22 @@ VIEWS: Final = """
     create view amounts as
         select person_id as p, number from kmexport.numbered_properties where name = 'billing amount';
 """
-DAY: Final = 86_400
-
-# Each by hand: as short as it can be for this one question.
+# Each by hand: as short as it can be for this one question, and with all numbers of the report. Of two plans in one
+# second the one that arrived last counts, which makes three of these queries longer than a first draft.
 BY_HAND: Final[dict[str, str]] = {
     "event_counts": "select count(distinct p), count(*) from did where name = 'signed up'",
     "event_counts, days": """
-        select count(*) - 1 from (select t // 86400 as day, count(distinct p), count(*) from did
-        where name = 'signed up' group by grouping sets ((), (day)))""",
+        select (date '1970-01-01' + day::int)::varchar, people, times from (
+            select t // 86400 as day, count(distinct p) as people, count(*) as times
+            from did where name = 'signed up' group by grouping sets ((), (day)))""",
     "event_counts, by": """
-        select count(*) - 1 from (
-            select v, count(distinct p), count(*) from (
-                select e.p, coalesce(own.text, plans.text) as v
-                from (select * from did where name = 'signed up') e
-                left join plans own on own.seq = e.seq
-                asof left join plans on plans.p = e.p and plans.t <= e.t
-            ) group by grouping sets ((), (v)))""",
+        select v, count(distinct p), count(*) from (
+            select e.p, coalesce(own.text, last.text) as v
+            from (select * from did where name = 'signed up') e
+            left join plans own on own.seq = e.seq
+            asof left join (select p, t, arg_max(text, seq) as text from plans group by p, t) last
+                on last.p = e.p and last.t <= e.t
+        ) group by grouping sets ((), (v))""",
     "conversion": """
         select count(*) filter (s.t > f.t), count(*)
         from (select p, min(t) as t from did where name = 'signed up' group by p) f
@@ -81,56 +82,56 @@ BY_HAND: Final[dict[str, str]] = {
         select (select count(*) from a), (select count(*) from b), (select count(*) from c),
             (select count(*) from d)""",
     "property_values": """
-        select count(*) from (
-            select text, count(*) from (select distinct p from did) e
-            left join (select p, arg_max(text, t) as text from plans group by p) using (p) group by text)""",
+        select text, count(*) from (select distinct p from did) e
+        left join (select p, arg_max(text, (t, seq)) as text from plans group by p) using (p) group by text""",
     "cohorts": """
         with f as (select p, min(t) as t from did where name = 'signed up' group by p)
-        select count(*) from (
-            select f.t // 604800, (s.t - f.t) // 604800, count(distinct f.p)
+        select (date '1969-12-29' + 7 * week::int)::varchar, bucket, people from (
+            select (f.t + 259200) // 604800 as week, (s.t - f.t) // 604800 as bucket, count(distinct f.p) as people
             from f join did s on s.p = f.p and s.name = 'visited site' and s.t >= f.t group by all)""",
     "segments": """
-        select count(*) from (
-            select text, count(*) from (select distinct p from did where name = 'purchased') e
-            left join (select p, arg_max(text, t) as text from plans group by p) using (p) group by text)""",
+        select text, count(*) from (select distinct p from did where name = 'purchased') e
+        left join (select p, arg_max(text, (t, seq)) as text from plans group by p) using (p) group by text""",
 }
 
 STEPS: Final = ["visited site", "signed up", "added to cart", "purchased"]
 
 
-def ours(facts: Facts) -> dict[str, Case]:
-    """The reports, each giving the numbers of the query of the same name."""
+def ours(facts: Facts) -> dict[str, Callable[[], list[tuple[Any, ...]]]]:
+    """The reports, each giving the rows of the query of the same name."""
 
-    def counted(found: Any) -> tuple[int, int]:
-        return found.people, found.times
+    def counted(**split: Any) -> list[tuple[Any, ...]]:
+        found = reports.event_counts(facts, "signed up", **split)
+        rows = [(row.label or row.value, row.people, row.times) for row in found.rows]
+        return [*rows, (None, found.people, found.times)] if split else [(found.people, found.times)]
 
-    def between() -> tuple[object, ...]:
+    def between() -> list[tuple[Any, ...]]:
         found = reports.time_between(facts, "visited site", "purchased")
-        return found.people, found.mean, found.median
+        return [(found.people, found.mean, found.median)]
 
-    def converted() -> tuple[object, ...]:
+    def converted() -> list[tuple[Any, ...]]:
         found = reports.conversion(facts, "signed up", "purchased")
-        return found.numerator, found.denominator
+        return [(found.numerator, found.denominator)]
 
-    def total() -> tuple[object, ...]:
+    def total() -> list[tuple[Any, ...]]:
         found = reports.property_total(facts, "billing amount")
-        return found.total, found.values, found.people
+        return [(found.total, found.values, found.people)]
 
-    def cells() -> int:
+    def cells() -> list[tuple[Any, ...]]:
         rows = reports.cohorts(facts, "signed up", "visited site").rows
-        return sum(sum(map(bool, row.buckets)) for row in rows)
+        return [(row.cohort, bucket, count) for row in rows for bucket, count in enumerate(row.buckets) if count]
 
     return {
-        "event_counts": lambda: counted(reports.event_counts(facts, "signed up")),
-        "event_counts, days": lambda: (len(reports.event_counts(facts, "signed up", every="day").rows),),
-        "event_counts, by": lambda: (len(reports.event_counts(facts, "signed up", by="plan").rows),),
+        "event_counts": counted,
+        "event_counts, days": lambda: counted(every="day"),
+        "event_counts, by": lambda: counted(by="plan"),
         "conversion": converted,
         "time_between": between,
         "property_total": total,
-        "funnel": lambda: tuple(step.people for step in reports.funnel(facts, STEPS).steps),
-        "property_values": lambda: (len(reports.property_values(facts, "plan").rows),),
-        "cohorts": lambda: (cells(),),
-        "segments": lambda: (len(reports.segments(facts, "purchased", "plan").rows),),
+        "funnel": lambda: [tuple(step.people for step in reports.funnel(facts, STEPS).steps)],
+        "property_values": lambda: [(row.value, row.people) for row in reports.property_values(facts, "plan").rows],
+        "cohorts": cells,
+        "segments": lambda: [(row.value, row.people) for row in reports.segments(facts, "purchased", "plan").rows],
     }
 
 
@@ -150,12 +151,11 @@ def reports_group(folder: Path, count: int, runs: int) -> Table:
     rows = []
     for name, report in ours(facts).items():
 
-        def by_hand(query: str = BY_HAND[name]) -> tuple[object, ...]:
-            row: tuple[object, ...] = facts.sql(query).fetchall()[0]
-            return row
+        def by_hand(query: str = BY_HAND[name]) -> list[tuple[Any, ...]]:
+            rows: list[tuple[Any, ...]] = facts.sql(query).fetchall()
+            return rows
 
-        if name != "cohorts":  # whose weeks begin on Thursdays by hand
-            assert report() == by_hand(), name
+        assert sorted(report(), key=str) == sorted(by_hand(), key=str), name
         found = pairs(by_hand, {name: report}, runs)[name]
         row = found.row(name, 1.5)
         row.target, row.is_met = "ratio ≤ 1.5, seconds ≤ 3", bool(row.is_met) and found.seconds <= 3
