@@ -113,7 +113,8 @@ def conversion(
     zone `tz`, as if the period were the window.
 
     Source: the vendor's metric "conversion rate". "First-ever" reaches as far back as the facts do: don't give Facts
-    a window. Raises UnknownNameError for names that no record has. Costs one pass over the rows of both events.
+    a window. Raises UnknownNameError for names that no record has. Costs one pass over the rows of both events; `by=`
+    sorts those of event 1 and the property's.
 
     >>> from kmexport import Event, Facts, Window
     >>> facts = Facts([

@@ -86,7 +86,8 @@ def event_counts(
     A person may stand in several rows, so their people can add up to more than `.people`.
 
     Source: the vendor's metrics "people who did an event", "times" and "average times per person". Raises
-    UnknownNameError for names that no record has. Costs one pass over the event's rows.
+    UnknownNameError for names that no record has. Costs one pass over the event's rows; `by=` sorts them and the
+    property's rows.
 
     >>> from kmexport import Event, Facts, Window
     >>> did = [("a", 1), ("a", 5), ("b", 7), ("c", 100)]

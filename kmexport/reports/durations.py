@@ -109,7 +109,8 @@ def time_between(
     a row for each period of the zone `tz`, as if the period were the window.
 
     Source: the vendor's metric "average time between events"; the median is ours. Raises UnknownNameError for names
-    that no record has. Costs one pass over the rows of both events.
+    that no record has. Costs one pass over the rows of both events; `by=` sorts those of event 1 and the
+    property's.
 
     >>> from kmexport import Event, Facts
     >>> facts = Facts([Event("a", 10, "E1"), Event("a", 30, "E2"), Event("b", 10, "E1"), Event("b", 50, "E2")])

@@ -102,8 +102,8 @@ def property_total(
 
     Source: the vendor's metrics "total" and "average value" of a property. Raises UnknownNameError for names that no
     record has, ValueError where no value of the property is a number, OverflowError where a float can't hold the
-    total. Costs one pass over the property's rows. Sums carry their rounding errors along; for exact cents, add up
-    Decimals of `as_number`.
+    total. Costs one pass over the property's rows; "everyone" with `every=` a row a person and period. Sums carry
+    their rounding errors along; for exact cents, add up Decimals of `as_number`.
 
     >>> from kmexport import Event, Facts
     >>> facts = Facts([

@@ -151,6 +151,8 @@ assert_type(reports.funnel(facts, ["a"]).people_of(1, dropped=True), list[str])
 assert_type(reports.property_values(facts, "plan", at="at_step", step="a").rows, tuple[reports.ValueRow, ...])
 assert_type(reports.cohorts(facts, "a", "b", every="month").rows[0].buckets, tuple[int, ...])
 assert_type(reports.segments(facts, "a", "plan", relative=True).people_of("Pro"), list[str])
+assert_type(reports.segments(facts, "a", "plan", by="page", every="day").rows[0].by_value, str | None)
+assert_type(reports.funnel(facts, ["a"], every="week", tz="UTC").rows[0].label, str | None)
 assert_type(counts.to_dict(), dict[str, Any])
 
 cursor = Cursor.load("cursor.json")
