@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from kmexport import Alias, Bucket, Event, LineCounts, MalformedRecordError, PropertySet, Record, Window
 from kmexport.reading import pieces
-from kmexport.tables import SCHEMA, from_records, to_records
+from kmexport.tables import SCHEMA, columns, from_records, to_records
 from kmexport.testing import BROKEN_LINES, write_export
 from tests.strategies import BLANK, BROKEN, RECORDS, legal_lines
 from tests.test_pushdown import LINES
@@ -193,6 +193,15 @@ class TestColumns:
         assert reader.read_next_batch().num_rows == 1
         with pytest.raises(MalformedRecordError, match=r"revisions/2\.json, line 1: there is no _t"):
             reader.read_next_batch()
+
+
+def test_long_lines_make_smaller_batches():
+    records = [Event(f"p{n}", 1349222400, "x", {"text": "." * 900}) for n in range(500)]
+    bucket = write_export("memory://columns", {1: records, 2: records})
+    with mock.patch.object(columns, "_MOST_BYTES", 100_000):
+        batches = list(bucket.to_batches())
+    assert max(batch.nbytes for batch in batches) < 300_000
+    assert list(to_records(batches)) == [*records, *records]
 
 
 NAMES = st.sampled_from(["plan", "Plan", "PLAN", "a b", "a,b", "a/b", "\u017f", "S", 'q"', "_p", ""])

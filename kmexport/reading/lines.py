@@ -149,7 +149,8 @@ class _Parser:
         self._counts.lines += len(heads)
         self._counts.records += len(heads)
         self._counts.repaired += mended[1]
-        return ParsedLines(heads, [], range(first, first + len(heads)), mended[0] if with_texts else None)
+        kept = mended[0] if with_texts else None
+        return ParsedLines(heads, [], range(first, first + len(heads)), kept, len(block))
 
     def parse_whole(self, block: Block) -> Iterator[Outcome | list[Record]]:
         """The same, with records in place of the lines that are records as they stand."""

@@ -28,6 +28,12 @@ class ParsedLines:
     _texts: list[bytes]
     numbers: Sequence[int]
     block: bytes | None = None
+    _size: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many bytes of text they are."""
+        return self._size or sum(map(len, self._texts))
 
     @property
     def texts(self) -> list[bytes]:

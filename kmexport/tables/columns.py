@@ -30,6 +30,7 @@ __all__ = ["Rows", "batch_reader", "read_columns", "read_rows", "rows_of_heads"]
 _Batch = TypeVar("_Batch")
 _Batch_co = TypeVar("_Batch_co", covariant=True)
 
+_MOST_BYTES: Final = 64 << 20  # of a batch: a few long lines make one too, for Arrow's text ends at 2 GiB
 _HEADS_AT_ONCE: Final = 256  # many more are out of the processor's cache again, and a few at a time cost a call each
 
 
@@ -90,15 +91,18 @@ def read_rows(
             selection=reading.selection, judge=partial(_judge, reading.selection),
             heads_of=heads_of, with_texts=with_texts,
         )  # fmt: skip
-        rows = new_rows(revision.number)
+        rows, size = new_rows(revision.number), 0
         try:
             for found in parsed:
                 errors.tell()
                 if isinstance(found, ParsedLines):
-                    rows.add(found if window is None else _inside(found, window))
-                if len(rows) >= batch_rows or (len(rows) and not isinstance(found, ParsedLines)):
+                    inside = found if window is None else _inside(found, window)
+                    rows.add(inside)
+                    size += inside.size
+                is_full = len(rows) >= batch_rows or size >= _MOST_BYTES
+                if len(rows) and (is_full or not isinstance(found, ParsedLines)):
                     yield rows.batch()
-                    rows = new_rows(revision.number)
+                    rows, size = new_rows(revision.number), 0
                 if isinstance(found, MalformedRecordError):
                     errors.handle(found)
             if len(rows):
@@ -128,14 +132,15 @@ def batch_reader(batches: Iterator[pa.RecordBatch], schema: Any, batch_rows: int
 
 def _put_together(batches: Iterator[pa.RecordBatch], batch_rows: int) -> Iterator[pa.RecordBatch]:
     held: list[pa.RecordBatch] = []
-    count = 0
+    count = size = 0
     try:
         for batch in batches:
             held.append(batch)
             count += batch.num_rows
-            if count >= batch_rows:
+            size += batch.nbytes
+            if count >= batch_rows or size >= _MOST_BYTES:
                 yield _one_of(held)
-                held, count = [], 0
+                held, count, size = [], 0, 0
     except Exception:
         if held:
             yield _one_of(held)
