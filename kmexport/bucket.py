@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
@@ -10,7 +10,7 @@ from kmexport.export_files import ExportFiles
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.in_turn import ReadFile, Reading, ReadOptions, check_revisions, read_in_turn, read_records
 from kmexport.manifest import Revision
-from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, check_selection
+from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, check_selection, one_by_one
 from kmexport.records import Alias, Event, Record
 from kmexport.revisions import check_selecting
 from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Progress
@@ -90,7 +90,7 @@ class Bucket(ExportFiles):
         wanted = check_revisions(revisions)
         selection = check_selection(kinds, names, people)
         reading = Reading(on_error, callback, counts, max_line_bytes, prefetch_bytes, requests, silent_for, selection)
-        return self._read(wanted, reading, read_records)
+        return one_by_one(self._read(wanted, reading, read_records))
 
     @overload
     def iter_records(
@@ -150,7 +150,7 @@ class Bucket(ExportFiles):
         check_selecting(window, neighbours)
         selection = check_selection(kinds, names, people)
         reading = Reading(on_error, callback, counts, max_line_bytes, prefetch_bytes, requests, silent_for, selection)
-        records = self._read_selected(window, after, neighbours, reading, read_records)
+        records = one_by_one(self._read_selected(window, after, neighbours, reading, read_records))
         return records if window is None else in_window(records, window)
 
     def to_batches(
@@ -258,17 +258,19 @@ class Bucket(ExportFiles):
         selection = check_selection(Alias, None)
         reading = Reading(on_error, callback, counts, MAX_LINE_BYTES, prefetch_bytes, requests, silent_for, selection)
         people = IdentityMap(prefer) if into is None else into
-        people.update(self._read_selected(None, after, 0, reading, read_records))
+        people.update(one_by_one(self._read_selected(None, after, 0, reading, read_records)))
         return people
 
     def _read_selected(
         self, window: Window | None, after: int, neighbours: int, reading: Reading, read_file: ReadFile[_T]
-    ) -> Iterator[_T]:
+    ) -> Generator[_T, None, None]:
         listing = self._listing()
         selected = listing.select(window, after, neighbours)
         yield from read_in_turn(self._folder, selected, reading, read_file, listing)
 
-    def _read(self, wanted: list[Revision | int], reading: Reading, read_file: ReadFile[_T]) -> Iterator[_T]:
+    def _read(
+        self, wanted: list[Revision | int], reading: Reading, read_file: ReadFile[_T]
+    ) -> Generator[_T, None, None]:
         yield from read_in_turn(self._folder, self._resolved(wanted), reading, read_file)
 
     def _chosen(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, closing
 from typing import Protocol, TypedDict, TypeVar
 
@@ -12,7 +12,7 @@ from attrs import field, frozen, validators
 from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
 from kmexport.files import BinaryFile
 from kmexport.manifest import Revision, is_revision_name
-from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, Selection, check_counts, check_policy, read_stream
+from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, Selection, check_counts, check_policy, read_lists
 from kmexport.records import Record
 from kmexport.revisions import Listing
 from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Folder, Progress, check_progress, progress_bar
@@ -75,9 +75,9 @@ class ReadFile(Protocol[_Found_co]):
     ) -> Generator[_Found_co, None, LineCounts]: ...
 
 
-def read_records(file: BinaryFile, revision: Revision, reading: Reading) -> Generator[Record, None, LineCounts]:
-    """The wanted records of one revision."""
-    return read_stream(
+def read_records(file: BinaryFile, revision: Revision, reading: Reading) -> Generator[list[Record], None, LineCounts]:
+    """The wanted records of one revision, in lists."""
+    return read_lists(
         file, revision.path, reading.on_error, reading.max_line_bytes, reading.counts, selection=reading.selection
     )
 
@@ -88,7 +88,7 @@ def read_in_turn(
     reading: Reading,
     read_file: ReadFile[T],
     listing: Listing | None = None,
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """What `read_file` gives of each revision, in the order given. One that its listing has not listed may be gone.
 
     EmptyListingError where nothing was listed and none of them is there.

