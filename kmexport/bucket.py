@@ -194,8 +194,8 @@ class Bucket(ExportFiles):
 
         Starts nothing before the first batch is asked for; drop or close the reader to end early. Holds one batch of
         about `batch_rows` rows (a block of 64 KiB more), and what `iter_records` holds; with processes up to 32 MiB of
-        batches for each, and each has 160 MB of its own. Raises what `iter_records` raises, when the batch with that line
-        is asked for: what came before it comes out first.
+        batches for each, and each has 160 MB of its own. Raises what `iter_records` raises, when the batch with that
+        line is asked for: what came before it comes out first.
 
         >>> Bucket.sample().to_batches(columns=["person", "name"], names="signed up").read_all().num_rows
         109
