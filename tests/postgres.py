@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from tests.servers import STARTED_WITHIN, free_port
 
 STOPPED_WITHIN = 15.0  # seconds
+_TELL_WHEN_PARENT_ENDS = 1  # PR_SET_PDEATHSIG of prctl(2)
 _DEBIAN = Path("/usr/lib/postgresql")  # Debian keeps the server's programs off the PATH, a folder for each version
 _UNPRIVILEGED = ("postgres", "nobody")  # who runs it where the tests are root's: PostgreSQL refuses to be
 
@@ -80,9 +84,19 @@ def _running(programs: Path, folder: Path, user: str | None, uri: str) -> Iterat
     }
     command: list[Any] = [programs / "postgres", "-D", folder / "cluster"]
     command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    # A test run that is killed can't stop its server; Linux does it then.
+    asks = partial(ctypes.CDLL(None).prctl, _TELL_WHEN_PARENT_ENDS, signal.SIGINT) if sys.platform == "linux" else None
     with (
         tempfile.TemporaryFile() as log,
-        subprocess.Popen(command, user=user, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process,
+        subprocess.Popen(
+            command,
+            user=user,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            preexec_fn=asks,  # noqa: PLW1509  # it only calls the kernel
+        ) as process,
     ):
         try:
             _wait(programs, process, uri, log)

@@ -6,9 +6,12 @@ import importlib
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -28,7 +31,8 @@ from kmexport import Alias, Bucket, Event, Facts, MalformedRecordError, Property
 from kmexport.tables import SCHEMA, storable
 from kmexport.testing import BROKEN_LINES, write_export
 
-PAGE = Path(__file__).parent.parent / "docs" / "databases.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "databases.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COLUMNS = {
     "events": "person, time, name, name_as_sent, properties, revision, line",
@@ -155,6 +159,34 @@ HOSTILE: dict[int, list[Any]] = {
     2: [b'[{"_p":"one","_t":1,"_n":"x","a":1},{"_p":"two","_t":1,"_n":"x","a":2},{"_p":"one","_t":1,"_n":"X","a":3}]'],
     3: [b'{"_p":"x","_t":5,"_n":"x","nul":"\\u0000"}', b'{"_p":"al","_t":5,"_p2":"al\\u0000ias","_d":1}'],
 }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
+def test_a_test_run_that_is_killed_leaves_no_server(postgres):
+    job = """if True:
+        import os, signal
+        from tests.postgres import find_programs, serve_postgres
+        with serve_postgres(find_programs()) as uri:
+            print(uri, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # the server is another user where the tests are root's
+        environment = {**os.environ, "TMPDIR": folder}
+        command = [sys.executable, "-c", job]
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False, env=environment
+        )
+        assert ended.returncode == -9, ended.stderr
+        address = ("127.0.0.1", int(ended.stdout.rpartition(":")[2].partition("/")[0]))
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with closing(socket.socket()) as probe:
+                if probe.connect_ex(address):
+                    return
+            time.sleep(0.1)
+    pytest.fail(f"somebody still answers at {address}")
 
 
 class TestEachNight:
