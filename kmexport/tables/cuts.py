@@ -1,8 +1,8 @@
 r"""Where the keys and values of plain hashes stand in their text, found by whole columns, without an object for each.
 
-`{"_p":"ann","_t":1,"plan":"Pro"}` is plain: on one line, no space between its parts, nothing nested, no `\"` in it. In
-the text of many such lines every quote begins or ends a string, a string before a colon is a key, and its value goes
-from behind the colon to the comma before the next key.
+`{"_p":"ann","_t":1,"plan":"Pro"}` is plain: on one line, no space between its parts, nothing nested, and neither `\"`
+nor half of a surrogate pair in it. In the text of many such lines every quote begins or ends a string, a string before
+a colon is a key, and its value goes from behind the colon to the comma before the next key.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def cut_plain(text: bytes, names: dict[str, int], *, with_texts: bool) -> Cut | 
     characters = np.frombuffer(text, np.uint8)
     newlines = np.flatnonzero(characters == _NEWLINE)
     quotes = np.flatnonzero(characters == _QUOTE)
-    if b"\\" in text and len(escaped := quotes[characters[quotes - 1] == _BACKSLASH]):
+    if b"\\" in text and len(odd := _odd_escapes(characters)):
         is_other = np.ones(len(newlines), bool)
-        is_other[np.searchsorted(newlines, escaped)] = False
+        is_other[np.searchsorted(newlines, odd)] = False
         return _cut_others(text, is_other, names, with_texts=with_texts)
     opens, closes = quotes[0::2], quotes[1::2]
     is_key = characters[closes + 1] == _COLON
@@ -81,6 +81,14 @@ def cut_plain(text: bytes, names: dict[str, int], *, with_texts: bool) -> Cut | 
     bounds = np.stack([opens, ends], axis=1).astype(np.int32)
     pairs = pa.StringArray.from_buffers(bounds.size - 1, pa.py_buffer(bounds), pa.py_buffer(text))
     return evolve(cut, spelt=_spelt(pairs.take(pa.array(cut.wanted * 2)), cut.counts[cut.is_plain]))
+
+
+def _odd_escapes(characters: Any) -> Any:
+    r"""Where a quote is escaped, or what may be half of a surrogate pair: `\"` and `\ud…`."""
+    backslashes = np.flatnonzero(characters == _BACKSLASH)
+    after = characters[backslashes + 1]
+    is_surrogate = (after == ord("u")) & ((characters[backslashes + 2] | 0x20) == ord("d"))
+    return backslashes[(after == _QUOTE) | is_surrogate]
 
 
 def _spelt(pairs: pa.StringArray, counts: Any) -> pa.Array:
