@@ -532,3 +532,12 @@ def test_a_report_by_a_property_reads_a_bucket_once(tmp_path):
         assert [row.value for row in reports.event_counts(facts, "X", by="plan").rows] == ["Pro"]
         assert [row.value for row in reports.segments(facts, "X", "plan", by="plan").rows] == ["Pro"]
     assert len(bad) == 1
+
+
+def test_without_a_window_no_period_is_cut_short():
+    facts = Facts(did(a="E1@10 E2@20", b=f"E1@5 E1@{DAY + 10} E2@{DAY + 50}"))
+    for every, rows in [("hour", 25), ("day", 2), ("week", 1), ("month", 1)]:
+        found = reports.conversion(facts, "E1", "E2", every=every, repeating=True)
+        assert (len(found.rows), sum(row.numerator for row in found.rows)) == (rows, 2)
+    days = reports.conversion(facts, "E1", "E2", every="day").rows
+    assert [(row.numerator, row.denominator) for row in days] == [(1, 2), (1, 1)]

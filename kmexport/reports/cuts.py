@@ -15,6 +15,7 @@ from kmexport.windows import Window, Zone, find_zone
 RUNS_AT_MOST: Final = 64
 DAYS_AT_MOST: Final = 4_000  # that are made without a look at which of them have rows
 _DAY: Final = 86_400
+_AROUND: Final[dict[str, int]] = {"hour": 1, "day": 2, "week": 8, "month": 32}  # days that surely hold a whole period
 
 
 @frozen
@@ -43,10 +44,21 @@ def cut_into_periods(
     if every is None:
         return [], None
     check_every(every)
-    if window is None:
-        window = _span(facts, source, params)
-    periods = split(window, every, tz)
+    periods = (
+        split(window, every, tz) if window is not None else _whole_periods(_span(facts, source, params), every, tz)
+    )
     return periods, _cut(periods, params, "period")
+
+
+def _whole_periods(span: Window, every: Every, tz: Zone) -> list[Period]:
+    """The periods that hold a row, from the first to the last, none cut short: without a window each is whole."""
+    if span.start == span.end:
+        return []
+    more = _AROUND[every] * _DAY
+    start = span.start - more if span.start - more > FIRST_SECOND + _DAY else span.start
+    end = span.end + more if span.end + more < LAST_SECOND - _DAY else span.end
+    around = split(Window(start, end), every, tz)
+    return [period for period in around if period.start < span.end and period.end > span.start]
 
 
 def cut_into_days(facts: Facts, tz: Zone, source: str, params: dict[str, object]) -> Cut:
