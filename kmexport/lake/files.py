@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
@@ -66,7 +67,8 @@ class NewFiles:
 class RecordFiles(NewFiles):
     """The files of the table records; takes batches in the order of their revisions and lines.
 
-    Holds at most about `chunk_bytes` of them, then writes. Sorting needs that much again, twice.
+    Holds about `chunk_bytes` of them; as many are sorted and written on another thread meanwhile, which needs that much
+    again, twice.
     """
 
     def __init__(self, folder: LakeFolder, chunk_bytes: int) -> None:
@@ -74,6 +76,8 @@ class RecordFiles(NewFiles):
         self.chunk_bytes = chunk_bytes
         self._held: list[pa.RecordBatch] = []
         self._held_bytes = 0
+        self._thread = ThreadPoolExecutor(1, "kmexport writer")
+        self._writing: Future[None] | None = None
         self._last = (-1, -1, 0)  # revision and line of the last record, and its place on the line
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -84,11 +88,33 @@ class RecordFiles(NewFiles):
             self.flush()
 
     def flush(self) -> None:
-        """Write all that is held."""
+        """Let all that is held be written, when what was held before is."""
         held, self._held, self._held_bytes = self._held, [], 0
+        self._wait()
         if held:
-            for day, rows in _by_day(held):
-                self.write(rows, {"day": day.isoformat()})
+            self._writing = self._thread.submit(self._write_days, held)
+
+    def finish(self) -> None:
+        """All is written when this returns."""
+        try:
+            self.flush()
+            self._wait()
+        finally:
+            self._thread.shutdown()
+
+    def discard(self) -> None:
+        """Remove them all, when none is being written any more."""
+        self._thread.shutdown()
+        super().discard()
+
+    def _wait(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write_days(self, held: list[pa.RecordBatch]) -> None:
+        for day, rows in _by_day(held):
+            self.write(rows, {"day": day.isoformat()})
 
     def _with_items(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with the columns of the table. Records of an array may share a line: `item` counts them from 1."""
