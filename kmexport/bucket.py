@@ -198,7 +198,7 @@ class Bucket(ExportFiles):
         line is asked for: what came before it comes out first.
 
         >>> Bucket.sample().to_batches(columns=["person", "name"], names="signed up").read_all().num_rows
-        109
+        168
         """
         from kmexport.tables.columns import batch_reader, read_columns  # noqa: PLC0415  # of an extra
         from kmexport.tables.schema import choose_columns  # noqa: PLC0415

@@ -94,7 +94,7 @@ class ExportFiles:
 
         >>> from kmexport import Bucket, Window
         >>> [revision.number for revision in Bucket.sample().revisions(Window.day("2012-10-01"))]
-        [1, 2, 3, 4]
+        [5, 6, 7, 8, 9]
         """
         check_selecting(window, neighbours)
         listing = self._listing()

@@ -47,7 +47,7 @@ def select(records: Iterable[Any], *, kinds: Any = None, names: Names = None, pe
 
     >>> from kmexport import Bucket
     >>> sum(1 for event in select(Bucket.sample().iter_records(), names="signed up"))
-    109
+    168
     """
     selection = check_selection(kinds, names, people)
     if selection is None:

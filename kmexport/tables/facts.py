@@ -59,7 +59,7 @@ class Facts:
     >>> from kmexport import Bucket
     >>> with Facts(Bucket.sample()) as facts:
     ...     facts.sql("select count(*), count(distinct person) from events where name = 'signed up'").fetchall()
-    [(108, 99)]
+    [(154, 136)]
     """
 
     def __init__(

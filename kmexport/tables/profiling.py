@@ -41,7 +41,7 @@ def profile(source: Source, *, window: Window | None = None, on_error: OnError =
 
     >>> from kmexport import Bucket
     >>> profile(Bucket.sample()).kinds["Event"]
-    1768
+    1660
     """
     check_policy(on_error, 1)
     if window is not None:
