@@ -123,7 +123,7 @@ def test_each_step_of_the_day_in_new_york_changes_the_number():
         "merging": people_and_times(today, names={}),
         "the aliases of other days": people_and_times(today, names=of_the_day),
         "filtering of duplicates": people_and_times(today, once=False),
-        "filtering after merging (it comes before)": people_and_times(first_of_each_identity(today), once=False),
+        "their order: filtering first, merging after it": people_and_times(first_of_each_identity(today), once=False),
         "names without case": people_and_times([r for r in today if r["_n"] == "signed up"]),
     }
     table = page("docs/new-york.md").partition("| step left out |")[2]
