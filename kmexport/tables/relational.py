@@ -87,7 +87,7 @@ def relational(batches: Any) -> Iterator[dict[str, pa.RecordBatch]]:
     >>> list(tables)
     ['events', 'properties', 'aliases']
     >>> tables["properties"].select(["revision", "record", "name", "text"]).slice(0, 1).to_pylist()
-    [{'revision': 1, 'record': 1, 'name': 'referrer', 'text': 'www.bing.com'}]
+    [{'revision': 1, 'record': 1, 'name': 'referrer', 'text': 'news.example.org'}]
     """
     if not isinstance(batches, Iterable):
         msg = f"batches are those of Bucket.to_batches or from_records, not {type(batches).__name__}"
