@@ -357,7 +357,8 @@ class TestScan:
 
         source = _Source(Bucket.sample(), {}, Bounds(names=frozenset({"purchased"})), {"on_error": "skip"})
         again = pickle.loads(pickle.dumps(source))
-        assert sum(frame.height for frame in again(["person"], None, None, None)) == 80
+        purchases = sum(1 for _ in Bucket.sample().iter_records(names="purchased"))
+        assert sum(frame.height for frame in again(["person"], None, None, None)) == purchases > 0
 
     @pytest.mark.parametrize(
         ("arguments", "error", "text"),
