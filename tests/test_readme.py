@@ -47,7 +47,8 @@ def test_python_blocks_parse(page):
         elif language == "python":
             ast.parse(text)
         else:
-            assert language in ("sh", "text", "{eval-rst}", "{toctree}", "{include}", "{image}"), "examples of Python say so"
+            others = ("sh", "text", "{eval-rst}", "{toctree}", "{include}", "{image}")
+            assert language in others, "examples of Python say so"
 
 
 @named(PAGES)
