@@ -31,7 +31,8 @@ _Batch = TypeVar("_Batch")
 _Batch_co = TypeVar("_Batch_co", covariant=True)
 
 _MOST_BYTES: Final = 64 << 20  # of a batch: a few long lines make one too, for Arrow's text ends at 2 GiB
-_HEADS_AT_ONCE: Final = 256  # many more are out of the processor's cache again, and a few at a time cost a call each
+_HEADS_AT_ONCE: Final = 1_000  # many more are out of the processor's cache again, and a few at a time cost a call each
+_TEXT: Final = pa.string()
 
 
 class Rows(Protocol[_Batch_co]):
@@ -172,15 +173,16 @@ class _Rows:
         self._needs_aliases = not {"alias", "kind"}.isdisjoint(layout.columns)
         self._heads: list[Head] = []  # whose parts are not taken yet
         self._numbers: list[Sequence[int]] = []
-        self._persons: list[str] = []
-        self._times: list[int] = []
-        self._names: list[str | None] = []
-        self._aliases: list[str | None] = []
+        self._count = 0  # of the heads whose parts are taken
+        self._persons: list[Any] = []
+        self._times: list[Any] = []
+        self._names: list[Any] = []
+        self._aliases: list[Any] = []
         self._texts = JsonTexts()
         self._values = PropertyValues(layout.properties, spellings)
 
     def __len__(self) -> int:
-        return len(self._times) + len(self._heads)
+        return self._count + len(self._heads)
 
     def add(self, lines: ParsedLines) -> None:
         self._heads += lines.heads
@@ -195,14 +197,18 @@ class _Rows:
             self._add_values(lines)
 
     def _take_parts(self) -> None:
+        """The arrays are made while the strings are in the processor's cache."""
         heads, self._heads = self._heads, []
-        self._times += [head.timestamp for head in heads]
+        count = len(heads)
+        self._count += count
+        if "time" in self._layout.columns:
+            self._times.append(np.fromiter([head.timestamp for head in heads], np.int64, count))
         if "person" in self._layout.columns:
-            self._persons += [head.person for head in heads]
+            self._persons.append(pa.array([head.person for head in heads], _TEXT))
         if self._needs_names:
-            self._names += [head.name for head in heads]
+            self._names.append(pa.array([head.name for head in heads], _TEXT))
         if self._needs_aliases:
-            self._aliases += [head.alias for head in heads]
+            self._aliases.append(pa.array([head.alias for head in heads], _TEXT))
 
     def _add_texts(self, lines: ParsedLines) -> None:
         found = block_without_heads(lines.block) if lines.block is not None else None
@@ -220,19 +226,23 @@ class _Rows:
     def batch(self) -> pa.RecordBatch:
         """All of it."""
         self._take_parts()
-        names, aliases = pa.array(self._names, pa.string()), pa.array(self._aliases, pa.string())
+        names, aliases = map(_concatenated, (self._names, self._aliases))
         columns: dict[str, Callable[[], Any]] = {
             "revision": lambda: pa.array(np.full(len(self), self._revision, np.int64)),
             "line": lambda: pa.array(_joined(self._numbers)),
             "kind": lambda: _kinds(names, aliases),
-            "person": lambda: pa.array(self._persons, pa.string()),
-            "time": lambda: pa.array(np.fromiter(self._times, np.int64, len(self))).cast(TIME),
+            "person": lambda: _concatenated(self._persons),
+            "time": lambda: pa.array(np.concatenate(self._times)).cast(TIME),
             "name": lambda: names,
             "alias": lambda: aliases,
             "properties": self._texts.array,
         }
         arrays = [columns[name]() for name in self._layout.columns]
         return pa.RecordBatch.from_arrays([*arrays, *self._values.arrays()], schema=self._layout.schema)
+
+
+def _concatenated(arrays: list[Any]) -> Any:
+    return pa.concat_arrays(arrays) if arrays else pa.nulls(0, _TEXT)
 
 
 def _kinds(names: Any, aliases: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
 from kmexport.format.hashes import RESERVED, Head, read_properties
 from kmexport.names import fold_name
@@ -25,6 +26,7 @@ _OTHER_LETTERS: Final = re.compile(rb"\xc5\xbf|\xe2\x84\xaa|\xc3\x9f|\xe1\xba\x9
 # fold_name, for text within ASCII.
 _FOLDED: Final = bytes(range(256)).lower().translate(bytes.maketrans(b",:", b"  "))
 _CASE_BIT: Final = 0x20
+_VALUES_AT_ONCE: Final = 1_000  # many more are out of the processor's cache when their array is made
 
 
 class HeadWithValues(Head, gc=False):
@@ -102,6 +104,7 @@ class PropertyValues:
     def __init__(self, columns: Sequence[PropertyColumn], spellings: dict[str, str] | None = None) -> None:
         self._columns = columns
         self._values: dict[str, list[Any]] = {column.folded: [] for column in columns}
+        self._arrays: list[list[Any]] = []  # of each column, those of the values that came first
         self._spellings = {} if spellings is None else spellings
         self._values_of = _values_of(len(self._values))
 
@@ -126,7 +129,15 @@ class PropertyValues:
         """The same of `HeadWithValues`."""
         for values, value_of in zip(self._values.values(), self._values_of, strict=True):
             values.extend(map(value_of, heads))
+        if len(values) >= _VALUES_AT_ONCE:
+            self._arrays.append(self._converted())
 
     def arrays(self) -> list[Any]:
         """One for each column."""
-        return [as_column(self._values[column.folded], column.type) for column in self._columns]
+        return [pa.concat_arrays(arrays) for arrays in zip(*self._arrays, self._converted(), strict=True)]
+
+    def _converted(self) -> list[Any]:
+        arrays = [as_column(self._values[column.folded], column.type) for column in self._columns]
+        for values in self._values.values():
+            values.clear()
+        return arrays
