@@ -188,7 +188,7 @@ class Bucket(ExportFiles):
         escape.
 
         With `processes=N` so many processes read groups of revisions side by side; everything comes out as from one:
-        the order, what is rejected, counted and logged. They are started for each call, which takes about a second,
+        the order, what is rejected, counted and logged. They are started for each call, which takes a second or two,
         so it pays for exports of many millions of lines. In a script, the code that calls it has to stand under
         `if __name__ == "__main__":`. It is not for what lies in this process's memory.
 
