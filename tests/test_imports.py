@@ -28,6 +28,7 @@ FLOORS = [
     {"export_files"},
     {"bucket"},
     {"lake", "mirroring", "reports"},
+    {"cluster"},
     {"testing", "tour"},
 ]
 FLOORS_INSIDE = {
@@ -65,6 +66,12 @@ FLOORS_INSIDE = {
         {"folder"},
         {"commits", "files"},
         {"reading", "syncing", "upkeep"},
+        {"__init__"},
+    ],
+    "cluster": [
+        {"frames", "groups"},
+        {"collections"},
+        {"people"},
         {"__init__"},
     ],
     "reports": [
@@ -144,6 +151,7 @@ def test_import_loads_no_engine():
         "pandas",
         "numpy",
         "dask",
+        "distributed",
         "deltalake",
         "duckdb",
         "polars",

@@ -1,0 +1,178 @@
+"""Revisions → Dask frames and bags, a task for each group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, TypedDict, Unpack
+from uuid import uuid4
+
+import dask.bag as db
+import dask.dataframe as dd
+import pandas as pd
+import pyarrow as pa
+from attrs import field, frozen
+
+from kmexport.bucket import Bucket
+from kmexport.cluster.frames import empty_frame, to_frame
+from kmexport.cluster.groups import GROUP_BYTES, Group, group_revisions
+from kmexport.reading import OnError
+from kmexport.records import Alias, Record
+from kmexport.tables import to_records as records_of_batches
+from kmexport.tables.schema import SCHEMA, Properties, choose_columns
+from kmexport.windows import Window, in_window
+
+__all__ = ["to_bag", "to_dataframe", "to_records"]
+
+LABEL = "kmexport-revisions"  # how the dashboard names the tasks that read
+
+
+class Options(TypedDict, total=False):
+    """The further arguments of `Bucket.iter_records` that make sense on a worker."""
+
+    kinds: type[Record] | Iterable[type[Record]] | None
+    names: str | Iterable[str] | None
+    people: str | Iterable[str] | None
+    on_error: OnError
+    max_line_bytes: int
+    prefetch_bytes: int
+    requests: int
+    silent_for: float
+
+
+def to_dataframe(
+    bucket: Bucket,
+    window: Window | None = None,
+    *,
+    columns: Iterable[str] | None = None,
+    properties: Properties = (),
+    after: int = 0,
+    neighbours: int = 1,
+    group_bytes: int = GROUP_BYTES,
+    **options: Unpack[Options],
+) -> dd.DataFrame:
+    """The records of `bucket.to_batches` with the same arguments, in the same order, as a Dask frame.
+
+    A partition is a group of neighbouring revisions of about `group_bytes` bytes. Columns that are not used later are
+    not computed: Dask hands its choice to the tasks. Text is `string[pyarrow]`, `kind` a category, `time`
+    `datetime64[s, UTC]`, `properties` JSON text, columns of properties their Arrow types. The revisions are those that
+    are there now: the listing is made here, at the call, and files that come later are not read.
+
+    `on_error` happens on the workers, so a callable has to be picklable, and what it remembers stays there. A task
+    holds its partition: some three times its bytes. The bucket travels to the workers with its storage options, in the
+    task and never in its key, its repr or the dashboard. Raises what `Bucket.to_batches` raises, when it is computed.
+
+    >>> from kmexport import Bucket
+    >>> frame = to_dataframe(Bucket.sample(), columns=["person"], properties=["plan"], names="signed up")
+    >>> list(frame.columns)
+    ['person', 'plan']
+    """
+    layout = choose_columns(columns, properties)
+    read = ReadFrame(bucket, window, checked(bucket, options), {one.name: one.type for one in layout.properties})
+    groups = group_revisions(bucket.revisions(window, after=after, neighbours=neighbours), group_bytes)
+    frame = dd.from_map(read, groups, meta=empty_frame(choose_columns(None, properties)), label=LABEL)
+    return frame[list(layout.schema.names)]
+
+
+def to_bag(
+    bucket: Bucket,
+    window: Window | None = None,
+    *,
+    after: int = 0,
+    neighbours: int = 1,
+    group_bytes: int = GROUP_BYTES,
+    **options: Unpack[Options],
+) -> db.Bag:
+    """The records of `bucket.iter_records` with the same arguments, in the same order, as a Dask bag of objects.
+
+    For functions that take records. A task holds the objects of its group, some ten times its bytes; where a frame
+    will do, take `to_dataframe`. All else is as there.
+
+    >>> from kmexport import Bucket, Event
+    >>> to_bag(Bucket.sample(), kinds=Event, names="signed up").count().compute(scheduler="synchronous")
+    109
+    """
+    read = ReadRecords(bucket, window, checked(bucket, options))
+    groups = group_revisions(bucket.revisions(window, after=after, neighbours=neighbours), group_bytes)
+    return db.from_sequence(groups, npartitions=len(groups)).map_partitions(read)
+
+
+def to_records(frame: dd.DataFrame) -> db.Bag:
+    """The records of a frame that has the columns of `kmexport.tables.SCHEMA`, as a bag.
+
+    A frame that was shuffled, as by `drop_duplicates`, is computed first on a cluster, and held in its workers' memory
+    while the bag is there: Dask's bags can't be joined to its shuffle between workers.
+
+    >>> from kmexport import Bucket
+    >>> to_records(to_dataframe(Bucket.sample())).count().compute(scheduler="synchronous") == 2000
+    True
+    """
+    if any(type(task).__name__ == "P2PBarrierTask" for task in frame.optimize().dask.values()):
+        frame = frame.persist()
+    return db.from_delayed(frame.to_delayed()).map_partitions(_listed)
+
+
+def _listed(frame: pd.DataFrame) -> list[Record]:
+    return list(frame_records(frame))
+
+
+def frame_records(frame: pd.DataFrame) -> Iterator[Record]:
+    """The records of one part."""
+    return records_of_batches(pa.Table.from_pandas(frame, preserve_index=False))
+
+
+def checked(bucket: Bucket, options: Options) -> dict[str, Any]:
+    """The options, in a form that can be read twice. Raises for those that no reading takes, here and not in a task."""
+    found: dict[str, Any] = {
+        name: list(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
+        for name, value in options.items()
+    }
+    bucket.to_batches(revisions=(), **found)
+    return found
+
+
+@frozen
+class _Read:
+    """What reads a group of revisions in a task. Its token is no hash of the bucket, which may hold credentials."""
+
+    __name__: ClassVar[str] = LABEL  # a bag names its tasks so
+
+    bucket: Bucket
+    window: Window | None
+    options: dict[str, Any]
+    properties: dict[str, Any] = field(factory=dict)
+    token: str = field(factory=lambda: uuid4().hex, repr=False)
+
+    def __dask_tokenize__(self) -> str:
+        return self.token
+
+
+class ReadFrame(_Read):
+    """A group → a frame. Dask says which columns are needed."""
+
+    def __call__(self, group: Group, columns: list[str] | None = None) -> pd.DataFrame:
+        wanted = [*SCHEMA.names, *self.properties] if columns is None else columns
+        batches = self.bucket.to_batches(
+            self.window,
+            revisions=group,
+            columns=[name for name in SCHEMA.names if name in wanted]
+            or ["line"],  # rows without columns have no number
+            properties={name: kind for name, kind in self.properties.items() if name in wanted},
+            **self.options,
+        )
+        return to_frame(batches.read_all())[wanted]
+
+
+class ReadRecords(_Read):
+    """Groups → records: a list, for Dask can't send an iterator to another worker."""
+
+    def __call__(self, groups: Iterable[Group]) -> list[Record]:
+        records: Iterator[Record] = self.bucket.read([one for group in groups for one in group], **self.options)
+        return list(records if self.window is None else in_window(records, self.window))
+
+
+class ReadPairs(_Read):
+    """A group → its pairs of identities, each once."""
+
+    def __call__(self, group: Group) -> list[tuple[str, str]]:
+        links = self.bucket.read(group, **{**self.options, "kinds": Alias})
+        return list(dict.fromkeys((link.person, link.alias) for link in links))

@@ -1,0 +1,44 @@
+"""Revisions in groups, one for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from kmexport.manifest import Revision
+
+__all__ = ["GROUP_BYTES", "Group", "group_revisions"]
+
+GROUP_BYTES = 64 << 20
+_UNKNOWN = 4 << 20  # taken for the size of a file that the storage does not tell
+
+Group: TypeAlias = tuple[Revision, ...]
+
+
+def group_revisions(revisions: Iterable[Revision], group_bytes: int) -> list[Group]:
+    """Neighbours together, as many as have about so many bytes, at least one; their order stays.
+
+    No revisions are one group that is empty: then a frame has its columns all the same.
+
+    >>> revisions = [Revision(n, f"revisions/{n}.json", size=40) for n in range(1, 6)]
+    >>> [[revision.number for revision in group] for group in group_revisions(revisions, 100)]
+    [[1, 2], [3, 4], [5]]
+    """
+    if group_bytes < 1:
+        msg = f"group_bytes is at least 1, not {group_bytes}"
+        raise ValueError(msg)
+    groups: list[list[Revision]] = [[]]
+    held = 0
+    for revision in revisions:
+        size = _UNKNOWN if revision.size is None else revision.size
+        if groups[-1] and held + size > group_bytes:
+            groups.append([])
+            held = 0
+        groups[-1].append(revision)
+        held += size
+    return [tuple(group) for group in groups]
+
+
+def span(group: Sequence[Revision]) -> str:
+    """Their numbers, for the name of a task."""
+    return f"{group[0].number}-{group[-1].number}" if group else "none"
