@@ -6,15 +6,18 @@ import os
 import pickle
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import dask
 import pytest
-from distributed import Client, LocalCluster
+from dask.utils import key_split
+from distributed import Client, LocalCluster, get_task_stream
 from hypothesis import HealthCheck, given, settings
 
 from kmexport import (
+    Alias,
     Bucket,
     BucketUnreachableError,
     Event,
@@ -80,17 +83,14 @@ def test_a_broken_line_names_its_file_and_number(client, tmp_path):
 
 def test_tasks_are_named_after_what_they_read(client):
     groups = to_dataframe(Bucket.sample(), group_bytes=GROUP).npartitions
-    futures = [client.compute(make(Bucket.sample(), group_bytes=GROUP)) for make in (to_bag, to_dataframe)]
-    client.gather(futures)
-    done = client.run_on_scheduler(_finished)
-    assert done["kmexport-revisions"] >= 2 * groups
-
-
-def _finished(dask_scheduler):
-    return {
-        name: sum(prefix.all_durations.values()) and prefix.state_counts["memory"]
-        for name, prefix in dask_scheduler.task_prefixes.items()
-    }
+    with get_task_stream(client=client) as stream:
+        to_bag(Bucket.sample(), group_bytes=GROUP).compute()
+        to_dataframe(Bucket.sample(), group_bytes=GROUP).compute()
+        identities(Bucket.sample(), group_bytes=GROUP)
+    names = Counter(key_split(task["key"]) for task in stream.data)
+    assert names["kmexport-revisions"] >= groups
+    assert names["kmexport-aliases"] == groups
+    assert sum(count for name, count in names.items() if name.startswith("kmexport")) >= 3 * groups
 
 
 class _Slowly:
@@ -161,10 +161,15 @@ def test_no_secret_in_keys_logs_errors_or_the_dashboard(client, url, options):
         assert isinstance(error, BucketUnreachableError)
         seen += [repr(collection), str(dict(collection.dask)), repr(error), str(error.__cause__), future.key]
         seen += [*map(str, collection.__dask_keys__()), str(future.traceback()), repr(vars(error))]
-        seen += [
-            _page(client, page)
-            for page in ("status", "graph", "info/main/workers.html", f"info/task/{future.key}.html")
-        ]
+    single = client.submit(ReadRecords(bucket, None, {"silent_for": 1.0}), [group], key="kmexport-single")
+    assert isinstance(single.exception(timeout=60), BucketUnreachableError)
+    pages = [
+        "info/main/workers.html",
+        "info/main/logs.html",
+        "info/main/exceptions.html",
+        "info/task/kmexport-single.html",
+    ]
+    seen += [_page(client, page) for page in pages]
     seen += [frame.expr.tree_repr()]
     seen += [str(client.get_worker_logs()), str(client.get_scheduler_logs()), str(client.get_events())]
     seen += client.run_on_scheduler(_reprs_of_tasks)
@@ -185,10 +190,11 @@ def _reprs_of_tasks(dask_scheduler):
 
 
 def test_an_s3_bucket_travels_to_the_workers(client, rclone):
-    events = {number: [Event("ann", number, "x")] for number in range(1, 7)}
-    write_export(rclone.folder / "cluster" / "export", events)
+    records = {number: [Event("ann", number, "x")] for number in range(1, 7)}
+    records[3].append(Alias("ann@example.com", 3, "ann"))
+    write_export(rclone.folder / "cluster" / "export", records)
     bucket = Bucket("s3://cluster/export", **rclone.options)
-    assert [event.timestamp for event in to_bag(bucket, group_bytes=1).compute()] == [1, 2, 3, 4, 5, 6]
+    assert to_bag(bucket, group_bytes=1).compute() == [one for number in records for one in records[number]]
     once = drop_on_cluster(to_dataframe(bucket, group_bytes=1), npartitions=2)
     assert counted(to_records(once).compute()) == counted(bucket.iter_records())
-    assert identities(bucket).people() == {}
+    assert identities(bucket).resolve("ann") == "ann@example.com"

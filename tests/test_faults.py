@@ -33,11 +33,12 @@ from kmexport import (
     Event,
     KmExportError,
     Record,
+    Revision,
     RevisionNotFoundError,
 )
 from kmexport.testing import write_export
 from tests.proxies import PLANS, Fault, Proxy, proxied
-from tests.servers import S3Server, serve_http_from
+from tests.servers import S3Server, free_port, serve_http_from
 
 BREAKING = ["reset", "503", "stall", "short"]
 REVISION = re.compile(r"/(revisions/[0-9]+\.json(?:\.gz)?)$")
@@ -551,3 +552,16 @@ def warnings_of_this_thread() -> Iterator[list[str]]:
         yield messages
     finally:
         logger.removeHandler(handler)
+
+
+def test_no_error_stands_behind_itself():
+    """Dask and others walk along the causes of an error, and would never end."""
+    options = {"key": "AKIAMADEUPFORTESTS00", "secret": "made-up", "endpoint_url": f"http://127.0.0.1:{free_port()}"}
+    with pytest.raises(BucketUnreachableError) as caught:
+        list(Bucket("s3://acme/export", **options).read([Revision(1, "revisions/1.json")], silent_for=0.2))
+    error, met = caught.value, []
+    while error is not None:
+        assert all(error is not one for one in met)
+        met.append(error)
+        error = error.__cause__
+    assert len(met) > 1

@@ -67,7 +67,10 @@ class S3Source(_Coroutines):
         except Exception as error:
             if "InvalidRange" in str(error):
                 raise RevisionChangedError(file.name, "it is shorter than it was") from error
-            raise translate_boto_error(error) from error
+            translated = translate_boto_error(error)
+            if translated is error:  # its own cause it must not be: who walks along causes would never end
+                raise
+            raise translated from error
         return answer
 
 
