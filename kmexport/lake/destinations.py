@@ -135,12 +135,12 @@ def _find_s3(options: Mapping[str, Any], found: dict[str, str]) -> dict[str, str
     style = ((options.get("config_kwargs") or {}).get("s3") or {}).get("addressing_style")
     if style in ("virtual", "path"):
         found["aws_virtual_hosted_style_request"] = _text(style == "virtual")
-    if found.get("aws_endpoint_url", "").startswith("http://"):
-        found.setdefault("allow_http", "true")
     if "aws_access_key_id" not in found and found.get("aws_skip_signature") != "true":
         found |= _of_profile(options.get("profile"))
     if "aws_region" not in found:
         found["aws_region"] = _region(options.get("profile"))
+    if found.get("aws_endpoint_url", "").startswith("http://"):
+        found.setdefault("allow_http", "true")
     return found
 
 

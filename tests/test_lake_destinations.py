@@ -1,0 +1,143 @@
+"""fsspec's words for a storage, as delta-rs is told them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+
+from kmexport.lake.destinations import find_destination
+
+SECRET = "a-secret/that+nobody=sees"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch, tmp_path):
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+S3 = {"aws_region": "us-east-1"}
+KEYS = {"aws_access_key_id": "AKIA", "aws_secret_access_key": SECRET}
+
+
+@pytest.mark.parametrize(
+    ("url", "given", "told"),
+    [
+        ("s3://b/lake", {}, S3),
+        ("s3://b/lake/", {"key": "AKIA", "secret": SECRET}, S3 | KEYS),
+        ("s3a://b/lake", {"key": "AKIA", "secret": SECRET, "token": "t"}, S3 | KEYS | {"aws_session_token": "t"}),
+        ("s3://b/lake", {"anon": True}, S3 | {"aws_skip_signature": "true"}),
+        ("s3://b/lake", {"anon": False}, S3 | {"aws_skip_signature": "false"}),
+        (
+            "s3://b/lake",
+            {"client_kwargs": {"endpoint_url": "http://127.0.0.1:9", "region_name": "eu-west-1", "verify": False}},
+            {
+                "aws_endpoint_url": "http://127.0.0.1:9",
+                "aws_region": "eu-west-1",
+                "allow_http": "true",
+                "allow_invalid_certificates": "true",
+            },
+        ),
+        (
+            "s3://b/lake",
+            {"endpoint_url": "https://s3.example.com", "config_kwargs": {"s3": {"addressing_style": "virtual"}}},
+            S3 | {"aws_endpoint_url": "https://s3.example.com", "aws_virtual_hosted_style_request": "true"},
+        ),
+        (
+            "s3://b/lake",
+            {
+                "s3_additional_kwargs": {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "k"},
+                "use_listings_cache": False,
+            },
+            S3 | {"aws_server_side_encryption": "aws:kms", "aws_sse_kms_key_id": "k"},
+        ),
+        ("s3://b/lake", {"aws_conditional_put": "etag"}, S3 | {"aws_conditional_put": "etag"}),
+        ("gs://b/lake", {"token": "anon"}, {"google_skip_signature": "true"}),
+        ("gcs://b/lake", {"token": "google_default", "project": "p"}, {}),
+        (
+            "gs://b/lake",
+            {"token": {"private_key": SECRET}},
+            {"google_service_account_key": json.dumps({"private_key": SECRET})},
+        ),
+        (
+            "az://c/lake",
+            {"account_name": "acme", "account_key": SECRET},
+            {"azure_storage_account_name": "acme", "azure_storage_account_key": SECRET},
+        ),
+        (
+            "abfs://c/lake",
+            {"tenant_id": "t", "client_id": "c", "client_secret": SECRET},
+            {
+                "azure_storage_tenant_id": "t",
+                "azure_storage_client_id": "c",
+                "azure_storage_client_secret": SECRET,
+            },
+        ),
+        (
+            "az://c/lake",
+            {"connection_string": f"AccountName=acme;AccountKey={SECRET}==;BlobEndpoint=http://127.0.0.1:10000/acme"},
+            {
+                "azure_storage_account_name": "acme",
+                "azure_storage_account_key": f"{SECRET}==",
+                "azure_endpoint": "http://127.0.0.1:10000/acme",
+                "allow_http": "true",
+            },
+        ),
+    ],
+)
+def test_words(url, given, told):
+    destination = find_destination(url, given)
+    assert destination.delta_options == told
+    assert destination.delta_url("records").endswith("/lake/records")
+    assert SECRET not in repr(destination)
+    assert pickle.loads(pickle.dumps(destination)) == destination
+
+
+def test_object_stores_own_words_are_not_for_fsspec():
+    destination = find_destination("s3://b/lake", {"key": "AKIA", "aws_conditional_put": "etag"})
+    assert destination.options == {"key": "AKIA"}
+
+
+def test_a_profile(tmp_path):
+    (tmp_path / "config").write_text("[profile lake]\nregion = eu-north-1\nendpoint_url = http://127.0.0.1:9\n")
+    (tmp_path / "credentials").write_text(f"[lake]\naws_access_key_id = AKIA\naws_secret_access_key = {SECRET}\n")
+    told = find_destination("s3://b/lake", {"profile": "lake"}).delta_options
+    assert told == KEYS | {"aws_region": "eu-north-1", "aws_endpoint_url": "http://127.0.0.1:9", "allow_http": "true"}
+
+
+def test_a_service_account_file(tmp_path):
+    (tmp_path / "account.json").write_text("{}")
+    token = str(tmp_path / "account.json")
+    assert find_destination("gs://b/lake", {"token": token}).delta_options == {"google_service_account": token}
+
+
+def test_local_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for url in ("lake", tmp_path / "lake", f"file://{tmp_path}/lake", f"local://{tmp_path}/lake/"):
+        destination = find_destination(url, {})
+        assert destination.url == str(tmp_path / "lake")
+        assert destination.delta_url("records") == (tmp_path / "lake" / "records").as_uri()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_destination("~/lake", {}).url == str(tmp_path / "lake")
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "error", "why"),
+    [
+        ("memory://lake", {}, ValueError, "local disk, on S3"),
+        ("https://bob:secret@example.com/lake", {}, ValueError, r"https://\*\*\*@example"),
+        ("s3://b/lake", {"profle": "x"}, TypeError, "'profle' is no storage option"),
+        ("lake", {"key": "x"}, TypeError, "'key' is no storage option that a lake on local"),
+        ("gs://b/lake", {"token": "/no/such/file"}, TypeError, "service account"),
+        ("az://c/lake", {"credential": object()}, TypeError, "account key as text"),
+    ],
+)
+def test_what_delta_rs_cannot_be_told(url, options, error, why):
+    with pytest.raises(error, match=why) as caught:
+        find_destination(url, options)
+    assert "bob:secret" not in str(caught.value)
