@@ -326,6 +326,27 @@ def test_ids_stay_through_checkpoints_cleanup_compaction_and_vacuum(tmp_path):
     check_equal(bucket, tmp_path / "lake")
 
 
+def test_a_log_of_which_only_the_checkpoint_is_left(tmp_path):
+    bucket = an_export(tmp_path / "export", [1, 2])
+    sync(bucket, tmp_path / "lake")
+    DeltaTable(tmp_path / "lake" / "records").create_checkpoint()
+    for path in (tmp_path / "lake" / "records" / "_delta_log").glob("0*.json"):
+        path.unlink()
+    assert sync(bucket, tmp_path / "lake").revisions == []
+    assert open_lake(tmp_path / "lake").revisions == {1, 2}
+
+
+def test_a_log_with_a_gap_is_refused(tmp_path):
+    bucket = an_export(tmp_path / "export", [1, 2, 3])
+    sync(bucket, tmp_path / "lake", bytes_a_commit=1)
+    log = tmp_path / "lake" / "records" / "_delta_log"
+    for path in log.glob("*checkpoint*"):
+        path.unlink()
+    (log / f"{1:020d}.json").unlink()
+    with pytest.raises(LakeFormatError, match="lacks version 1"):
+        sync(bucket, tmp_path / "lake")
+
+
 def test_another_table_is_left_alone(tmp_path):
     strange = pa.table({"x": [1]})
     write_deltalake(tmp_path / "one", strange)

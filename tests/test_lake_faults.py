@@ -151,6 +151,24 @@ def test_two_runs_at_once(tmp_path, record_property):
     record_property("told", f"races: {RACES}, and {shared} revisions were found added by the other run")
 
 
+def test_compaction_while_a_run_is_at_work(tmp_path):
+    export, lake = tmp_path / "export", tmp_path / "lake"
+    bucket = an_export(export, 20)
+    sync(an_export(tmp_path / "first", 5), lake, bytes_a_commit=1)
+    with started(export, lake) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        begin(process)
+        compactions = 0
+        while process.poll() is None and compactions < 50:
+            compact(lake)
+            compactions += 1
+        assert process.wait(60) == 0
+    assert compactions
+    assert check_whole(bucket, lake) == 20
+    check_equal(bucket, lake)
+
+
 @pytest.fixture
 def s3(moto: S3Server) -> tuple[S3Server, str]:
     name = f"lake-{random.randrange(10**9)}"

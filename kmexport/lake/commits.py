@@ -88,18 +88,18 @@ def read_log(folder: LakeFolder, layout: TableLayout) -> TableLog | None:
     place = f"{layout.name}/_delta_log"
     names = folder.find_files(place)
     commits = {int(found[1]): name for name in names if (found := _COMMIT.fullmatch(name))}
-    if not commits:
+    checkpoints = _checkpoints(names)
+    if not commits and not checkpoints:
         if folder.find_files("_delta_log"):
             reason = "a Delta table lies there, and a lake is a folder of two tables"
             raise LakeFormatError(folder.public_url, reason)
         return None
     log = TableLog()
-    checkpoints = _checkpoints(names)
     if checkpoints:
         log.checkpoint = log.version = max(checkpoints)
         for name in checkpoints[log.version]:
             _add_checkpoint(log, folder.content(f"{place}/{name}"))
-    for version in range(log.version + 1, max(commits) + 1):
+    for version in range(log.version + 1, max(commits, default=-1) + 1):
         if version not in commits:
             raise LakeFormatError(folder.public_url, f"the log of {layout.name} lacks version {version}")
         log.add_commit(folder.content(f"{place}/{commits[version]}"))

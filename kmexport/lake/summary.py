@@ -33,9 +33,9 @@ class SyncSummary:
     """What `sync` has done: the numbers of the `revisions` that it took, and how their lines were counted (`counts`).
 
     `present` is how many revisions the lake had before. `by_others` are those that another run brought in meanwhile,
-    `vanished` those that went after they were listed, `unsettled` those that were replaced again and again while they
-    were read: the next run looks for them. `changed` are revisions of earlier runs whose file has another size by
-    now; the lake keeps what was there first.
+    `vanished` those that went after they were listed. `unsettled` are left to the next run: they were replaced again
+    and again while they were read, or other runs came first again and again. `changed` are revisions of earlier runs
+    whose file has another size by now; the lake keeps what was there first.
     """
 
     url: str
@@ -69,7 +69,7 @@ class SyncSummary:
             lines = "line is" if self.rejects == 1 else "lines are"
             problems.append(f"{self.rejects:,} {lines} no record and went to the table rejects")
         problems += [f"{path} went after it was listed" for path in self.vanished]
-        problems += [f"{path} was replaced while it was read, and is left to the next run" for path in self.unsettled]
+        problems += [f"{path} changed again and again, and is left to the next run" for path in self.unsettled]
         problems += map(str, self.changed)
         return problems
 

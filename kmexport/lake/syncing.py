@@ -12,7 +12,7 @@ from attrs import asdict, define
 from fsspec.callbacks import Callback
 
 from kmexport.bucket import Bucket
-from kmexport.errors import LakeFormatError, MalformedRecordError, RevisionChangedError, RevisionNotFoundError
+from kmexport.errors import MalformedRecordError, RevisionChangedError, RevisionNotFoundError
 from kmexport.lake.commits import Table, open_table, read_log
 from kmexport.lake.destinations import find_destination
 from kmexport.lake.files import RecordFiles, RejectFiles
@@ -139,14 +139,14 @@ class _Run:
             listed = {revision.number: revision for revision in self.bucket.revisions()}
             wanted = [listed[number] for number in changed if number in listed]
         else:
-            self.summary.unsettled = [revision.path for revision in wanted]
+            self.summary.unsettled += [revision.path for revision in wanted]
         self.records.shorten_log()
         self.rejects.shorten_log()
 
     def _take_group(self, group: list[Revision], bar: Callback | None) -> list[int]:
         """Add the revisions of a group in one commit. Gives the numbers of those that were replaced meanwhile."""
         changed: list[int] = []
-        for _ in range(_MOST_COLLISIONS):
+        for _ in range(_MOST_COLLISIONS + len(group)):
             others = [revision.number for revision in group if revision.number in self.records.log.sizes]
             self.summary.by_others += others
             group = [revision for revision in group if revision.number not in others]
@@ -170,8 +170,8 @@ class _Run:
                 raise
             if self._commit(files, group):
                 return changed
-        reason = "other runs were faster again and again; run one at a time"
-        raise LakeFormatError(self.folder.public_url, reason)
+        self.summary.unsettled += [revision.path for revision in group]
+        return changed
 
     def _commit(self, files: _Filling, group: list[Revision]) -> bool:
         """First the rejects, then the records: a revision whose records are there is done."""
