@@ -176,6 +176,18 @@ def test_an_array_is_the_same_in_blocks_of_any_size(expected, indent, data):
 
 
 @pytest.mark.parametrize(
+    "number", ["2.2184916219093016e+16", "-1e-7", "1.5E+300", "1e400", "-0", "0.000000000000000000001", "1" * 40, "12"]
+)
+def test_a_number_of_an_array_is_cut_anywhere(number):
+    content = f'[{{"_p":"ana","_t":1,"x":[{number}\n,{number}\n],"y":{{"z":{number}}}}}]'.encode()
+    expected = list(iter_records([content[1:-1].replace(b"\n", b"")]))
+    for size in range(1, len(content)):
+        for before in range(min(size, 30)):
+            records, errors, _ = read(ShortReads(b" " * before + content, size))
+            assert (records, errors) == (expected, []), (size, before)
+
+
+@pytest.mark.parametrize(
     "first", [b"[", b"[{", b'["x"', b"[garbage", b'[{"_p":"x","_t":1}', b'[{"_p":"x"', b"[17", b"[{]}"]
 )
 @pytest.mark.parametrize("size", [1, 20, 65_536])

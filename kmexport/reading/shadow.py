@@ -44,7 +44,8 @@ class Shadow:
             chunk = _ESCAPE.sub(b"", chunk)
         shadow = chunk.translate(_DIGITS, _DROPPED)
         if self._ends_in_digit:
-            shadow = shadow.lstrip(b"1")
+            # The number goes on, and ended well where it was: of 1.2345678901234567e may be left 1, and +16 follow it.
+            shadow = shadow.lstrip(b"1+-.eE")
         if is_long or _LONG_NUMBER in shadow:
             shadow = _LONG.sub(b"1", shadow)
         if shadow:
