@@ -226,6 +226,18 @@ class TestEachNight:
         assert {row[0] for row in database.counted("events")} == {"eve@example.com", "b1"}
         assert_counts_as_facts(database, late)
 
+    def test_an_event_that_counts_keeps_its_properties(self, database, tmp_path):
+        revisions = {
+            1: [Event("bob", SECOND, "added", {"product": "vase"})],
+            2: [Event("bob", SECOND, "bought", {"product": "bowl"}), PropertySet("bob", SECOND, {"Product": "jug"})],
+            3: [Event("b1", SECOND, "Bought", {"product": "pot", "colour": "red"}), Alias("bob", 1, "b1")],
+        }
+        bucket = write_export(tmp_path, revisions)
+        database.load(bucket)
+        assert_counts_as_facts(database, bucket)
+        kept = database.ask("select text, event from counted_properties order by text")
+        assert kept == [("bowl", "bought"), ("red", "bought"), ("vase", "added")]
+
     def test_hostile_text(self, database, tmp_path, caplog):
         bucket = write_export(tmp_path, HOSTILE)
         database.load(bucket)
