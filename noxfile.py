@@ -80,6 +80,13 @@ def spark(session: nox.Session) -> None:
     session.run("python", "tests/engines/spark.py")
 
 
+@nox.session(python=PYTHONS[0])
+def schedulers(session: nox.Session) -> None:
+    """The nightly job of docs/recipes.md loads and runs in Airflow and in Prefect."""
+    session.install(".[lake]", "apache-airflow-core>=3.0", "apache-airflow-providers-standard", "prefect>=3.0")
+    session.run("python", "tests/engines/schedulers.py")
+
+
 @nox.session
 def benchmark(session: nox.Session) -> None:
     """Speed and memory, as ratios to rivals in the same run; prints the table of docs/performance.md."""
