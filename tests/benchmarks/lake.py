@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import time
@@ -18,6 +19,7 @@ from tests.benchmarks.harness import Group, Row, Table, compare, figure, in_new_
 from tests.benchmarks.peak import peak_bytes
 
 FILES = 16
+_TIME = re.compile(rb'"_t":([0-9]+)')
 DAY = Window.day("2012-10-03")
 
 
@@ -79,7 +81,11 @@ def _a_day(bucket: Bucket, lake: Path, runs: int) -> list[Row]:
 def _export(folder: Path, path: Path) -> Bucket:
     lines = path.read_bytes().splitlines()
     size = -(-len(lines) // FILES)
-    return write_export(folder, {at // size + 1: lines[at : at + size] for at in range(0, len(lines), size)})
+    starts = range(0, len(lines), size)
+    revisions = {at // size + 1: lines[at : at + size] for at in starts}
+    times = [[int(_TIME.search(line)[1]) for line in (found[0], found[-1])] for found in revisions.values()]  # type: ignore[index]
+    ranges = {number: (first, last) for number, (first, last) in enumerate(times, 1)}
+    return write_export(folder, revisions, ranges=ranges)
 
 
 def _sync(bucket: Bucket, folder: Path, processes: int = 1) -> int:
