@@ -162,7 +162,7 @@ class RejectFiles(NewFiles):
     def __init__(self, folder: LakeFolder, chunk_bytes: int) -> None:
         super().__init__(folder, REJECTS)
         self.chunk_bytes = chunk_bytes
-        self.count = 0
+        self.count: int = 0
         self._held: list[tuple[int, int, str, bytes]] = []
         self._held_bytes = 0
 

@@ -179,7 +179,7 @@ class ErrorPolicy:
         self.on_error = on_error
         self.first: MalformedRecordError | None = None
         self.count: int = 0
-        self.counts = LineCounts()
+        self.counts: LineCounts = LineCounts()
         self._total = total
         self._told = LineCounts()
 

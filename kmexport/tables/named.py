@@ -37,7 +37,7 @@ class PropertyHeads:
     """Reads the heads of blocks, with the values of some properties where all lines spell their names alike."""
 
     def __init__(self, columns: Sequence[PropertyColumn]) -> None:
-        self.spellings = {column.folded: column.name for column in columns}  # as they were met last
+        self.spellings: dict[str, str] = {column.folded: column.name for column in columns}  # as they were met last
         self._decoded: list[str] = []  # the spellings that are decoded
         self._decode: DecodeLines | None = None
         self._unsized = bytearray()  # one for all blocks: to get memory for each costs more than to fill it
