@@ -72,6 +72,7 @@ FLOORS_INSIDE = {
         {"frames", "groups"},
         {"collections"},
         {"people"},
+        {"syncing"},
         {"__init__"},
     ],
     "reports": [

@@ -14,6 +14,8 @@ or without one in this process.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 try:
     import dask.bag
     import dask.dataframe  # noqa: F401
@@ -25,4 +27,17 @@ except ImportError as _error:
 from kmexport.cluster.collections import to_bag, to_dataframe, to_records
 from kmexport.cluster.people import drop_duplicates, identities
 
-__all__ = ["drop_duplicates", "identities", "to_bag", "to_dataframe", "to_records"]
+if TYPE_CHECKING:
+    from kmexport.cluster.syncing import sync
+
+__all__ = ["drop_duplicates", "identities", "sync", "to_bag", "to_dataframe", "to_records"]
+
+
+def __getattr__(name: str) -> Any:
+    """`sync` needs the extra `lake` too, so it is loaded when it is asked for."""
+    if name != "sync":
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from kmexport.cluster.syncing import sync  # noqa: PLC0415
+
+    return sync

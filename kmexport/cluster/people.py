@@ -23,7 +23,7 @@ from kmexport.records import Record
 from kmexport.tables import from_records
 from kmexport.tables.schema import SCHEMA, Properties, choose_columns
 
-__all__ = ["drop_duplicates", "identities"]
+__all__ = ["drop_duplicates", "identities", "newest_client"]
 
 _ROW = "row of its revision"
 
@@ -45,7 +45,7 @@ def identities(
     of one group. `client` is the cluster's; without one, that which was made last. Raises ValueError where there is
     none, and what `bucket.identities()` raises.
     """
-    client = client or _newest_client()
+    client = client or newest_client()
     read = ReadPairs(bucket, None, checked(bucket, options))
     groups = group_revisions(bucket.revisions(after=after), group_bytes)
     keys = [f"kmexport-aliases-{span(group)}-{read.token}" for group in groups]
@@ -57,7 +57,8 @@ def identities(
     return people
 
 
-def _newest_client() -> Client:
+def newest_client() -> Client:
+    """The client that was made last. Raises ValueError where there is none."""
     try:
         return get_client()
     except ValueError as error:

@@ -23,7 +23,7 @@ from kmexport.manifest import Revision, revision_number
 from kmexport.reading import MAX_LINE_BYTES, LineCounts
 from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Progress, check_progress, progress_bar
 
-__all__ = ["sync"]
+__all__ = ["changed_since", "sync"]
 
 BYTES_A_COMMIT: Final = 256 << 20
 _CHUNK_BYTES: Final = 64 << 20  # of columns held: sorting them and writing takes about three times as much
@@ -94,7 +94,7 @@ def sync(
     listed = bucket.revisions()
     present = dict(log.sizes) if log is not None else {}
     summary.present = len(present)
-    summary.changed = _changed(listed, present)
+    summary.changed = changed_since(listed, present)
     wanted = [revision for revision in listed if revision.number not in present]
     if wanted or log is None:
         # In this order, so that both are known to be ours before anything is written to one of them.
@@ -106,7 +106,8 @@ def sync(
     return summary
 
 
-def _changed(listed: Sequence[Revision], present: dict[int, int]) -> list[ChangedRevision]:
+def changed_since(listed: Sequence[Revision], present: dict[int, int]) -> list[ChangedRevision]:
+    """The revisions whose file has another size now than when it was taken; `present` has the sizes of then."""
     changed = []
     for revision in listed:
         then = present.get(revision.number, -1)
