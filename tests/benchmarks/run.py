@@ -13,15 +13,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import columns, facts, facts_large, helpers, lake, large, reading, remote, reports, tried
+from tests.benchmarks import cluster, columns, facts, facts_large, helpers, lake, large, reading, remote, reports, tried
 from tests.benchmarks.harness import Group, Row
 
 # A further group needs a function of (folder, lines, runs) that gives a Table, and a name in its module's GROUPS.
-MODULES = (reading, helpers, tried, remote, large, columns, facts, facts_large, reports, lake)
+MODULES = (reading, helpers, tried, remote, large, columns, facts, facts_large, reports, lake, cluster)
 GROUPS: dict[str, Group] = {name: group for module in MODULES for name, group in module.GROUPS.items()}
 PACKAGES = [
     "attrs", "fsspec", "msgspec", "orjson", "jsonlines", "ijson", "duckdb", "polars", "pyarrow", "networkx", "tenacity",
-    "s3fs", "aiobotocore", "aiohttp", "deltalake",
+    "s3fs", "aiobotocore", "aiohttp", "deltalake", "dask", "distributed",
 ]  # fmt: skip
 
 
