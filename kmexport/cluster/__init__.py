@@ -1,4 +1,4 @@
-"""The same work on a Dask cluster: frames, bags, who is who, and duplicates (extra `dask`).
+"""The same work on a Dask cluster: frames, bags, who is who, duplicates, and the lake (extra `dask`).
 
 Each task reads a group of revisions of about equal bytes by `Bucket.to_batches` or `Bucket.read`, so the numbers are
 those of one machine. A frame or a bag is computed where Dask computes: on the `distributed.Client` that was made last,
@@ -6,10 +6,11 @@ or without one in this process.
 
 >>> from kmexport import Bucket
 >>> import dask
->>> frame = to_dataframe(Bucket.sample(), columns=["name"], names="signed up")
+>>> bucket = Bucket.sample()
+>>> frame = to_dataframe(bucket, columns=["name"], names="signed up")
 >>> with dask.config.set(scheduler="synchronous"):
-...     len(frame)
-109
+...     len(frame) == len(list(bucket.iter_records(names="signed up")))
+True
 """
 
 from __future__ import annotations
