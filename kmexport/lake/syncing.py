@@ -59,9 +59,9 @@ def sync(
     holds revisions of about `bytes_a_commit` bytes together. The lake keeps what it has: a revision that is deleted
     from the bucket stays, and one whose file has another size by now is named in the summary.
 
-    `callback` is an fsspec Callback or "tqdm"; the other arguments are those of `Bucket.to_batches`: `processes=N` pays
-    for the first run over a large export. Holds some 350 MB at most, and `prefetch_bytes` where the export lies far
-    away. Costs a handful of requests where nothing is new.
+    `callback` is an fsspec Callback or "tqdm"; the other arguments are those of `Bucket.to_batches`: `processes=N`
+    pays for the first run over a large export only. Holds some 350 MB at most, and `prefetch_bytes` where the export
+    lies far away. Costs a handful of requests where nothing is new.
 
     Raises LakeFormatError for tables that were not made by kmexport, or by a newer one, before anything is written;
     ValueError for a storage that delta-rs does not write; and what `Bucket.iter_records` raises, but no
