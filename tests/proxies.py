@@ -168,7 +168,7 @@ class _Passing:
     plan: Callable[[str, str], Fault | None]
     stall: float
     files: Path | None
-    clients: set[asyncio.Task[None]] = field(factory=set)
+    clients: dict[asyncio.Task[None], asyncio.StreamWriter] = field(factory=dict)
 
     async def serve(self, started: Future[Callable[[], object]]) -> None:
         stopped = asyncio.Event()
@@ -178,14 +178,18 @@ class _Passing:
         started.set_result(lambda: loop.call_soon_threadsafe(stopped.set))
         await stopped.wait()
         server.close()
-        for client in self.clients:
+        clients = dict(self.clients)
+        for client in clients:
             client.cancel()
-        await asyncio.gather(*self.clients, return_exceptions=True)
+        await asyncio.gather(*clients, return_exceptions=True)
+        for writer in clients.values():
+            writer.transport.abort()  # one that was accepted last was cancelled before it began, and closed nothing
+        await asyncio.sleep(0)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = asyncio.create_task(self._serve_client(reader, writer))
-        self.clients.add(client)
-        client.add_done_callback(self.clients.discard)
+        self.clients[client] = writer
+        client.add_done_callback(self.clients.pop)
 
     async def _serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A drain then waits until all is sent, so that a fault comes after the bytes before it.

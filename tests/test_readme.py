@@ -108,7 +108,7 @@ def test_the_api_page_names_every_public_method():
 
 
 # Of services that the tests do not have. What they are told is ours all the same.
-THEIRS = ("airflow", "coiled", "dask_jobqueue", "dask_kubernetes", "delta", "prefect")
+THEIRS = ("airflow", "coiled", "dask_jobqueue", "dask_kubernetes", "delta", "prefect", "pyspark")
 
 
 @named(PAGES)
