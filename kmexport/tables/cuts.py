@@ -134,7 +134,7 @@ def _with_a_key_twice(numbers: Any, owners: Any, firsts: Any) -> Any:
     bits = np.where(is_common, np.int64(1) << np.minimum(numbers, _BITS), 0)
     is_twice = np.add.reduceat(bits, firsts) != np.bitwise_or.reduceat(bits, firsts)
     rare = np.flatnonzero(~is_common)
-    said = owners[rare] * (np.int64(1) << 31) + numbers[rare]
+    said = owners[rare].astype(np.int64) * (1 << 31) + numbers[rare]
     said.sort()
     is_twice[said[1:][said[1:] == said[:-1]] >> 31] = True
     return is_twice
