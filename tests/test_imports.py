@@ -20,7 +20,7 @@ FLOORS = [
     {"cells"},
     {"records", "manifest", "storage", "identity_files", "values"},
     {"reading", "dumping", "windows", "duplicates", "identities", "profiles", "cursor"},
-    {"revisions", "latest", "manifest_text", "migrate", "rows"},
+    {"revisions", "groups", "latest", "manifest_text", "migrate", "rows"},
     {"in_turn"},
     {"contents", "tables"},
     {"coverage"},
@@ -65,7 +65,8 @@ FLOORS_INSIDE = {
         {"destinations", "layout", "summary"},
         {"folder"},
         {"commits", "files"},
-        {"reading", "syncing", "upkeep"},
+        {"filling", "reading", "upkeep"},
+        {"syncing"},
         {"__init__"},
     ],
     "cluster": [

@@ -31,7 +31,7 @@ from kmexport import (
     RevisionChangedError,
     Window,
 )
-from kmexport.lake import Lake, compact, files, open_lake, records, sync, syncing, vacuum
+from kmexport.lake import Lake, compact, files, filling, open_lake, records, sync, syncing, vacuum
 from kmexport.lake.commits import open_table
 from kmexport.lake.destinations import find_destination
 from kmexport.lake.folder import LakeFolder
@@ -463,7 +463,7 @@ def test_a_revision_that_vanishes_while_others_are_read(tmp_path, caplog):
 
 
 def test_large_revisions_are_written_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(syncing, "_CHUNK_BYTES", 20_000)
+    monkeypatch.setattr(filling, "_CHUNK_BYTES", 20_000)
     bucket = write_export(tmp_path / "export", {1: plain(1, 50_000), 2: plain(2, 10)})
     summary = sync(bucket, tmp_path / "lake")
     assert summary.commits == 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
+from kmexport.groups import in_groups
 from kmexport.manifest import Revision
 
 __all__ = ["GROUP_BYTES", "Group", "group_revisions"]
 
 GROUP_BYTES = 64 << 20
-_UNKNOWN = 4 << 20  # taken for the size of a file that the storage does not tell
 
 Group: TypeAlias = tuple[Revision, ...]
 
@@ -27,16 +27,7 @@ def group_revisions(revisions: Iterable[Revision], group_bytes: int) -> list[Gro
     if group_bytes < 1:
         msg = f"group_bytes is at least 1, not {group_bytes}"
         raise ValueError(msg)
-    groups: list[list[Revision]] = [[]]
-    held = 0
-    for revision in revisions:
-        size = _UNKNOWN if revision.size is None else revision.size
-        if groups[-1] and held + size > group_bytes:
-            groups.append([])
-            held = 0
-        groups[-1].append(revision)
-        held += size
-    return [tuple(group) for group in groups]
+    return [tuple(group) for group in in_groups(revisions, group_bytes)] or [()]
 
 
 def span(group: Sequence[Revision]) -> str:

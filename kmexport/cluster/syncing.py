@@ -8,26 +8,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypedDict
 from uuid import uuid4
 
-from attrs import asdict, define, field, frozen
+from attrs import define, field, frozen
 from distributed import Client
 
 from kmexport.bucket import Bucket
 from kmexport.cluster.groups import GROUP_BYTES, Group, group_revisions, span
 from kmexport.cluster.people import newest_client
-from kmexport.errors import MalformedRecordError, RevisionChangedError, RevisionNotFoundError
+from kmexport.errors import RevisionChangedError, RevisionNotFoundError
 from kmexport.lake import SyncSummary
-from kmexport.lake.commits import Table, open_table, read_log
+from kmexport.lake.commits import Table, open_table
 from kmexport.lake.destinations import find_destination
-from kmexport.lake.files import RecordFiles, RejectFiles
+from kmexport.lake.filling import Filling, find_lacking
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.layout import RECORDS, REJECTS
-from kmexport.lake.syncing import changed_since
 from kmexport.manifest import Revision, revision_number
 from kmexport.reading import LineCounts
 
 __all__ = ["sync"]
 
-_CHUNK_BYTES: Final = 64 << 20  # of columns held by a task: sorting them and writing takes about three times as much
 _ROUNDS: Final = 5  # with runs beside ours that bring in some of our revisions
 
 
@@ -66,13 +64,7 @@ def sync(
     options: dict[str, Any] = {**(reading or {})}
     bucket.to_batches(revisions=(), **options)  # wrong ones raise here, and not in a task
     folder = LakeFolder(find_destination(url, storage_options))
-    summary = SyncSummary(folder.public_url)
-    log = read_log(folder, RECORDS)
-    listed = bucket.revisions()
-    present = dict(log.sizes) if log is not None else {}
-    summary.present = len(present)
-    summary.changed = changed_since(listed, present)
-    wanted = [revision for revision in listed if revision.number not in present]
+    wanted, log, summary = find_lacking(bucket, folder)
     groups = [group for group in group_revisions(wanted, group_bytes) if group]
     if groups or log is None:
         # In this order, so that both are known to be ours before anything is written to one of them.
@@ -123,25 +115,9 @@ class WriteGroup:
             return written
 
     def _write(self, group: Group) -> Written:
-        records, rejects = RecordFiles(self.folder, _CHUNK_BYTES), RejectFiles(self.folder, _CHUNK_BYTES)
-        counts, rejected = LineCounts(), set()
-
-        def reject(error: MalformedRecordError) -> None:
-            number = revision_number(error.source)
-            if number not in self.known_rejects:
-                rejected.add(number)
-                rejects.add(number, error.line_number, error.reason, error.raw)
-
-        try:
-            for batch in self.bucket.to_batches(revisions=group, on_error=reject, counts=counts, **self.options):
-                records.add(batch)
-            records.finish()
-            rejects.flush()
-        except BaseException:
-            records.discard()
-            rejects.discard()
-            raise
-        return Written(group, records.added, rejects.added, rejected, counts)
+        files = Filling(self.folder, self.known_rejects)
+        files.fill(self.bucket, group, self.options)
+        return Written(group, files.records.added, files.rejects.added, files.rejected, files.counts)
 
 
 @frozen
@@ -206,6 +182,5 @@ def _sum_up(done: Iterable[Written], summary: SyncSummary) -> None:
         summary.file_bytes += sum(action.size for action in one.records)
         summary.vanished += one.vanished
         summary.unsettled += one.changed
-        for name, count in asdict(one.counts).items():
-            setattr(summary.counts, name, getattr(summary.counts, name) + count)
+        summary.counts.add(one.counts)
     summary.revisions.sort()

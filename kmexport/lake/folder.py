@@ -15,8 +15,6 @@ from kmexport.errors import BucketNotFoundError, BucketUnreachableError, KmExpor
 from kmexport.lake.destinations import Destination
 from kmexport.storage.credentials import can_show_one, secrets_in
 from kmexport.storage.folder import Folder
-from kmexport.storage.patience import retrying
-from kmexport.storage.whole import open_whole
 
 __all__ = ["LakeFolder"]
 
@@ -45,19 +43,6 @@ class LakeFolder(Folder):
             return self.read(name)
         except BucketNotFoundError as error:
             raise LakeNotFoundError(self.public_url, f"{name} is gone") from error
-
-    def write(self, name: str, content: Any) -> None:
-        """Write a new file, whole or not at all."""
-        with self._access(f"writing {name}"):
-            fs, path = self._fresh(name)
-            if self.is_local:
-                os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120  # fsspec's paths are text
-                with open_whole(path) as file:
-                    file.write(content)
-                return
-            for attempt in retrying(fs, name):
-                with attempt:
-                    fs.pipe_file(path, bytes(content))
 
     def remove(self, name: str) -> None:
         """Remove a file that nobody needs, if that works: what stays is removed by `vacuum` later."""

@@ -5,29 +5,28 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from attrs import asdict, define
+from attrs import define
 from fsspec.callbacks import Callback
 
 from kmexport.bucket import Bucket
-from kmexport.errors import MalformedRecordError, RevisionChangedError, RevisionNotFoundError
-from kmexport.lake.commits import Table, open_table, read_log
+from kmexport.errors import RevisionChangedError, RevisionNotFoundError
+from kmexport.groups import in_groups
+from kmexport.lake.commits import Table, open_table
 from kmexport.lake.destinations import find_destination
-from kmexport.lake.files import RecordFiles, RejectFiles
+from kmexport.lake.filling import Filling, find_lacking
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.layout import RECORDS, REJECTS
-from kmexport.lake.summary import ChangedRevision, SyncSummary
+from kmexport.lake.summary import SyncSummary
 from kmexport.manifest import Revision, revision_number
-from kmexport.reading import MAX_LINE_BYTES, LineCounts
+from kmexport.reading import MAX_LINE_BYTES
 from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Progress, check_progress, progress_bar
 
-__all__ = ["changed_since", "sync"]
+__all__ = ["sync"]
 
 BYTES_A_COMMIT: Final = 256 << 20
-_CHUNK_BYTES: Final = 64 << 20  # of columns held: sorting them and writing takes about three times as much
-_UNKNOWN_SIZE: Final = 4 << 20  # what a revision is taken for whose storage does not tell its size
 _MOST_COLLISIONS: Final = 20  # with other runs over one group; each one means that another has come further
 _ROUNDS: Final = 3  # for revisions that are replaced while they are read
 
@@ -89,13 +88,7 @@ def sync(
         "silent_for": silent_for,
         "processes": processes,
     }
-    summary = SyncSummary(folder.public_url)
-    log = read_log(folder, RECORDS)
-    listed = bucket.revisions()
-    present = dict(log.sizes) if log is not None else {}
-    summary.present = len(present)
-    summary.changed = changed_since(listed, present)
-    wanted = [revision for revision in listed if revision.number not in present]
+    wanted, log, summary = find_lacking(bucket, folder)
     if wanted or log is None:
         # In this order, so that both are known to be ours before anything is written to one of them.
         rejects = open_table(folder, REJECTS)
@@ -104,17 +97,6 @@ def sync(
             run.take(wanted, bar)
     summary.seconds = time.monotonic() - begun
     return summary
-
-
-def changed_since(listed: Sequence[Revision], present: dict[int, int]) -> list[ChangedRevision]:
-    """The revisions whose file has another size now than when it was taken; `present` has the sizes of then."""
-    changed = []
-    for revision in listed:
-        then = present.get(revision.number, -1)
-        # A file that was packed meanwhile has another size, and may well hold the same.
-        if then >= 0 and revision.size is not None and revision.size != then and not revision.path.endswith(".gz"):
-            changed.append(ChangedRevision(revision.number, revision.path, then, revision.size))
-    return changed
 
 
 @define
@@ -133,7 +115,7 @@ class _Run:
             bar.set_size(sum(revision.size or 0 for revision in wanted))
         for _ in range(_ROUNDS):
             changed: list[int] = []
-            for group in _groups(wanted, self.bytes_a_commit):
+            for group in in_groups(wanted, self.bytes_a_commit):
                 changed += self._take_group(group, bar)
             if not changed:
                 break
@@ -153,11 +135,10 @@ class _Run:
             group = [revision for revision in group if revision.number not in others]
             if not group:
                 return changed
-            files = _Filling(self.folder, set(self.rejects.log.sizes))
+            files = Filling(self.folder, frozenset(self.rejects.log.sizes))
             try:
-                files.fill(self.bucket, group, self.reading, bar)
+                files.fill(self.bucket, group, self.reading, None if bar is None else _Relay(bar))
             except (RevisionNotFoundError, RevisionChangedError) as error:
-                files.discard()
                 number = revision_number(error.source)
                 group = [revision for revision in group if revision.number != number]
                 if isinstance(error, RevisionChangedError):
@@ -166,15 +147,12 @@ class _Run:
                     self.summary.vanished.append(error.source)
                     logger.warning("%s: went after it was listed; it was left out", error.source)
                 continue
-            except BaseException:
-                files.discard()
-                raise
             if self._commit(files, group):
                 return changed
         self.summary.unsettled += [revision.path for revision in group]
         return changed
 
-    def _commit(self, files: _Filling, group: list[Revision]) -> bool:
+    def _commit(self, files: Filling, group: list[Revision]) -> bool:
         """First the rejects, then the records: a revision whose records are there is done."""
         rejected = {revision.number: revision for revision in group if revision.number in files.rejected}
         if rejected and not self.rejects.commit(files.rejects.added, rejected):
@@ -186,58 +164,8 @@ class _Run:
         summary.commits += 1
         summary.files += len(files.records.added)
         summary.file_bytes += sum(action.size for action in files.records.added)
-        for name, count in asdict(files.counts).items():
-            setattr(summary.counts, name, getattr(summary.counts, name) + count)
+        summary.counts.add(files.counts)
         return True
-
-
-def _groups(revisions: Sequence[Revision], most_bytes: int) -> Iterator[list[Revision]]:
-    group: list[Revision] = []
-    held = 0
-    for revision in revisions:
-        size = _UNKNOWN_SIZE if revision.size is None else revision.size
-        if group and held + size > most_bytes:
-            yield group
-            group, held = [], 0
-        group.append(revision)
-        held += size
-    if group:
-        yield group
-
-
-class _Filling:
-    """The files of one commit, while revisions are read into them."""
-
-    def __init__(self, folder: LakeFolder, known_rejects: set[int]) -> None:
-        self.records = RecordFiles(folder, _CHUNK_BYTES)
-        self.rejects = RejectFiles(folder, _CHUNK_BYTES)
-        self.counts = LineCounts()
-        self.rejected: set[int] = set()  # revisions that have rejects which no commit has yet
-        self._known_rejects = known_rejects
-
-    def fill(self, bucket: Bucket, group: Sequence[Revision], reading: dict[str, Any], bar: Callback | None) -> None:
-        """Read the revisions, and write all of them to files."""
-        batches = bucket.to_batches(
-            revisions=group,
-            on_error=self._reject,
-            counts=self.counts,
-            callback=None if bar is None else _Relay(bar),
-            **reading,
-        )
-        for batch in batches:
-            self.records.add(batch)
-        self.records.finish()
-        self.rejects.flush()
-
-    def discard(self) -> None:
-        self.records.discard()
-        self.rejects.discard()
-
-    def _reject(self, error: MalformedRecordError) -> None:
-        number = revision_number(error.source)
-        if number not in self._known_rejects:
-            self.rejected.add(number)
-            self.rejects.add(number, error.line_number, error.reason, error.raw)
 
 
 class _Relay(Callback):  # type: ignore[misc]  # fsspec has no types

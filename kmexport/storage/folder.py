@@ -116,7 +116,7 @@ class Folder:
             for (name, _), open_file in zip(files, opening, strict=True):
                 yield open_checked(open_file, name, self._guard(name), callback, unpack=unpack)
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes | memoryview) -> None:
         """Write a file, whole or not at all, and ask for its size afterwards. Folders are made where they lack."""
         with self._access(f"writing {name}"):
             fs, path = self._fresh(name)

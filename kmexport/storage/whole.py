@@ -52,13 +52,14 @@ def open_whole(path: str | os.PathLike[str], /, **storage_options: Any) -> Itera
     _put(fs, target, gathered.getvalue())
 
 
-def put_whole(fs: AbstractFileSystem, path: str, content: bytes) -> None:
+def put_whole(fs: AbstractFileSystem, path: str, content: bytes | memoryview) -> None:
     """The same for a filesystem and all of the bytes. The folders of the path are made where they lack."""
     if _is_local(fs):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with _beside(Path(os.path.realpath(path))) as file:
             file.write(content)
         return
+    content = bytes(content)
     try:
         _put(fs, path, content)
     except FileNotFoundError:

@@ -1,0 +1,80 @@
+"""Revisions → the files of a commit, and what is known of a lake before any is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fsspec.callbacks import Callback
+
+from kmexport.bucket import Bucket
+from kmexport.errors import MalformedRecordError
+from kmexport.lake.commits import TableLog, read_log
+from kmexport.lake.files import RecordFiles, RejectFiles
+from kmexport.lake.folder import LakeFolder
+from kmexport.lake.layout import RECORDS
+from kmexport.lake.summary import ChangedRevision, SyncSummary
+from kmexport.manifest import Revision, revision_number
+from kmexport.reading import LineCounts
+
+__all__ = ["Filling", "find_lacking"]
+
+_CHUNK_BYTES: Final = 64 << 20  # of columns held: sorting them and writing takes about three times as much
+
+
+def find_lacking(bucket: Bucket, folder: LakeFolder) -> tuple[list[Revision], TableLog | None, SyncSummary]:
+    """The revisions that the lake lacks, its log (None where there is no table), and a summary that has what was seen.
+
+    Raises LakeFormatError for a table that is none of ours.
+    """
+    summary = SyncSummary(folder.public_url)
+    log = read_log(folder, RECORDS)
+    listed = bucket.revisions()
+    present = log.sizes if log is not None else {}
+    summary.present = len(present)
+    summary.changed = _changed_since(listed, present)
+    return [revision for revision in listed if revision.number not in present], log, summary
+
+
+def _changed_since(listed: Sequence[Revision], present: dict[int, int]) -> list[ChangedRevision]:
+    """The revisions whose file has another size now than when it was taken; `present` has the sizes of then."""
+    changed = []
+    for revision in listed:
+        then = present.get(revision.number, -1)
+        # A file that was packed meanwhile has another size, and may well hold the same.
+        if then >= 0 and revision.size is not None and revision.size != then and not revision.path.endswith(".gz"):
+            changed.append(ChangedRevision(revision.number, revision.path, then, revision.size))
+    return changed
+
+
+class Filling:
+    """The files of one commit, while revisions are read into them."""
+
+    def __init__(self, folder: LakeFolder, known_rejects: frozenset[int]) -> None:
+        self.records = RecordFiles(folder, _CHUNK_BYTES)
+        self.rejects = RejectFiles(folder, _CHUNK_BYTES)
+        self.counts: LineCounts = LineCounts()
+        self.rejected: set[int] = set()  # revisions that have rejects which no commit has yet
+        self._known_rejects = known_rejects
+
+    def fill(
+        self, bucket: Bucket, group: Sequence[Revision], reading: dict[str, Any], callback: Callback | None = None
+    ) -> None:
+        """Read the revisions, and write all of them to files. Where that fails, no file is left."""
+        try:
+            for batch in bucket.to_batches(
+                revisions=group, on_error=self._reject, counts=self.counts, callback=callback, **reading
+            ):
+                self.records.add(batch)
+            self.records.finish()
+            self.rejects.flush()
+        except BaseException:
+            self.records.discard()
+            self.rejects.discard()
+            raise
+
+    def _reject(self, error: MalformedRecordError) -> None:
+        number = revision_number(error.source)
+        if number not in self._known_rejects:
+            self.rejected.add(number)
+            self.rejects.add(number, error.line_number, error.reason, error.raw)
