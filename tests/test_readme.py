@@ -5,10 +5,15 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import json
 import re
 from pathlib import Path
 from types import FunctionType
 
+import duckdb
+import ijson
+import msgspec
+import polars as pl
 import pytest
 
 import kmexport
@@ -122,3 +127,54 @@ def test_blocks_that_are_no_doctests_import_what_is_there(page):
                     assert [name.name for name in node.names if not hasattr(module, name.name)] == []
         else:
             assert language != "pycon" or ">>>" in text
+
+
+def rejected_by_json(line: bytes) -> int:
+    try:
+        json.loads(line)
+    except ValueError:
+        return 1
+    return 0
+
+
+def rejected_by_msgspec(line: bytes) -> int:
+    try:
+        msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return 1
+    return 0
+
+
+def rejected_by_ijson(line: bytes) -> int:
+    try:
+        list(ijson.items(line, ""))
+    except ijson.JSONError:
+        return 1
+    return 0
+
+
+def rejected_by_polars(line: bytes) -> int:
+    try:
+        pl.read_ndjson(line)
+    except pl.exceptions.ComputeError:
+        return 1
+    return 0
+
+
+def rejected_by_duckdb(line: bytes) -> int:
+    return int(duckdb.execute("select not json_valid(?)", [line.decode()]).fetchone()[0])
+
+
+@pytest.mark.parametrize(
+    "rejected", [rejected_by_json, rejected_by_msgspec, rejected_by_ijson, rejected_by_polars, rejected_by_duckdb]
+)
+def test_the_first_number_of_the_readme(rejected):
+    lines = [
+        line
+        for file in sorted((ROOT / "kmexport/sample/revisions").iterdir())
+        for line in file.read_bytes().splitlines()
+    ]
+    failed = sum(map(rejected, lines))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"**{failed} of {len(lines):,} lines of the sample, written as real exports are, fail" in readme
+    assert sum(1 for _ in kmexport.Bucket.sample().iter_records()) == len(lines) == 2000
