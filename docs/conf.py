@@ -19,6 +19,8 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.intersphinx"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"kmexport {release}"
+html_static_path = ["_static"]
+html_css_files = ["kmexport.css"]
 
 # The README's links to headings of these pages need anchors.
 myst_heading_anchors = 3
