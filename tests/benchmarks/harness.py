@@ -43,6 +43,17 @@ class Row:
     target: str = ""
     is_met: bool | None = None
 
+    @property
+    def ratio_text(self) -> str:
+        return "" if self.ratio is None else f"{self.ratio:.2f}"
+
+    @property
+    def judged_target(self) -> str:
+        """The target and whether it is met, short enough for a narrow screen."""
+        if self.is_met is None:
+            return self.target
+        return f"{self.target.removeprefix('ratio ')}, {'met' if self.is_met else '**missed**'}"
+
 
 @dataclass
 class Table:
@@ -53,12 +64,11 @@ class Table:
     figure: str = "seconds (median)"
 
     def as_markdown(self) -> str:
-        heads = ["what", self.figure, "min\u2013max", "ratio to the floor", "target", "met"]
-        lines = [f"### {self.title}", "", f"| {' | '.join(heads)} |", "|---|---|---|---|---|---|"]
-        for row in self.rows:
-            ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-            met = "" if row.is_met is None else "met" if row.is_met else "**missed**"
-            lines.append(f"| {row.what} | {row.figure} | {row.spread} | {ratio} | {row.target} | {met} |")
+        heads = ["what", self.figure, "least\u2013most", "ratio", "target"]
+        cells = [[row.what, row.figure, row.spread, row.ratio_text, row.judged_target] for row in self.rows]
+        used = [column for column in range(5) if column < 2 or any(row[column] for row in cells)]
+        lines = [f"### {self.title}", "", _line(heads, used), "|" + "---|" * len(used)]
+        lines += [_line(row, used) for row in cells]
         return "\n".join(lines) + "\n"
 
 
@@ -168,6 +178,10 @@ def in_new_process(*arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, env=environment)
     return done.stdout.strip()
+
+
+def _line(cells: list[str], used: list[int]) -> str:
+    return f"| {' | '.join(cells[column] for column in used)} |"
 
 
 def _spread(numbers: list[float]) -> str:
