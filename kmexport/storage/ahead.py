@@ -1,6 +1,6 @@
 """The consumer's half of fetching ahead: which files are wanted in which order, and what was fetched of them.
 
-An Ahead belongs to the thread that reads. It plans jobs and hands them to the Fetcher, which belongs to the loop.
+An `_Ahead` belongs to the thread that reads. It plans jobs, and hands them to the loop through a `Fetcher`.
 """
 
 from __future__ import annotations

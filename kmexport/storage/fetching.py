@@ -1,6 +1,7 @@
 """The loop's half of fetching ahead: which requests run, and that what they hold stays within the budget.
 
-A Fetcher belongs to its event loop. Other threads use only its four doors, which send a message to the loop.
+`_Requests` belongs to the event loop: all of it runs there. Other threads have a `Fetcher`, which sends it messages.
+Nothing else is shared but the futures that carry the results.
 """
 
 from __future__ import annotations
@@ -45,60 +46,91 @@ class Beginning:
 
 
 class Fetcher:
-    """Starts jobs in the order in which they come, as budget and number of requests allow it."""
+    """Has jobs fetched in the order in which they come, as budget and number of requests allow it."""
 
     def __init__(self, source: Source, budget: int, requests: int) -> None:
         self._source = source
         self._loop = source.loop
-        self._budget = budget
+        self._requests = _Requests(source, budget, requests)
         self._process = os.getpid()
         self._stopping: Future[None] | None = None
-        # The rest is the loop's.
-        self._requests = asyncio.Semaphore(requests)
-        self._waiting: deque[Job] = deque()
-        self._running: dict[Job, _Running] = {}
-        self._ending: set[asyncio.Task[None]] = set()
-        self._held = 0
         _ALL.add(self)
-
-    # The doors.
 
     def take(self, jobs: list[Job], done: Iterable[Job]) -> None:
         """Fetch these, after those that it has; and forget others, which were read or are not wanted any more."""
-        self._loop.call_soon_threadsafe(self._take, jobs, done)
+        self._loop.call_soon_threadsafe(self._requests.take, jobs, done)
 
     def forget(self, jobs: list[Job]) -> None:
         """Forget these; nothing takes their place before more are given."""
-        self._loop.call_soon_threadsafe(self._forget, jobs)
+        self._loop.call_soon_threadsafe(self._requests.forget, jobs)
 
     def read_on(self, job: Job, size: int) -> Future[bytes]:
         """The next bytes of a job whose beginning was read; none at its end."""
-        return asyncio.run_coroutine_threadsafe(self._read_on(job, size), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._requests.read_on(job, size), self._loop)
 
     def stop(self) -> None:
         """Cancel all that runs, close all that is open, and wait for it for a moment."""
-        stopping = self._begin_to_stop()
+        stopping = self.begin_to_stop()
         with suppress(RuntimeError):
             if asyncio.get_running_loop() is self._loop:  # collected by chance in the loop's thread
                 return
         if stopping is not None:
             wait([stopping], STOPPED_WITHIN)
 
-    def _begin_to_stop(self) -> Future[None] | None:
+    def begin_to_stop(self) -> Future[None] | None:
+        """The same without waiting; None where the loop is gone, or belongs to another process."""
         _ALL.discard(self)
         if sys.is_finalizing() or self._loop.is_closed() or self._process != os.getpid():
             return None
         if self._stopping is None:
-            self._stopping = asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
+            self._stopping = asyncio.run_coroutine_threadsafe(self._requests.stop(), self._loop)
             self._stopping.add_done_callback(lambda _: self._source.end())
         return self._stopping
 
-    # From here on everything runs on the loop.
 
-    def _take(self, jobs: list[Job], done: Iterable[Job]) -> None:
-        self._forget(done)
+class _Requests:
+    """The jobs, as the loop knows them: those that wait, those that run, and what they hold."""
+
+    def __init__(self, source: Source, budget: int, requests: int) -> None:
+        self._source = source
+        self._budget = budget
+        self._held = 0  # bytes of the budget
+        self._free = asyncio.Semaphore(requests)
+        self._waiting: deque[Job] = deque()
+        self._running: dict[Job, _Running] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def take(self, jobs: list[Job], done: Iterable[Job]) -> None:
+        self.forget(done)
         self._waiting += jobs
         self._go_on()
+
+    def forget(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            running = self._running.pop(job, None)
+            if running is None:
+                self._waiting.remove(job)
+                continue
+            self._held -= running.cost
+            if running.stream is not None or not running.task.done():
+                ending = self._source.loop.create_task(_end(running))
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
+
+    async def read_on(self, job: Job, size: int) -> bytes:
+        running = self._running.get(job)
+        if running is None or running.stream is None:
+            return b""  # it was forgotten meanwhile
+        block = await running.stream.read(size)
+        await running.stream.rest()
+        return block
+
+    async def stop(self) -> None:
+        self._waiting.clear()
+        self.forget(list(self._running))
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=STOPPED_WITHIN)
+        await self._source.stop()
 
     def _go_on(self) -> None:
         """Start what fits into the budget; one job in any case."""
@@ -108,23 +140,11 @@ class Fetcher:
                 break
             self._waiting.popleft()
             self._held += job.cost
-            self._running[job] = _Running(self._loop.create_task(self._run(job)), job.cost)
-
-    def _forget(self, jobs: Iterable[Job]) -> None:
-        for job in jobs:
-            running = self._running.pop(job, None)
-            if running is None:
-                self._waiting.remove(job)
-                continue
-            self._held -= running.cost
-            if running.stream is not None or not running.task.done():
-                ending = self._loop.create_task(_end(running))
-                self._ending.add(ending)
-                ending.add_done_callback(self._ending.discard)
+            self._running[job] = _Running(self._source.loop.create_task(self._run(job)), job.cost)
 
     async def _run(self, job: Job) -> None:
         try:
-            async with self._requests:
+            async with self._free:
                 beginning = await self._fetch(job)
         except Exception as error:  # noqa: BLE001  # it is the consumer's
             job.beginning.set_exception(error)
@@ -155,21 +175,6 @@ class Fetcher:
             await stream.rest()
         return Beginning(blocks, not stream.is_at_end, stream.is_whole_file)
 
-    async def _read_on(self, job: Job, size: int) -> bytes:
-        running = self._running.get(job)
-        if running is None or running.stream is None:
-            return b""  # it was forgotten meanwhile
-        block = await running.stream.read(size)
-        await running.stream.rest()
-        return block
-
-    async def _stop(self) -> None:
-        self._waiting.clear()
-        self._forget(list(self._running))
-        if self._ending:
-            await asyncio.wait(self._ending, timeout=STOPPED_WITHIN)
-        await self._source.stop()
-
 
 @define(eq=False)
 class _Running:
@@ -193,5 +198,5 @@ _ALL: set[Fetcher] = set()
 
 @atexit.register
 def _stop_all() -> None:
-    if stopping := [one for fetcher in list(_ALL) if (one := fetcher._begin_to_stop()) is not None]:
+    if stopping := [one for fetcher in list(_ALL) if (one := fetcher.begin_to_stop()) is not None]:
         wait(stopping, STOPPED_WITHIN)
