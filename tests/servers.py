@@ -37,10 +37,11 @@ class S3Server:
 
 
 @contextmanager
-def serve_s3_by_rclone(folder: Path, *, remembers: str = "0s") -> Iterator[S3Server]:
+def serve_s3_by_rclone(folder: Path, *, remembers: str = "1ms") -> Iterator[S3Server]:
     """`rclone serve s3`: checks signatures, and its buckets are the folders of `folder`.
 
-    `remembers`: for how long it may answer from an old listing; for that time it hides new files, but is faster.
+    `remembers`: for how long it may answer from an old listing; for that time it hides new files, but is faster. Not
+    "0s": with that, each folder that it has seen keeps a core busy, and a PUT soon takes seconds.
     """
     server = S3Server(f"http://127.0.0.1:{free_port()}", "AKIAMADEUPFORTESTS00", "made-up/secret+for/tests", folder)
     rclone = Path(sys.executable).parent / "rclone"
