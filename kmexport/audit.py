@@ -7,11 +7,11 @@ import html
 from attrs import Factory, define
 
 from kmexport.contents import Contents, look_into
-from kmexport.coverage import lacking, skipped_numbers
 from kmexport.errors import IndexFormatError
-from kmexport.in_turn import find_gone
+from kmexport.gaps import count_lacking, skipped_numbers
 from kmexport.manifest import Revision, Status
 from kmexport.moments import spell_moment
+from kmexport.present import find_gone
 from kmexport.revisions import Listing
 from kmexport.storage import Folder
 
@@ -104,7 +104,7 @@ def _disagreements(status: Status, listing: Listing) -> list[str]:
         )
     if named > status.exported_revisions:
         found.append(f"status.csv counts {status.exported_revisions} exported revisions, and the index has {named}")
-    if lacking(status, known):
+    if count_lacking(status, known):
         there = f"there are {len(known)}, the last is {max(known)}" if known else "there are none"
         found.append(f"status.csv counts {status.exported_revisions} exported revisions, and {there}")
     return found

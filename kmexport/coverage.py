@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Collection, Mapping, Sequence
-from itertools import pairwise
-from statistics import median_low
+from collections.abc import Mapping
 
 from attrs import field, frozen
 
 from kmexport.contents import Contents, look_into
-from kmexport.in_turn import find_gone
+from kmexport.gaps import count_lacking, skipped_numbers
 from kmexport.manifest import Revision, Status
 from kmexport.moments import spell_moment
+from kmexport.present import find_gone
+from kmexport.reach import ends_in_doubt, exported_until, known_ranges, latest_begin, starts_at
 from kmexport.revisions import Listing, select_revisions
 from kmexport.storage import Folder
 from kmexport.windows import Window
 
-__all__ = ["Coverage", "cover", "lacking", "skipped_numbers"]
-
-_DAY = 86_400  # seconds
-_MONTH = 30 * _DAY
-_FIRST_FILES = 5  # so many are looked at to see where a bucket begins: a wrong clock spoils one or two
-_MOST_SKIPPED = 1_000_000  # numbers that are listed one by one
-_LAST_FILES = 3  # and so many are read to see where it ends
+__all__ = ["Coverage", "cover"]
 
 
 @frozen
@@ -95,21 +89,14 @@ class Coverage:
 
 def cover(folder: Folder, window: Window, status: Status, listing: Listing, settle: int, *, deep: bool) -> Coverage:
     """What the manifests and the listing say of a window; with `deep`, its files too."""
-    needed = select_revisions(listing.revisions, window, 0)
-    listing = listing.tried(find_gone(folder, needed, listing))
+    listing = listing.tried(find_gone(folder, select_revisions(listing.revisions, window, 0), listing))
     needed = select_revisions(listing.revisions, window, 0)
     if deep:
         contents = {found.revision.number: found for found in look_into(folder, needed)}
     else:
         contents = {revision.number: Contents(revision) for revision in needed if revision.size == 0}
-    ranges = _ranges(listing, contents)
-    begin = _begin_of_the_last(ranges)
-    ends = [one for number, one in contents.items() if not one.revision.has_range]
-    if deep:
-        ahead = _ends_far_ahead(listing, begin)
-        ends += look_into(folder, [revision for revision in ahead if revision.number not in contents])
-        ends += [contents[revision.number] for revision in ahead if revision.number in contents]
-    until = _exported_until(status, listing, begin, ends)
+    ranges = known_ranges(listing, contents)
+    until = _exported_until(folder, status, listing, latest_begin(ranges), contents, deep=deep)
     is_settled = until is not None and until >= window.end + settle
     return Coverage(
         window=window,
@@ -117,103 +104,36 @@ def cover(folder: Folder, window: Window, status: Status, listing: Listing, sett
         pending_revisions=0 if is_settled else status.pending_revisions,
         missing=tuple(select_revisions(listing.missing, window, 0)),
         skipped_numbers=tuple(_skipped_in(window, listing)),
-        starts_at=_start(ranges, listing.known),
-        lacking_revisions=0 if is_settled else lacking(status, listing.known),
+        starts_at=starts_at(ranges, listing.known),
+        lacking_revisions=0 if is_settled else count_lacking(status, listing.known),
         damaged=tuple(one for one in contents.values() if one.falls_short or one.is_cut_off),
     )
 
 
-def skipped_numbers(known: Collection[int]) -> list[int]:
-    """The numbers between the first and the last that are not there, in order.
-
-    A file that is named after a date makes a gap of billions. So a million numbers are listed one by one; of a gap
-    that does not fit in, only the first and the last.
-
-    >>> skipped_numbers([3, 7]), skipped_numbers([3, 20121001000000])
-    ([4, 5, 6], [4, 20121000999999])
-    """
-    found: list[int] = []
-    for before, behind in pairwise(sorted(known)):
-        gap = range(before + 1, behind)
-        if len(found) + len(gap) <= _MOST_SKIPPED:
-            found += gap
-        elif gap:
-            found += sorted({gap[0], gap[-1]})
-    return found
-
-
-def lacking(status: Status, known: Collection[int]) -> int:
-    """How many more revisions status.csv counts as exported than there are, behind the last one.
-
-    A bucket may begin at any number: then the count is from its first revision if it is below that, else from 1.
-    """
-    exported = status.exported_revisions
-    if not known:
-        return exported
-    return max(exported - (len(known) if exported < min(known) else max(known)), 0)
-
-
-def _start(ranges: Sequence[tuple[int, int]], known: Collection[int]) -> int | None:
-    """The end of the first revision: what lies before it may have been in an earlier one. None if it is number 1.
-
-    One that is longer than a day may hold a record of a wrong clock, so the next one's end is taken.
-    """
-    if min(known, default=1) <= 1 or not ranges:
-        return None
-    first = ranges[:_FIRST_FILES]
-    ends = [end for _, end in first]
-    return min(next((end for start, end in first if end - start <= _DAY), ends[0]), median_low(ends))
-
-
-def _begin_of_the_last(ranges: Sequence[tuple[int, int]]) -> int | None:
-    """The latest time at which a revision begins. One alone that begins a month behind all others is no witness."""
-    begins = sorted(begin for begin, _ in ranges)
-    if len(begins) > 1 and begins[-1] - begins[-2] > _MONTH:
-        return begins[-2]
-    return begins[-1] if begins else None
-
-
-def _ranges(listing: Listing, contents: Mapping[int, Contents]) -> list[tuple[int, int]]:
-    """First and last second of the revisions, in numeric order: as the index states, or as they were read."""
-    ranges = []
-    for revision in listing.in_order:
-        found = contents.get(revision.number)
-        first, last = revision.min_timestamp, revision.max_timestamp
-        if first is None and found is not None:
-            first, last = found.first, found.last
-        if first is not None and last is not None:
-            ranges.append((first, last))
-    return ranges
-
-
-def _ends_far_ahead(listing: Listing, begin: int | None) -> list[Revision]:
-    """The last revisions that end much later than any begins: one record of a wrong clock is enough for that."""
-    if begin is None:
-        return []
-    ahead = [one for one in listing.revisions if one.max_timestamp is not None and one.max_timestamp > begin + _DAY]
-    return ahead[-_LAST_FILES:]
-
-
-def _exported_until(status: Status, listing: Listing, begin: int | None, ends: Sequence[Contents]) -> int | None:
-    """The newest record exported, as far as it has witnesses beside itself."""
-    stated = status.max_exported_timestamp
-    if stated is None or begin is None:
-        return None
-    if stated <= begin + _DAY and not lacking(status, listing.known):
-        return stated
-    reached = [
-        end.reached for end in ends if end.reached is not None and (end.support > 1 or end.reached <= begin + _MONTH)
-    ]
-    return min(stated, max([begin, *reached]))
+def _exported_until(
+    folder: Folder,
+    status: Status,
+    listing: Listing,
+    begin: int | None,
+    contents: Mapping[int, Contents],
+    *,
+    deep: bool,
+) -> int | None:
+    """How far the export has come, by the files without a range, and with `deep` by those whose end is in doubt."""
+    read = [one for one in contents.values() if not one.revision.has_range]
+    if deep:
+        in_doubt = ends_in_doubt(listing, begin)
+        read += [contents[one.number] for one in in_doubt if one.number in contents]
+        read += look_into(folder, [one for one in in_doubt if one.number not in contents])
+    return exported_until(status, listing, begin, read)
 
 
 def _skipped_in(window: Window, listing: Listing) -> list[int]:
     """The numbers that are nowhere, where the time from the revision before to the one behind touches the window."""
     ranged = [one for one in listing.in_order if one.has_range]
-    skipped = skipped_numbers(listing.known)
     found = []
-    at = 0
-    for number in skipped:
+    at = 0  # of the first revision behind the number
+    for number in skipped_numbers(listing.known):
         while at < len(ranged) and ranged[at].number < number:
             at += 1
         around = ranged[max(at - 1, 0) : at + 1]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from kmexport.audit import Audit, compare
 from kmexport.coverage import Coverage, cover
-from kmexport.in_turn import find_gone, list_or_not
 from kmexport.manifest import Revision, Status, parse_status, read_index
-from kmexport.revisions import Listing, check_selecting, hold_against_index
+from kmexport.present import present_revisions, take_listing
+from kmexport.revisions import Listing, check_selecting
 from kmexport.storage import Folder
 from kmexport.windows import Window, check_window
 
@@ -97,9 +97,7 @@ class ExportFiles:
         [5, 6, 7, 8, 9]
         """
         check_selecting(window, neighbours)
-        listing = self._listing()
-        selected = listing.select(window, after, neighbours)
-        return listing.without(find_gone(self._folder, selected, listing), selected)
+        return present_revisions(self._folder, self._listing(), window, after, neighbours)
 
     def coverage(self, window: Window, *, settle: int = 86_400, deep: bool = True) -> Coverage:
         """Whether all records of the window are there, and if not, why not. A job asks it before it trusts a day.
@@ -136,8 +134,4 @@ class ExportFiles:
         return compare(self._folder, status, self._listing(), deep=deep)
 
     def _listing(self) -> Listing:
-        # First the index: the vendor writes new files before their rows, so no row of it is without its file.
-        index = read_index(self._folder.read("index.csv"))
-        is_whole = self._folder.lists_reliably
-        files = list_or_not(self._folder, is_whole=is_whole)
-        return hold_against_index(self._folder.public_url, index, files, is_whole=is_whole, warned=self._warned)
+        return take_listing(self._folder, read_index(self._folder.read("index.csv")), self._warned)

@@ -9,7 +9,7 @@ from typing import Protocol, TypedDict, TypeVar
 
 from attrs import field, frozen, validators
 
-from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
+from kmexport.errors import RevisionNotFoundError
 from kmexport.files import BinaryFile
 from kmexport.manifest import Revision, is_revision_name
 from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, Selection, check_counts, check_policy, read_lists
@@ -22,8 +22,6 @@ __all__ = [
     "ReadOptions",
     "Reading",
     "check_revisions",
-    "find_gone",
-    "list_or_not",
     "open_in_turn",
     "read_in_turn",
     "read_records",
@@ -116,34 +114,6 @@ def read_in_turn(
                     raise
     if listing is not None:
         listing.without(gone, revisions)
-
-
-def list_or_not(folder: Folder, *, is_whole: bool) -> list[tuple[str, int | None]]:
-    """The files in revisions/. No such folder: none. Nor where a web server has no listings: the index has to do."""
-    try:
-        return folder.list("revisions")
-    except BucketNotFoundError as error:
-        if not is_whole:
-            logger.warning("revisions/ can't be listed (%s): only what the index names is read", error.reason)
-    except PermissionError as error:
-        if is_whole:
-            raise
-        logger.warning("revisions/ can't be listed (%s): only what the index names is read", error.strerror)
-    return []
-
-
-def find_gone(folder: Folder, revisions: Sequence[Revision], listing: Listing) -> set[int]:
-    """The numbers of those that were not listed and are not there, by opening each. Reads their first 64 KiB."""
-    unlisted = [revision for revision in revisions if revision.number in listing.unlisted]
-    gone = set()
-    with closing(open_in_turn(folder, unlisted, Reading(prefetch_bytes=0))) as openings:
-        for revision, opening in openings:
-            try:
-                with opening:
-                    pass
-            except RevisionNotFoundError:
-                gone.add(revision.number)
-    return gone
 
 
 def open_in_turn(

@@ -18,6 +18,7 @@ from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
 from kmexport.in_turn import Reading, open_in_turn
 from kmexport.manifest import Revision, is_revision_name, parse_status, read_index, revision_number
 from kmexport.manifest_text import spell_index
+from kmexport.present import present_revisions, take_listing
 from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Folder, Progress
 
 __all__ = ["MirrorSummary", "mirror"]
@@ -101,15 +102,14 @@ def mirror(
     reading = Reading(callback=callback, prefetch_bytes=prefetch_bytes, requests=requests, silent_for=silent_for)
     begun = time.monotonic()
     source, target = bucket.folder, Folder(os.fspath(url), None, storage_options)
-    # First the manifests, then the listing: no row of them is without its file.
     status = source.read("status.csv")
     parse_status(status)
     index_text = source.read("index.csv")
     index = read_index(index_text)
     there = _files_of(target)
     summary = MirrorSummary(target.public_url, present=len(there))
-    wanted = _lacking(bucket.revisions(), there, summary)
-    _copy(source, target, wanted, reading, summary)
+    here = present_revisions(source, take_listing(source, index, warned=set()), window=None)
+    _copy(source, target, _lacking(here, there, summary), reading, summary)
 
     named = {revision.number for revision in index.revisions}
     older = [revision for revision in _old_rows(target) if revision.number not in named]

@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kmexport import Bucket, Event, Revision, Window, in_window
-from kmexport.coverage import skipped_numbers
+from kmexport.gaps import skipped_numbers
 from kmexport.testing import BROKEN_LINES, write_export
 
 HOUR = 3600
@@ -93,7 +93,7 @@ def test_a_file_that_is_named_after_a_date():
 
 @given(known=st.sets(st.integers(1, 60), max_size=12), most=st.integers(0, 30))
 def test_gaps_that_do_not_fit_in_are_told_by_their_ends(known, most):
-    with mock.patch("kmexport.coverage._MOST_SKIPPED", most):
+    with mock.patch("kmexport.gaps._MOST_SKIPPED", most):
         found = skipped_numbers(known)
     all_of_them = [number for number in range(min(known, default=0), max(known, default=0)) if number not in known]
     assert set(found) <= set(all_of_them)

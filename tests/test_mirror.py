@@ -8,9 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,6 +56,28 @@ def test_every_byte_is_copied_and_nothing_twice(bucket, tmp_path):
     again = mirror(bucket, tmp_path / "copy")
     assert (again.present, again.revisions, again.bytes) == (5, [], 0)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "copy" / "revisions").iterdir()}
+
+
+class Watched(MemoryFileSystem):
+    """Counts how often each file is read."""
+
+    cachable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: Counter[str] = Counter()
+
+    def cat_file(self, path: str, **options: Any) -> bytes:
+        self.read[path.rpartition("/")[2]] += 1
+        return super().cat_file(path, **options)
+
+
+def test_each_manifest_is_read_once(tmp_path):
+    fs = Watched()
+    bucket = write_export("/read-once", {1: [event(1)], 2: [event(2)]}, fs=fs)
+    fs.read.clear()
+    assert mirror(bucket, tmp_path / "copy").revisions == [1, 2]
+    assert fs.read == {"status.csv": 1, "index.csv": 1}
 
 
 @given(st.dictionaries(st.integers(1, 30), st.lists(RECORDS, max_size=4), max_size=6), st.data())
