@@ -82,8 +82,8 @@ class Bucket(ExportFiles):
         and ValueError for a path that leads out of revisions/, at the call.
 
         >>> bucket = Bucket.sample()
-        >>> [sum(1 for record in bucket.read([revision])) for revision in bucket.revisions()[:3]]
-        [167, 167, 167]
+        >>> sum(1 for record in bucket.read(bucket.revisions()[:3]))
+        501
         >>> next(bucket.read([3, 2], names="signed up")).name
         'signed up'
         """
@@ -144,7 +144,8 @@ class Bucket(ExportFiles):
 
         >>> from kmexport import Window
         >>> day = Window.day("2012-10-03", tz="America/New_York")
-        >>> sorted({event.name for event in Bucket.sample().iter_records(day, names=["signed up"])})
+        >>> signups = Bucket.sample().iter_records(day, names=["signed up"])
+        >>> sorted({event.name for event in signups})
         ['Signed Up', 'signed up']
         """
         check_selecting(window, neighbours)
@@ -197,7 +198,8 @@ class Bucket(ExportFiles):
         batches for each, and each has 160 MB of its own. Raises what `iter_records` raises, when the batch with that
         line is asked for: what came before it comes out first.
 
-        >>> Bucket.sample().to_batches(columns=["person", "name"], names="signed up").read_all().num_rows
+        >>> batches = Bucket.sample().to_batches(columns=["person"], names="signed up")
+        >>> batches.read_all().num_rows
         168
         """
         from kmexport.tables.columns import batch_reader, read_columns  # noqa: PLC0415  # of an extra

@@ -63,7 +63,8 @@ def find_column(header: Sequence[str], line_number: int, column: Column, fail: F
     """Where a column stands: its exact name wins over words in others. None if nowhere; an error if in two places.
 
     >>> file = Column("filename", {"filename"}, lambda header: "file" in header)
-    >>> [find_column(header, 1, file, ValueError) for header in (["File Size", "File_Name"], ["x", "The file"], ["x"])]
+    >>> headers = ["File Size", "File_Name"], ["x", "The file"], ["x"]
+    >>> [find_column(header, 1, file, ValueError) for header in headers]
     [1, 1, None]
     """
     plain = [re.sub("[^a-z]", "", cell.lower()) for cell in header]
@@ -79,8 +80,8 @@ def read_number(cell: str) -> Decimal | None:
 
     Counts of revisions are read by it too: none comes near those limits.
 
-    >>> read_number("1349161501.0"), read_number("-5"), read_number("1349161501000"), read_number("")
-    (Decimal('1349161501.0'), Decimal('-5'), None, None)
+    >>> [read_number(cell) for cell in ("1349161501.0", "-5", "1349161501000", "")]
+    [Decimal('1349161501.0'), Decimal('-5'), None, None]
     """
     if not _NUMBER.fullmatch(cell):
         return None

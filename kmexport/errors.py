@@ -114,10 +114,10 @@ class RevisionChangedError(KmExportError, OSError):
 
     What came of it before the error is of the old version. Nothing of the new one came out.
 
-    >>> raise RevisionChangedError("revisions/12.json", "its beginning is another than before")
+    >>> raise RevisionChangedError("revisions/12.json", "it was written over")
     Traceback (most recent call last):
         ...
-    kmexport.errors.RevisionChangedError: revisions/12.json: the file was replaced while it was read (its beginning ...
+    kmexport.errors.RevisionChangedError: revisions/12.json: the file was replaced while it was read (it was ...
     """
 
     def __init__(self, source: str, reason: str) -> None:
@@ -238,10 +238,10 @@ class LakeNotFoundError(_StorageError, FileNotFoundError):
 class LakeFormatError(KmExportError, ValueError):
     """What lies at the address is no lake of this version: `.url` (without credentials) and `.reason`.
 
-    >>> raise LakeFormatError("s3://acme-lake", "the table records was not made by kmexport")
+    >>> raise LakeFormatError("s3://acme-lake", "kmexport did not make its table records")
     Traceback (most recent call last):
         ...
-    kmexport.errors.LakeFormatError: s3://acme-lake: the table records was not made by kmexport. Nothing was written.
+    kmexport.errors.LakeFormatError: s3://acme-lake: kmexport did not make its table records. Nothing was written.
     """
 
     def __init__(self, url: str, reason: str) -> None:

@@ -93,7 +93,8 @@ class ExportFiles:
         there one that only the index names is tried.
 
         >>> from kmexport import Bucket, Window
-        >>> [revision.number for revision in Bucket.sample().revisions(Window.day("2012-10-01"))]
+        >>> revisions = Bucket.sample().revisions(Window.day("2012-10-01"))
+        >>> [revision.number for revision in revisions]
         [5, 6, 7, 8, 9]
         """
         check_selecting(window, neighbours)

@@ -36,8 +36,10 @@ def count_lacking(status: Status, known: Collection[int]) -> int:
 
     A bucket may begin at any number: then the count is from its first revision if it is below that, else from 1.
 
-    >>> count_lacking(Status(12, 12, None), [1, 2, 3]), count_lacking(Status(12, 3, None), [22, 23, 24])
-    (9, 0)
+    >>> count_lacking(Status(12, 12, None), [1, 2, 3])
+    9
+    >>> count_lacking(Status(12, 3, None), [22, 23, 24])
+    0
     """
     exported = status.exported_revisions
     if not known:

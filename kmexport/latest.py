@@ -24,7 +24,10 @@ def latest_properties(records: Iterable[Record], *, before: Moment | None = None
     bytes for each value. Raises ValueError for a naive datetime.
 
     >>> from kmexport import PropertySet
-    >>> records = [PropertySet("bob", 20, {"Plan": "Pro"}), PropertySet("bob", 10, {"plan": "Free", "city": "Lima"})]
+    >>> records = [
+    ...     PropertySet("bob", 20, {"Plan": "Pro"}),
+    ...     PropertySet("bob", 10, {"plan": "Free", "city": "Lima"}),
+    ... ]
     >>> latest_properties(records)
     {'bob': {'plan': 'Pro', 'city': 'Lima'}}
     >>> latest_properties(records, before=20)

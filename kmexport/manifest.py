@@ -113,7 +113,8 @@ class Revision:
 def is_revision_name(name: str) -> bool:
     """Whether a file in the folder revisions/ is called like a revision.
 
-    >>> [is_revision_name(name) for name in ("22770.json", "22770.json.gz", "notes.txt", "../1.json")]
+    >>> names = "22770.json", "22770.json.gz", "notes.txt", "../1.json"
+    >>> [is_revision_name(name) for name in names]
     [True, True, False, False]
     """
     return _FILE_NAME.fullmatch(name) is not None
@@ -174,8 +175,9 @@ def parse_status(text: bytes, source: str = "status.csv") -> Status:
 def parse_index(text: bytes, source: str = "index.csv") -> list[Revision]:
     r"""The revisions that `read_index` finds.
 
-    >>> parse_index(b"filename,min_timestamp,max_timestamp\nrevisions/10.json,5,7\n9.json,1,5\n")[0].path
-    'revisions/9.json'
+    >>> text = b"filename,min_timestamp,max_timestamp\nrevisions/10.json,5,7\n9.json,1,5\n"
+    >>> [revision.path for revision in parse_index(text)]
+    ['revisions/9.json', 'revisions/10.json']
     """
     return read_index(text, source).revisions
 
@@ -188,7 +190,8 @@ def read_index(text: bytes, source: str = "index.csv") -> Index:
     each. Raises IndexFormatError with the line and the column for content that is no index: no row names a revision,
     two columns have one name, or a quote is not closed, which could swallow rows.
 
-    >>> index = read_index(b"acme/revisions/7.json,1349161501.0,1349162102\n8.json,,\n../9.json,1,2\n")
+    >>> text = b"acme/revisions/7.json,1349161501.0,1349162102\n8.json,,\n../9.json,1,2\n"
+    >>> index = read_index(text)
     >>> [(revision.path, revision.min_timestamp) for revision in index.revisions]
     [('revisions/7.json', 1349161501), ('revisions/8.json', None)]
     >>> [odd.line_number for odd in index.odd_rows]

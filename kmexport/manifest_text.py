@@ -15,8 +15,10 @@ HEADER = "filename,min_timestamp,max_timestamp,min_utc_date,max_utc_date"
 def spell_index(revisions: Iterable[Revision]) -> bytes:
     r"""The whole text. A revision without a range has empty cells.
 
-    >>> spell_index([Revision(7, "revisions/7.json", 1349161501, 1349162102)]).decode().splitlines()[1]
-    'revisions/7.json,1349161501,1349162102,2012-10-02 07:05 GMT,2012-10-02 07:15 GMT'
+    >>> revision = Revision(7, "revisions/7.json", 1349161501, 1349162102)
+    >>> print(spell_index([revision]).decode(), end="")
+    filename,min_timestamp,max_timestamp,min_utc_date,max_utc_date
+    revisions/7.json,1349161501,1349162102,2012-10-02 07:05 GMT,2012-10-02 07:15 GMT
     """
     rows = (index_row(revision.path, revision.min_timestamp, revision.max_timestamp) for revision in revisions)
     return "".join(f"{row}\n" for row in (HEADER, *rows)).encode()

@@ -94,10 +94,11 @@ def mirror(
     can't be read or written.
 
     >>> copy = mirror(Bucket.sample(), "memory://archive/sample")
-    >>> len(copy.revisions), len(mirror(Bucket.sample(), "memory://archive/sample").revisions)
+    >>> again = mirror(Bucket.sample(), "memory://archive/sample")
+    >>> len(copy.revisions), len(again.revisions)
     (12, 0)
-    >>> list(Bucket("memory://archive/sample").iter_records()) == list(Bucket.sample().iter_records())
-    True
+    >>> sum(1 for record in Bucket("memory://archive/sample").iter_records())
+    2000
     """
     reading = Reading(callback=callback, prefetch_bytes=prefetch_bytes, requests=requests, silent_for=silent_for)
     begun = time.monotonic()

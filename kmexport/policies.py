@@ -18,7 +18,8 @@ _ANONYMOUS: Final = re.compile(r"(?=.*[0-9+/=_-])(?=.*[A-Z])(?=.*[a-z])[A-Za-z0-
 def named_first(identity: str) -> int:
     """The default policy: an e-mail address first, then other names, anonymous ids last.
 
-    >>> sorted(["qFq2LweZugFNE4o49hLhmRPBW34=", "10017", "bob@example.com"], key=named_first)
+    >>> identities = ["qFq2LweZugFNE4o49hLhmRPBW34=", "10017", "bob@example.com"]
+    >>> sorted(identities, key=named_first)
     ['bob@example.com', '10017', 'qFq2LweZugFNE4o49hLhmRPBW34=']
     """
     if _EMAIL.fullmatch(identity):
@@ -29,7 +30,8 @@ def named_first(identity: str) -> int:
 def numeric_first(identity: str) -> int:
     """The policy of km-db: a number first, then as `named_first`.
 
-    >>> sorted(["qFq2LweZugFNE4o49hLhmRPBW34=", "10017", "bob@example.com"], key=numeric_first)
+    >>> identities = ["qFq2LweZugFNE4o49hLhmRPBW34=", "10017", "bob@example.com"]
+    >>> sorted(identities, key=numeric_first)
     ['10017', 'bob@example.com', 'qFq2LweZugFNE4o49hLhmRPBW34=']
     """
     return -1 if identity.isascii() and identity.isdigit() else named_first(identity)

@@ -123,7 +123,8 @@ def profile(records: Iterable[Record]) -> Profile:
     bytes), and holds a thousand records at a time.
 
     >>> from kmexport import PropertySet
-    >>> print(profile([Event("bob", 1349222400, "signed up", {"plan": "Pro"}), PropertySet("bob", 0, {"plan": 7})]))
+    >>> signup = Event("bob", 1349222400, "signed up", {"plan": "Pro"})
+    >>> print(profile([signup, PropertySet("bob", 0, {"plan": 7})]))
     2 records (1 Event, 1 PropertySet) of 1 people
     1970-01-01 00:00:00 UTC to 2012-10-03 00:00:00 UTC
     <BLANKLINE>

@@ -98,7 +98,7 @@ def hold_against_index(
     >>> index = read_index(b"7.json,10,19\n8.json,20,29\n")
     >>> files = [("7.json.gz", 100), ("07.json", 30), ("notes.txt", 5)]
     >>> listing = hold_against_index("s3://acme", index, files, is_whole=True, warned=set())
-    >>> [(revision.path, revision.min_timestamp, revision.size) for revision in listing.revisions]
+    >>> [(one.path, one.min_timestamp, one.size) for one in listing.revisions]
     [('revisions/7.json.gz', 10, 100)]
     >>> [revision.path for revision in listing.missing], listing.doubled, listing.unknown
     (['revisions/8.json'], ['revisions/07.json'], ['revisions/notes.txt'])
@@ -147,10 +147,10 @@ def select_revisions(revisions: Sequence[Revision], window: Window, neighbours: 
     Those whose range touches it, `neighbours` on either side of each, and those without a range. Where no range
     touches it, `neighbours` on either side of the gap in which it lies.
 
-    >>> days = [Revision(number, f"{number}.json", number * 10, number * 10 + 8) for number in range(6)]
-    >>> [revision.number for revision in select_revisions(days, Window(20, 30), neighbours=1)]
+    >>> days = [Revision(n, f"{n}.json", n * 10, n * 10 + 8) for n in range(6)]
+    >>> [one.number for one in select_revisions(days, Window(20, 30), neighbours=1)]
     [1, 2, 3]
-    >>> [revision.number for revision in select_revisions(days, Window(29, 30), neighbours=1)]
+    >>> [one.number for one in select_revisions(days, Window(29, 30), neighbours=1)]
     [2, 3]
     """
     ranged = [revision for revision in revisions if revision.has_range]

@@ -25,8 +25,8 @@ def to_rows(records: Iterable[Record], *, tz: Zone | None = None) -> Iterator[di
     Lazy; holds one record. For millions of records `Bucket.to_batches` is much faster. Raises ValueError for an
     unknown zone.
 
-    >>> rows = to_rows([Event("bob", 1349222400, "signed up", {"plan": "Pro", "name": "Bob"})], tz="America/New_York")
-    >>> row = next(rows)
+    >>> signup = Event("bob", 1349222400, "signed up", {"plan": "Pro", "name": "Bob"})
+    >>> row = next(to_rows([signup], tz="America/New_York"))
     >>> row["time"].isoformat(), row["name"], row["plan"], row["property:name"]
     ('2012-10-02T20:00:00-04:00', 'signed up', 'Pro', 'Bob')
     """

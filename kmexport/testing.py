@@ -56,11 +56,11 @@ def write_export(
     status.csv and not exported.
 
     >>> from kmexport import Event
-    >>> bucket = write_export(
-    ...     "memory://shop",
-    ...     {1: [Event("bob", 1349222400, "signed up"), b"not a record"], 2: [Event("eve", 1349222460, "signed up")]},
-    ...     gone=[2],
-    ... )
+    >>> revisions = {
+    ...     1: [Event("bob", 1349222400, "signed up"), b"not a record"],
+    ...     2: [Event("eve", 1349222460, "signed up")],
+    ... }
+    >>> bucket = write_export("memory://shop", revisions, gone=[2])
     >>> [event.person for event in bucket.iter_records(on_error="skip")]
     ['bob']
     """

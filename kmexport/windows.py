@@ -99,9 +99,9 @@ class Window:
         A day whose midnight does not exist starts when the clock jumps over it; one whose midnight comes
         twice starts at the first. A day that a zone left out (Samoa, 30 December 2011) is an empty window.
 
-        >>> [(w.end - w.start) // 3600 for w in (
-        ...     Window.day("2012-03-11", "America/New_York"), Window.day("2018-11-04", "America/Sao_Paulo"))]
-        [23, 23]
+        >>> day = Window.day("2012-03-11", "America/New_York")
+        >>> (day.end - day.start) // 3600
+        23
         """
         return cls.days(day, day, tz)
 
@@ -120,8 +120,8 @@ class Window:
     def each_day(cls, first: Day, last: Day, tz: Zone = "UTC") -> Iterator[tuple[date, Window]]:
         """Each day of a zone with its window, the last one included.
 
-        >>> [(day.isoformat(), (window.end - window.start) // 3600)
-        ...     for day, window in Window.each_day("2012-11-03", "2012-11-05", tz="America/New_York")]
+        >>> days = Window.each_day("2012-11-03", "2012-11-05", tz="America/New_York")
+        >>> [(day.isoformat(), (window.end - window.start) // 3600) for day, window in days]
         [('2012-11-03', 24), ('2012-11-04', 25), ('2012-11-05', 24)]
         """
         start, end = _first_and_last(first, last)
@@ -205,7 +205,8 @@ def in_window(records: Iterable[_R], window: Window) -> Iterator[_R]:
     Holds nothing. Source: the vendor's files hold records of neighbouring days, so each record has to be tested.
 
     >>> from kmexport import PropertySet
-    >>> [record.timestamp for record in in_window([PropertySet("bob", t) for t in (9, 10, 19, 20)], Window(10, 20))]
+    >>> records = [PropertySet("bob", second) for second in (9, 10, 19, 20)]
+    >>> [record.timestamp for record in in_window(records, Window(10, 20))]
     [10, 19]
     """
     start, end = check_window(window)
@@ -238,8 +239,11 @@ def sort_by_time(
     >>> [record.timestamp for record in sort_by_time(stream)]
     [10, 11, 12, 13, 20]
     >>> late = []
-    >>> [record.timestamp for record in sort_by_time(stream, max_delay=5, on_late=late.append)], late
-    ([10, 11, 12, 20], [PropertySet(person='bob', timestamp=13, properties={})])
+    >>> in_time = sort_by_time(stream, max_delay=5, on_late=late.append)
+    >>> [record.timestamp for record in in_time]
+    [10, 11, 12, 20]
+    >>> late
+    [PropertySet(person='bob', timestamp=13, properties={})]
     """
     if max_delay is None:
         if on_late is not None:

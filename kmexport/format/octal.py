@@ -26,7 +26,7 @@ def repair_octal(text: bytes) -> bytes | None:
 
     >>> repair_octal(rb'{"city":"Paran\303\241"}').decode()
     '{"city":"Paraná"}'
-    >>> repair_octal(rb'{"path":"C:\\303"}') is None    # a backslash and "303"
+    >>> repair_octal(rb'{"path":"C:\\303"}') is None  # a backslash and "303"
     True
     >>> repair_octal(rb'{"city":"Paran\303"}') is None  # half a character
     True
@@ -51,7 +51,7 @@ def repair_octal(text: bytes) -> bytes | None:
 def has_doubled_octal(text: bytes) -> bool:
     r"""Whether the text may hold octal escapes with doubled backslashes.
 
-    >>> has_doubled_octal(rb'{"city":"Paran\\303\\241"}'), has_doubled_octal(rb'{"city":"Paran\303"}')
+    >>> has_doubled_octal(rb'"Paran\\303\\241"'), has_doubled_octal(rb'"Paran\303"')
     (True, False)
     """
     # A search for one byte costs a tenth of one for two, and that a tenth of the pattern's; most text has none.

@@ -71,7 +71,8 @@ def amplitude(records: Iterable[Record], *, min_id_length: int = 5, **options: U
     a time may lie, the longest name of a property, and what becomes of a string that is too long.
 
     >>> from kmexport import PropertySet
-    >>> print(next(amplitude([PropertySet("bob@example.com", 1349222400, {"Plan": "Pro"})])).text.decode())
+    >>> plan = PropertySet("bob@example.com", 1349222400, {"Plan": "Pro"})
+    >>> print(next(amplitude([plan])).text.decode())
     {"user_id":"bob@example.com","event_type":"$identify","time":1349222400000,"insert_id":"...","user_properties":...}
     """
     if not isinstance(min_id_length, int) or min_id_length < 1:

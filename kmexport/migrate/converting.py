@@ -40,7 +40,8 @@ class MigrationCounts:
 
     >>> from kmexport.migrate import mixpanel
     >>> counts = MigrationCounts()
-    >>> lines = list(mixpanel([Event("bob", 1349222400, "signed up", {"time": "noon"})], token="T", counts=counts))
+    >>> signup = Event("bob", 1349222400, "signed up", {"time": "noon"})
+    >>> lines = list(mixpanel([signup], token="T", counts=counts))
     >>> counts.records, counts.lines, counts.renamed
     (1, 1, 1)
     """
@@ -208,7 +209,8 @@ def known_aliases(people: IdentityMap, at: Moment) -> Iterator[Alias]:
     migration come from the map. An alias holds for all time, and a target wants one: `at` is an aware datetime or unix
     seconds. In the order of names, then identities: the same in every run. Raises ValueError for a naive datetime.
 
-    >>> people = IdentityMap().update([Alias("a", 1349222400, "b"), Alias("b", 1349222400, "c")])
+    >>> people = IdentityMap()
+    >>> people.link_pairs([("a", "b"), ("b", "c")])
     >>> [(alias.person, alias.alias) for alias in known_aliases(people, at=1349222400)]
     [('a', 'b'), ('a', 'c')]
     """

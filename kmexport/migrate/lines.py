@@ -55,7 +55,9 @@ class Batch:
         Raises ValueError where the endpoint takes an array, which has no place for fields, and where the fields make
         the body larger than the endpoint takes.
 
-        >>> endpoint = Endpoint("shop-events", "https://shop.example/batch", 100, 5_000, 4_000, key="events")
+        >>> endpoint = Endpoint(
+        ...     "shop-events", "https://shop.example/batch", 100, 5_000, 4_000, key="events"
+        ... )
         >>> Batch(endpoint, [b'{"event":"a"}', b'{"event":"b"}']).body(api_key="K")
         b'{"api_key":"K","events":[{"event":"a"},{"event":"b"}]}'
         """
@@ -83,7 +85,9 @@ def batches(lines: Iterable[Line], *, max_count: int | None = None, max_bytes: i
     ones at the end. Holds one group for each endpoint. 1,000 bytes of a body are kept free for keys. Raises ValueError
     for limits below 1, and for a line that has more than `max_bytes`.
 
-    >>> endpoint = Endpoint("shop-events", "https://shop.example/batch", 2, 5_000, 4_000, key="events")
+    >>> endpoint = Endpoint(
+    ...     "shop-events", "https://shop.example/batch", 2, 5_000, 4_000, key="events"
+    ... )
     >>> [len(batch.lines) for batch in batches(Line(endpoint, b"{}") for _ in range(5))]
     [2, 2, 1]
     """
@@ -125,7 +129,9 @@ def write(lines: Iterable[Line], folder: str | os.PathLike[str], **storage_optio
     run stays where no line belongs into it now. On the local disk it holds one line at a
     time; on other filesystems the files are gathered in memory.
 
-    >>> endpoint = Endpoint("shop-events", "https://shop.example/batch", 100, 5_000, 4_000, key="events")
+    >>> endpoint = Endpoint(
+    ...     "shop-events", "https://shop.example/batch", 100, 5_000, 4_000, key="events"
+    ... )
     >>> write([Line(endpoint, b"{}")] * 3, "memory://moving")
     {'shop-events': 3}
     """

@@ -76,7 +76,8 @@ def mixpanel(
     package sends it so).
 
     >>> from kmexport import Event
-    >>> line = next(mixpanel([Event("bob", 1349222400, "Signed Up", {"Plan": "Pro"})], token="T"))
+    >>> signup = Event("bob", 1349222400, "Signed Up", {"Plan": "Pro"})
+    >>> line = next(mixpanel([signup], token="T"))
     >>> line.endpoint.name
     'mixpanel-events'
     >>> print(line.text.decode())

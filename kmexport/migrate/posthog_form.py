@@ -76,7 +76,8 @@ def posthog(records: Iterable[Record], **options: Unpack[Options]) -> Iterator[L
     confirmed: the longest name, the earliest time, and `uuid` as a field of an event, which its own SDKs send.
 
     >>> from kmexport import Event
-    >>> print(next(posthog([Event("bob", 1349222400, "Signed Up", {"Plan": "Pro"})])).text.decode())
+    >>> signup = Event("bob", 1349222400, "Signed Up", {"Plan": "Pro"})
+    >>> print(next(posthog([signup])).text.decode())
     {"event":"signed up","distinct_id":"bob","properties":{"plan":"Pro"},"timestamp":"2012-10-03T00:00:00Z",...}
     """
     return convert(records, _RULES, _Form(), **options)

@@ -20,7 +20,8 @@ class MigrationError(KmExportError, ValueError):
     `.person`, `.timestamp` (unix seconds) and `.name` are the record's: the name of an event, the second identity of an
     alias, None for a property set.
 
-    >>> raise MigrationError("Amplitude", Alias("bob@example.com", 1349222400, "7"), "the alias has 1 characters")
+    >>> alias = Alias("bob@example.com", 1349222400, "7")
+    >>> raise MigrationError("Amplitude", alias, "the alias has 1 characters")
     Traceback (most recent call last):
         ...
     kmexport.migrate.refusals.MigrationError: alias '7' of 'bob@example.com' at 1349222400 (2012-10-03T00:00:00Z): ...

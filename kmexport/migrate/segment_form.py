@@ -53,7 +53,8 @@ def segment(records: Iterable[Record], **options: Unpack[Options]) -> Iterator[L
     identities, the earliest time, and whether KB is 1,000 or 1,024 bytes (the smaller one is kept).
 
     >>> from kmexport import Alias
-    >>> print(next(segment([Alias("bob", 1349222400, "qFq2LweZugFNE4o49hLhmRPBW34=")])).text.decode())
+    >>> alias = Alias("bob", 1349222400, "qFq2LweZugFNE4o49hLhmRPBW34=")
+    >>> print(next(segment([alias])).text.decode())
     {"type":"alias","previousId":"qFq2LweZugFNE4o49hLhmRPBW34=","userId":"bob","timestamp":"2012-10-03T00:00:00Z",...}
     """
     return convert(records, _RULES, _Form(), **options)

@@ -17,7 +17,8 @@ def mend_octal(block: bytes, judge: Judge) -> tuple[bytes, int] | None:
     r"""The block without octal escapes, and how many lines were repaired; None where such a line is no record alone.
 
     >>> from kmexport.format.repair import judge
-    >>> mended, repaired = mend_octal(b'{"_p":"a","_t":1}\n{"_p":"\\303\\241","_t":1}', judge)
+    >>> block = b'{"_p":"a","_t":1}\n{"_p":"\\303\\241","_t":1}'
+    >>> mended, repaired = mend_octal(block, judge)
     >>> print(mended.decode(), repaired)
     {"_p":"a","_t":1}
     {"_p":"á","_t":1} 1

@@ -65,7 +65,8 @@ class LineCounts:
 
     >>> from kmexport import iter_records
     >>> counts = LineCounts()
-    >>> people = {r.person for r in iter_records([b'{"_p":"bob","_t":1.5}', b"", b"?"], on_error="skip", counts=counts)}
+    >>> lines = [b'{"_p":"bob","_t":1.5}', b"", b"?"]
+    >>> records = list(iter_records(lines, on_error="skip", counts=counts))
     >>> counts.lines, counts.records, counts.repaired, counts.blank, counts.rejected
     (3, 1, 1, 1, 1)
     """

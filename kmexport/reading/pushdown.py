@@ -34,7 +34,8 @@ class LineFilter:
     def lines(self, block: bytes) -> list[bytes] | None:
         r"""The lines that may be wanted; the others are not. None where only reading the whole block can tell.
 
-        >>> name_filter({"signed up"}).lines(b'{"_n":"Signed Up"}\n{"_n":"searched"}\n{"x":"signed up"}')
+        >>> block = b'{"_n":"Signed Up"}\n{"_n":"searched"}\n{"x":"signed up"}'
+        >>> name_filter({"signed up"}).lines(block)
         [b'{"_n":"Signed Up"}']
         """
         if self.escaped_key is not None and b"\\" in block and self.escaped_key.search(block):
@@ -90,7 +91,8 @@ def people_filter(people: frozenset[str] | set[str]) -> LineFilter | None:
 
     None where they are so many that it does not pay.
 
-    >>> people_filter({"bob"}).lines(b'{"_p":"bob","_t":1}\n{"_p":"ann","_t":1}\n{"_p":"b\\157b","_t":1}')
+    >>> block = b'{"_p":"bob","_t":1}\n{"_p":"ann","_t":1}\n{"_p":"b\\157b","_t":1}'
+    >>> people_filter({"bob"}).lines(block)
     [b'{"_p":"bob","_t":1}', b'{"_p":"b\\157b","_t":1}']
     """
     if len(people) > _MOST_NAMES:

@@ -25,7 +25,7 @@ class Shadow:
     >>> shadow = Shadow()
     >>> shadow.of(b'{"caf\\u00e9 \\"}": [12.5, true, ', is_long=False)
     b'{"caf11e1}":[11.1,true,'
-    >>> shadow.of(b'99999999999999999999999999]', is_long=False)
+    >>> shadow.of(b"99999999999999999999999999]", is_long=False)
     b'1]'
     """
 

@@ -48,7 +48,7 @@ def leave_tries_to_us(fs: Any) -> None:
 def name_wrong_option(error: BaseException, url: str, options: dict[str, Any]) -> str | None:
     """What to say of a storage option that no function wants, if the error is about one.
 
-    >>> error = TypeError("AioSession.__init__() got an unexpected keyword argument 'profle'")
+    >>> error = TypeError("__init__() got an unexpected keyword argument 'profle'")
     >>> name_wrong_option(error, "s3://acme", {"profle": "analytics"})
     "'profle' is no storage option of s3://. Did you mean 'profile'?"
     """

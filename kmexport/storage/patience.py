@@ -118,8 +118,9 @@ def tries_within(fs: Any) -> int:
 def tries_of_botocore(settings: dict[str, Any]) -> int:
     """The tries for one request under botocore's setting `retries`.
 
-    >>> tries_of_botocore({}), tries_of_botocore({"max_attempts": 2}), tries_of_botocore({"total_max_attempts": 1})
-    (5, 3, 1)
+    >>> settings = {}, {"max_attempts": 2}, {"total_max_attempts": 1}
+    >>> [tries_of_botocore(one) for one in settings]
+    [5, 3, 1]
     """
     if "total_max_attempts" in settings:
         return max(1, int(settings["total_max_attempts"]))
