@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["tests", "lint", "types", "docs"]
+nox.options.sessions = ["tests", "lint", "types", "docs", "package", "workflows"]
 nox.options.error_on_missing_interpreters = False  # a Python that is not here is named at the end as skipped
 nox.options.download_python = "never"
 nox.options.default_venv_backend = "uv|venv"
@@ -63,6 +63,34 @@ def docs(session: nox.Session) -> None:
     """The docs build without a warning."""
     session.install("-e", ".[docs]")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The sdist and the wheel hold what they should; the tour and each extra work from the wheel alone."""
+    session.install(".[package]")
+    session.run("python", "tests/package_checks.py")
+
+
+# The schema that each file for GitHub, Read the Docs and others has to keep to.
+SCHEMAS = [
+    ("vendor.github-workflows", ".github/workflows/*.yml"),
+    ("custom.github-workflows-require-timeout", ".github/workflows/*.yml"),
+    ("vendor.github-issue-forms", ".github/ISSUE_TEMPLATE/[!c]*.yml"),
+    ("vendor.github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+    ("vendor.dependabot", ".github/dependabot.yml"),
+    ("vendor.citation-file-format", ".github/CITATION.cff"),
+    ("vendor.readthedocs", ".readthedocs.yaml"),
+]
+
+
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """The workflows, the forms and the other files for services keep to their schemas."""
+    session.install(".[lint]")
+    for schema, pattern in SCHEMAS:
+        files = sorted(map(str, Path().glob(pattern)))
+        session.run("check-jsonschema", "--builtin-schema", schema, *files)
 
 
 @nox.session(python=PYTHONS[0])

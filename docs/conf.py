@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the docs of this tree, whatever is installed
 
+import kmexport  # noqa: E402
+
 project = "kmexport"
 author = "the kmexport authors"
 copyright = author  # noqa: A001
-version = release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+version = release = kmexport.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.intersphinx"]
 exclude_patterns = ["_build"]

@@ -51,6 +51,8 @@ from kmexport.windows import Window, in_window, sort_by_time
 if TYPE_CHECKING:
     from kmexport.tables import Facts as Facts
 
+__version__ = "1.0.0"
+
 __all__ = [
     "Alias",
     "Audit",

@@ -162,7 +162,9 @@ def rejected_by_polars(line: bytes) -> int:
 
 
 def rejected_by_duckdb(line: bytes) -> int:
-    return int(duckdb.execute("select not json_valid(?)", [line.decode()]).fetchone()[0])
+    with duckdb.connect() as connection:
+        ((is_valid,),) = connection.execute("select json_valid(?)", [line.decode()]).fetchall()
+    return int(not is_valid)
 
 
 @pytest.mark.parametrize(
