@@ -62,7 +62,7 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-def expect(is_so: bool, otherwise: str) -> None:  # noqa: FBT001  # reads as a sentence
+def expect(is_so: bool, otherwise: str) -> None:  # reads as a sentence
     if not is_so:
         sys.exit(f"failed: {otherwise}")
 

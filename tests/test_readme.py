@@ -21,7 +21,6 @@ import kmexport
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
-LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -64,16 +63,6 @@ def test_examples_end_with_a_blank_line(page):
             assert text.endswith("\n\n")
 
 
-@named(PAGES)
-def test_links_lead_to_files(page):
-    text = FENCE.sub("", page.read_text(encoding="utf-8"))
-    targets = {match["target"] for match in LINK.finditer(text)}
-    for target in targets:
-        if re.match("[a-z]+:", target) is None:
-            path = target.partition("#")[0]
-            assert (page.parent / path).is_file() or not path, target
-
-
 def test_the_toctree_names_every_page():
     (toctree,) = (text for language, text in blocks(ROOT / "docs" / "index.md") if language == "{toctree}")
     listed = {line for line in toctree.splitlines() if line and not line.startswith(":")}
@@ -81,15 +70,17 @@ def test_the_toctree_names_every_page():
     assert listed == {page.stem for page in pages} - {"index"}
 
 
+PUBLIC_MODULES = [
+    "kmexport",
+    *(f"kmexport.{name}" for name in ("cluster", "lake", "migrate", "reports", "tables", "testing", "tour")),
+]
+
+
 def test_the_api_page_names_every_public_name():
     api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     directives = set(re.findall(r"^\.\. [\w:]+:: (\S+?)(?:\(\))?$", api, re.MULTILINE))
-    public = {
-        f"{module}.{name}"
-        for module in ("kmexport", "kmexport.reports", "kmexport.testing", "kmexport.tour")
-        for name in importlib.import_module(module).__all__
-    }
-    assert public <= directives
+    public = {f"{module}.{name}" for module in PUBLIC_MODULES for name in importlib.import_module(module).__all__}
+    assert public - directives == {"kmexport.tables.Facts"}, "it stands there as kmexport.Facts"
 
 
 def test_the_api_page_names_every_public_method():
