@@ -6,7 +6,6 @@ import doctest
 import operator
 import pickle
 import re
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -461,12 +460,6 @@ print(pa.default_memory_pool().max_memory(), sum(batch.nbytes for batch in bucke
 
 
 class TestRecordsOrColumns:
-    @pytest.mark.parametrize("theme", ["light", "dark"])
-    def test_the_picture_is_what_its_script_draws(self, theme):
-        found = runpy.run_path(str(DOCS / "pictures" / "draw_ways.py"))
-        drawn = (DOCS / "pictures" / f"ways-{theme}.svg").read_text(encoding="utf-8")
-        assert drawn == found["draw"](found["THEMES"][theme])
-
     # Of the page: a row and its column. Of docs/performance.md: the table, and the row that it quotes.
     @pytest.mark.parametrize(
         ("row", "column", "table", "measured"),

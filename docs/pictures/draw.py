@@ -1,0 +1,27 @@
+"""Draw every picture of the docs, for light and for dark pages: python docs/pictures/draw.py [--into FOLDER]"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import way
+import ways
+from drawing import THEMES, Colours
+
+PICTURES: Final[dict[str, Callable[[Colours], str]]] = {"way": way.draw, "ways": ways.draw}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--into", type=Path, default=Path(__file__).parent, help="the folder of the files")
+    folder = parser.parse_args().into
+    for name, draw in PICTURES.items():
+        for theme, colours in THEMES.items():
+            (folder / f"{name}-{theme}.svg").write_text(draw(colours), encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The pictures of the docs: each is what its script draws, in both themes, told in words, and legible."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PICTURES = ROOT / "docs" / "pictures"
+NAMES = sorted({path.stem.rpartition("-")[0] for path in PICTURES.glob("*.svg")})
+THEMES = ("light", "dark")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GROUNDS = {"light": "#ffffff", "dark": "#131416"}  # white, and the dark ground of the docs
+PHONE = 350  # pixels that a picture gets on a phone
+SHOWN = re.compile(
+    r"```\{image\} pictures/(?P<myst>[\w-]+)-(?P<theme>light|dark)\.svg\n(?P<options>.*?)```"
+    r'|<img src="docs/pictures/(?P<html>[\w-]+)-light\.svg"(?P<attributes>[^>]*)>',
+    re.DOTALL,
+)
+
+each_file = pytest.mark.parametrize(("name", "theme"), [(name, theme) for name in NAMES for theme in THEMES])
+
+
+def read(name: str, theme: str) -> str:
+    return (PICTURES / f"{name}-{theme}.svg").read_text(encoding="utf-8")
+
+
+def shown() -> list[re.Match[str]]:
+    return [match for page in PAGES for match in SHOWN.finditer(page.read_text(encoding="utf-8"))]
+
+
+def lightness(colour: str) -> float:
+    """The relative luminance of a colour, as WCAG 2 defines it."""
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    lower, higher = sorted([lightness(one), lightness(other)])
+    return (higher + 0.05) / (lower + 0.05)
+
+
+def test_contrast_is_that_of_the_standard():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    command = [sys.executable, str(PICTURES / "draw.py"), "--into", str(folder)]
+    subprocess.run(command, check=True, timeout=120)
+    return folder
+
+
+def test_the_script_draws_what_is_kept_and_nothing_else(drawn):
+    assert NAMES
+    assert {path.name for path in drawn.iterdir()} == {path.name for path in PICTURES.glob("*.svg")}
+
+
+@each_file
+def test_a_picture_is_what_its_script_draws(drawn, name, theme):
+    assert (drawn / f"{name}-{theme}.svg").read_text(encoding="utf-8") == read(name, theme)
+
+
+@each_file
+def test_a_picture_is_well_formed_and_refers_to_nothing_outside(name, theme):
+    drawing = ET.fromstring(read(name, theme))
+    for element in drawing.iter():
+        assert element.tag.rpartition("}")[2] not in {"script", "foreignObject", "image", "style", "a"}
+        for attribute, value in element.attrib.items():
+            assert not attribute.lower().startswith("on")
+            if "href" in attribute or "url(" in value:
+                assert re.search(r"(^|url\()#", value), f"{attribute}={value} leads out of the file"
+
+
+@each_file
+def test_text_stands_out_from_its_ground(name, theme):
+    """The ground of a text is the last filled box before it that holds its place; or else the page."""
+    boxes: list[tuple[float, float, float, float, str]] = []
+    for element in ET.fromstring(read(name, theme)).iter():
+        tag, found = element.tag.rpartition("}")[2], element.attrib
+        if tag == "rect" and found["fill"] != "none":
+            left, top, width, height = (float(found[side]) for side in ("x", "y", "width", "height"))
+            boxes.append((left, top, left + width, top + height, found["fill"]))
+        elif tag == "text":
+            x, y = float(found["x"]), float(found["y"]) - 3
+            under = [fill for left, top, right, low, fill in boxes if left <= x <= right and top <= y <= low]
+            ground = under[-1] if under else GROUNDS[theme]
+            assert contrast(found["fill"], ground) >= 4.5, f"{element.text!r}: {found['fill']} on {ground}"
+
+
+@each_file
+def test_text_is_legible_on_a_phone(name, theme):
+    drawing = ET.fromstring(read(name, theme))
+    scale = min(1, PHONE / float(drawing.attrib["width"]))
+    sizes = {float(size) for element in drawing.iter() if (size := element.attrib.get("font-size"))}
+    assert sizes
+    assert min(sizes) * scale >= 9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture_is_shown_in_both_themes_and_told_in_words(name):
+    of_it = [match for match in shown() if name in {match["myst"], match["html"]}]
+    assert of_it, f"no page shows {name}"
+    themes = [match["theme"] for match in of_it if match["myst"]]
+    assert themes.count("light") == themes.count("dark")
+    for match in of_it:
+        if match["myst"]:
+            assert re.search(rf"^:?class: only-{match['theme']}$", match["options"], re.MULTILINE)
+            words = re.search(r"^:?alt: (?:>-\n)?(.*?)(?=^:?\w+: |^---|\Z)", match["options"], re.MULTILINE | re.DOTALL)
+        else:
+            words = re.search(r'alt="([^"]*)"', match["attributes"])
+        assert words, f"{name} has no text for those who do not see it"
+        assert len(words[1].split()) >= 8
+
+
+def test_every_picture_that_a_page_shows_is_there():
+    assert shown()
+    for match in shown():
+        for theme in THEMES:
+            assert (PICTURES / f"{match['myst'] or match['html']}-{theme}.svg").is_file()
+
+
+def test_the_pictures_are_small():
+    sizes = {path.name: path.stat().st_size for path in PICTURES.glob("*.svg")}
+    assert max(sizes.values()) < 60_000
+    assert sum(sizes.values()) < 500_000
