@@ -10,7 +10,7 @@ from kmexport.export_files import ExportFiles
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.in_turn import ReadFile, Reading, ReadOptions, check_revisions, read_in_turn, read_records
 from kmexport.manifest import Revision
-from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, check_selection, one_by_one
+from kmexport.reading import MAX_LINE_BYTES, Kinds, LineCounts, Names, OnError, People, check_selection, one_by_one
 from kmexport.records import Alias, Event, Record
 from kmexport.revisions import check_selecting
 from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Progress
@@ -25,9 +25,6 @@ __all__ = ["Bucket"]
 
 _R = TypeVar("_R", bound=Record)
 _T = TypeVar("_T")
-_Kinds = type[Record] | Iterable[type[Record]] | None
-_Names = str | Iterable[str] | None
-_People = str | Iterable[str] | None
 
 
 class Bucket(ExportFiles):
@@ -46,7 +43,7 @@ class Bucket(ExportFiles):
 
     @overload
     def read(
-        self, revisions: Iterable[Revision | int], *, kinds: _Kinds = None, names: str | Iterable[str],
+        self, revisions: Iterable[Revision | int], *, kinds: Kinds = None, names: str | Iterable[str],
         **options: Unpack[ReadOptions],
     ) -> Iterator[Event]: ...  # fmt: skip
     @overload
@@ -56,7 +53,7 @@ class Bucket(ExportFiles):
     ) -> Iterator[_R]: ...  # fmt: skip
     @overload
     def read(
-        self, revisions: Iterable[Revision | int], *, kinds: _Kinds = None, names: _Names = None,
+        self, revisions: Iterable[Revision | int], *, kinds: Kinds = None, names: Names = None,
         **options: Unpack[ReadOptions],
     ) -> Iterator[Record]: ...  # fmt: skip
     def read(
@@ -64,8 +61,8 @@ class Bucket(ExportFiles):
         revisions: Iterable[Revision | int],
         *,
         kinds: type[Any] | Iterable[type[Any]] | None = None,
-        names: _Names = None,
-        people: _People = None,
+        names: Names = None,
+        people: People = None,
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,
@@ -95,7 +92,7 @@ class Bucket(ExportFiles):
     @overload
     def iter_records(
         self, window: Window | None = None, *, after: int = 0, neighbours: int = 1,
-        kinds: _Kinds = None, names: str | Iterable[str], **options: Unpack[ReadOptions],
+        kinds: Kinds = None, names: str | Iterable[str], **options: Unpack[ReadOptions],
     ) -> Iterator[Event]: ...  # fmt: skip
     @overload
     def iter_records(
@@ -105,7 +102,7 @@ class Bucket(ExportFiles):
     @overload
     def iter_records(
         self, window: Window | None = None, *, after: int = 0, neighbours: int = 1,
-        kinds: _Kinds = None, names: _Names = None, **options: Unpack[ReadOptions],
+        kinds: Kinds = None, names: Names = None, **options: Unpack[ReadOptions],
     ) -> Iterator[Record]: ...  # fmt: skip
     def iter_records(
         self,
@@ -114,8 +111,8 @@ class Bucket(ExportFiles):
         after: int = 0,
         neighbours: int = 1,
         kinds: type[Any] | Iterable[type[Any]] | None = None,
-        names: _Names = None,
-        people: _People = None,
+        names: Names = None,
+        people: People = None,
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,
@@ -163,9 +160,9 @@ class Bucket(ExportFiles):
         revisions: Iterable[Revision | int] | None = None,
         after: int = 0,
         neighbours: int = 1,
-        kinds: type[Record] | Iterable[type[Record]] | None = None,
-        names: _Names = None,
-        people: _People = None,
+        kinds: Kinds = None,
+        names: Names = None,
+        people: People = None,
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,

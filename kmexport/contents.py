@@ -13,7 +13,7 @@ from kmexport.files import BinaryFile
 from kmexport.in_turn import Reading, open_in_turn
 from kmexport.manifest import Revision
 from kmexport.moments import spell_moment
-from kmexport.reading import MAX_LINE_BYTES, LineCounts, read_stream
+from kmexport.reading import MAX_LINE_BYTES, LineCounts, one_by_one, read_lists
 from kmexport.storage import Folder
 
 __all__ = ["Contents", "look_into"]
@@ -84,7 +84,7 @@ def _contents(file: BinaryFile, revision: Revision) -> Contents:
     last: int | None = None
     latest: dict[int, int] = {}  # of each hour
     records: Counter[int] = Counter()
-    for record in read_stream(watched, revision.path, errors.add, MAX_LINE_BYTES, counts):
+    for record in one_by_one(read_lists(watched, revision.path, errors.add, MAX_LINE_BYTES, counts)):
         timestamp = record.timestamp
         if first is None or last is None:
             first = last = timestamp

@@ -12,7 +12,16 @@ from attrs import field, frozen, validators
 from kmexport.errors import RevisionNotFoundError
 from kmexport.files import BinaryFile
 from kmexport.manifest import Revision, is_revision_name
-from kmexport.reading import MAX_LINE_BYTES, LineCounts, OnError, Selection, check_counts, check_policy, read_lists
+from kmexport.reading import (
+    MAX_LINE_BYTES,
+    LineCounts,
+    OnError,
+    People,
+    Selection,
+    check_counts,
+    check_policy,
+    read_lists,
+)
 from kmexport.records import Record
 from kmexport.revisions import Listing
 from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Folder, Progress, check_progress, progress_bar
@@ -36,7 +45,7 @@ _Found_co = TypeVar("_Found_co", covariant=True)
 class ReadOptions(TypedDict, total=False):
     """Further arguments of `read` and `iter_records`, for their types."""
 
-    people: str | Iterable[str] | None
+    people: People
     on_error: OnError
     callback: Progress
     counts: LineCounts | None

@@ -20,7 +20,6 @@ __all__ = [
     "Revision",
     "Status",
     "is_revision_name",
-    "parse_index",
     "parse_status",
     "read_index",
     "revision_number",
@@ -57,8 +56,7 @@ _LAST: Final = Column(
 class Status:
     r"""How far the export has come.
 
-    >>> text = b"Total Revisions,Exported Revisions,Max Exported Revision Timestamp\n12,10,1349222400\n"
-    >>> status = parse_status(text)
+    >>> status = parse_status(b"12,10,1349222400,2012-10-03 00:00 GMT\n")
     >>> status.pending_revisions, status.max_exported_time.isoformat()
     (2, '2012-10-03T00:00:00+00:00')
     """
@@ -170,16 +168,6 @@ def parse_status(text: bytes, source: str = "status.csv") -> Status:
     if not exported and read_number(time) is None:
         return Status(total, exported, None)
     return Status(total, exported, _whole(time, line_number, _NEWEST, fail))
-
-
-def parse_index(text: bytes, source: str = "index.csv") -> list[Revision]:
-    r"""The revisions that `read_index` finds.
-
-    >>> text = b"filename,min_timestamp,max_timestamp\nrevisions/10.json,5,7\n9.json,1,5\n"
-    >>> [revision.path for revision in parse_index(text)]
-    ['revisions/9.json', 'revisions/10.json']
-    """
-    return read_index(text, source).revisions
 
 
 def read_index(text: bytes, source: str = "index.csv") -> Index:

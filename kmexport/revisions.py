@@ -11,7 +11,7 @@ from kmexport.errors import EmptyListingError, IndexFormatError
 from kmexport.manifest import Index, Revision, is_revision_name, revision_number
 from kmexport.windows import Window, check_window
 
-__all__ = ["Listing", "check_selecting", "hold_against_index", "select_revisions", "touches"]
+__all__ = ["Listing", "check_selecting", "hold_against_index", "select_revisions"]
 
 _GONE = "left out: the index names it and it is not there"
 
@@ -155,7 +155,7 @@ def select_revisions(revisions: Sequence[Revision], window: Window, neighbours: 
     """
     ranged = [revision for revision in revisions if revision.has_range]
     wanted = {revision.number for revision in revisions if not revision.has_range}
-    touching = [at for at, revision in enumerate(ranged) if touches(window, revision)]
+    touching = [at for at, revision in enumerate(ranged) if _touches(window, revision)]
     places = [(at, at + 1) for at in touching] or [(at, at) for at in _gaps(ranged, window)]
     for start, end in places:
         wanted.update(revision.number for revision in ranged[max(start - neighbours, 0) : end + neighbours])
@@ -171,7 +171,7 @@ def check_selecting(window: Window | None, neighbours: int) -> None:
         raise ValueError(msg)
 
 
-def touches(window: Window, revision: Revision) -> bool:
+def _touches(window: Window, revision: Revision) -> bool:
     """Whether the range that the index states has a second in common with the window."""
     first, last = revision.min_timestamp, revision.max_timestamp
     return first is not None and last is not None and window.touches(first, last)

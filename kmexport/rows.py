@@ -57,8 +57,5 @@ def _rows(records: Iterable[Record], zone: tzinfo) -> Iterator[dict[str, Any]]:
 def _time(timestamp: int, zone: tzinfo) -> datetime:
     try:
         return datetime.fromtimestamp(timestamp, zone)
-    except (
-        OverflowError,
-        ValueError,
-    ):  # the first and last hours of the calendar
+    except (OverflowError, ValueError):  # the first and last hours of the calendar
         return datetime.fromtimestamp(timestamp, UTC)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kmexport import Event, MalformedRecordError, iter_records
-from kmexport.reading import LineCounts, read_stream
+from kmexport.reading import LineCounts, one_by_one, read_lists
 
 CORPUS = Path(__file__).parent / "data" / "broken"
 
@@ -85,7 +85,7 @@ def read(name: str) -> tuple[list, list[MalformedRecordError], LineCounts]:
     counts = LineCounts()
     opened = gzip.open if name.endswith(".gz") else io.open
     with opened(CORPUS / name, "rb") as file:
-        records = list(read_stream(file, name, errors.append, 1 << 20, counts))
+        records = list(one_by_one(read_lists(file, name, errors.append, 1 << 20, counts)))
     assert counts.lines == counts.records + counts.rejected + counts.blank + counts.joined - counts.shared
     assert (len(records), len(errors)) == (counts.records, counts.rejected)
     return records, errors, counts

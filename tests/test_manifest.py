@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmexport import IndexFormatError, Revision, Status, StatusFormatError
-from kmexport.manifest import parse_index, parse_status, read_index
+from kmexport.manifest import parse_status, read_index
 
 DOCUMENTED_STATUS = (
     b"Total Revisions,Exported Revisions,Max Exported Revision Timestamp,Max Exported Revision UTC Timestamp\n"
@@ -68,7 +68,7 @@ def test_wrong_status(text, line, column, reason):
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 def test_index_forms(header, newline):
     rows = b"revisions/10.json,5,7,x,y\n9.json,1,5\n\nrevisions/10.json,6,7,x,y\n"
-    assert parse_index((header + rows).replace(b"\n", newline)) == [
+    assert read_index((header + rows).replace(b"\n", newline)).revisions == [
         Revision(9, "revisions/9.json", 1, 5),
         Revision(10, "revisions/10.json", 6, 7),
     ]
@@ -76,7 +76,7 @@ def test_index_forms(header, newline):
 
 @pytest.mark.parametrize("text", [b"", b"\n", REAL_INDEX, b"\xef\xbb\xbf"])
 def test_an_index_without_rows(text):
-    assert parse_index(text) == []
+    assert read_index(text).revisions == []
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_an_index_without_rows(text):
 )
 def test_wrong_index(text, line, column, reason):
     with pytest.raises(IndexFormatError) as caught:
-        parse_index(text)
+        read_index(text)
     assert (caught.value.line_number, caught.value.column) == (line, column)
     assert reason in caught.value.reason
     assert str(caught.value).startswith(f"index.csv, line {line}")
@@ -256,7 +256,7 @@ def test_no_bytes_but_an_open_quote_close_an_index(before, behind):
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_named(text):
-    for parse, error in ((parse_status, StatusFormatError), (parse_index, IndexFormatError)):
+    for parse, error in ((parse_status, StatusFormatError), (read_index, IndexFormatError)):
         try:
             parse(text)
         except error as caught:
@@ -265,6 +265,6 @@ def test_any_bytes_are_read_or_named(text):
 
 @pytest.mark.skipif("KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files")
 def test_the_real_index():
-    index = parse_index((Path(os.environ["KMEXPORT_REAL_DATA"]) / "real-index.csv").read_bytes())
+    index = read_index((Path(os.environ["KMEXPORT_REAL_DATA"]) / "real-index.csv").read_bytes()).revisions
     assert len(index) == 473
     assert index[0] == Revision(22770, "revisions/22770.json", 1349161501, 1349162102)

@@ -21,7 +21,7 @@ from kmexport import MalformedRecordError, iter_records
 from kmexport.format.hashes import DECODE_ERRORS, decode_head
 from kmexport.format.octal import has_doubled_octal, repair_doubled_octal, repair_octal
 from kmexport.format.repair import judge
-from kmexport.reading import LineCounts, read_stream
+from kmexport.reading import LineCounts, one_by_one, read_lists
 from kmexport.storage.checked import open_checked
 from tests.strategies import BLANK, BROKEN, RECORDS, legal_lines
 
@@ -60,7 +60,7 @@ def read(source, max_line_bytes=1 << 20, *, touch=False):
     errors: list[MalformedRecordError] = []
     counts = LineCounts()
     records = []
-    for record in read_stream(source, "revisions/1.json", errors.append, max_line_bytes, counts):
+    for record in one_by_one(read_lists(source, "revisions/1.json", errors.append, max_line_bytes, counts)):
         if touch:
             assert record.properties is record.properties
         records.append(record)

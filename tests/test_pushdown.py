@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kmexport import Alias, Event, MalformedRecordError, PropertySet, Record, iter_records, select
 from kmexport.names import _fold_known, fold_name
-from kmexport.reading import LineCounts, check_selection, pieces, read_stream
+from kmexport.reading import LineCounts, check_selection, one_by_one, pieces, read_lists
 from tests.strategies import BLANK, BROKEN, PROPERTIES, RECORDS, TEXT, legal_lines
 
 # Names that differ in case, in what folds alike within and outside ASCII (a long s, the Kelvin sign, a sharp s), in
@@ -136,7 +136,7 @@ def test_every_line_is_counted_once(lines, kinds, names, people):
     content = b"\n".join(lines)
     counts = LineCounts()
     selection = check_selection(kinds, names, people)
-    found = list(read_stream(io.BytesIO(content), "x", lambda _: None, 1 << 20, counts, selection=selection))
+    found = list(one_by_one(read_lists(io.BytesIO(content), "x", lambda _: None, 1 << 20, counts, selection=selection)))
     assert counts.lines == len(content.removesuffix(b"\n").split(b"\n")) if content else counts.lines == 0
     assert counts.lines == (
         counts.records + counts.rejected + counts.blank + counts.joined - counts.shared + counts.passed

@@ -57,9 +57,9 @@ def alias_filter() -> LineFilter:
 def no_event_filter() -> LineFilter:
     r"""For lines that may be property sets, or aliases: those without the key `_n`, as far as a look can tell.
 
-    >>> block = b'{"_n":"x","_p":"a","_t":1}\n{"_p":"a","_t":1}\n{"_p":"a","_t":1,"x":{"_n":"x"}}'
+    >>> block = b'{"_n":"x","_p":"a"}\n{"_p":"a","_t":1}\n{"_p":"a","x":{"_n":"x"}}'
     >>> no_event_filter().lines(block)
-    [b'{"_p":"a","_t":1}', b'{"_p":"a","_t":1,"x":{"_n":"x"}}']
+    [b'{"_p":"a","_t":1}', b'{"_p":"a","x":{"_n":"x"}}']
     """
     return LineFilter(_lines_without_name, None)
 

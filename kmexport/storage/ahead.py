@@ -13,12 +13,11 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from kmexport.errors import OtherProcessError
 from kmexport.storage.fetching import Fetcher, Job
 from kmexport.storage.patience import SILENT_FOR, Patience
-from kmexport.storage.streams import BLOCK_BYTES, File, Source
+from kmexport.storage.streams import BLOCK_BYTES, PART_BYTES, File, Source
 from kmexport.storage.wanted import Wanted
 
 __all__ = ["FetchedFile", "fetch_ahead"]
 
-PART_BYTES = 8 << 20  # one request of a large file
 LEAST_BYTES = 1 << 16  # of a part or a block, however small the budget
 FIRST_JOBS = 4  # who wants one record only need not fetch a whole export
 GROWTH = 4  # times as many after each job that was read

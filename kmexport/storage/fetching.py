@@ -17,11 +17,9 @@ from contextlib import suppress
 
 from attrs import define, field, frozen
 
-from kmexport.storage.streams import BLOCK_BYTES, File, Source, Stream
+from kmexport.storage.streams import BLOCK_BYTES, STOPPED_WITHIN, File, Source, Stream
 
 __all__ = ["Beginning", "Fetcher", "Job"]
-
-STOPPED_WITHIN = 1.0  # seconds: what hangs is left behind after that
 
 
 @frozen(eq=False)

@@ -10,7 +10,7 @@ from attrs import define
 from kmexport.errors import RevisionChangedError
 from kmexport.storage.faults import ShortBodyError, WrongAnswerError, check_body
 from kmexport.storage.patience import tries_of_botocore, tries_within
-from kmexport.storage.streams import File
+from kmexport.storage.streams import PART_BYTES, File
 from kmexport.storage.versions import version_and_size
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RangeSource", "S3Source"]
 
-PART_BYTES = 8 << 20  # at most of one request of a file that has another size than it was listed with
 SLOWEST = 16 << 10  # bytes a second of one request
 
 

@@ -13,9 +13,11 @@ from kmexport.errors import RevisionChangedError
 from kmexport.storage.faults import ShortBodyError, WrongAnswerError, check_body
 from kmexport.storage.patience import Patience
 
-__all__ = ["BLOCK_BYTES", "Body", "File", "OtherVersionError", "Source", "Stream"]
+__all__ = ["BLOCK_BYTES", "PART_BYTES", "STOPPED_WITHIN", "Body", "File", "OtherVersionError", "Source", "Stream"]
 
 BLOCK_BYTES = 1 << 20  # one reading: a filesystem may hold it twice while it is read
+PART_BYTES = 8 << 20  # one request of a large file, at most
+STOPPED_WITHIN = 1.0  # seconds: what hangs is left behind after that
 
 
 @define(eq=False)

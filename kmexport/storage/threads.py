@@ -13,11 +13,9 @@ from typing import Any, Protocol, TypeVar
 
 from attrs import define
 
-from kmexport.storage.streams import BLOCK_BYTES, File, OtherVersionError
+from kmexport.storage.streams import BLOCK_BYTES, STOPPED_WITHIN, File, OtherVersionError
 
 __all__ = ["OpenFile", "ThreadSource"]
-
-STOPPED_WITHIN = 1.0  # seconds: a call that hangs is left behind after that
 
 T = TypeVar("T")
 
