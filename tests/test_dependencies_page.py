@@ -26,11 +26,9 @@ def test_the_plain_install():
 
 def test_the_extras():
     named: dict[str, set[str]] = {}
-    extra = ""
-    for first, *others in rows_of("Extras"):
-        extra = first.strip("`") or extra
-        if found := REQUIREMENT.findall("|".join(others)):
-            named.setdefault(extra, set()).update(found)
+    for row in rows_of("Extras"):
+        if extra := re.match("`([a-z]+)`", row[0]):  # in the second table the packages have a cell of their own
+            named.setdefault(extra[1], set()).update(REQUIREMENT.findall("|".join(row[:2])))
     stated = {
         extra: {requirement for requirement in requirements if not requirement.startswith("kmexport[")}
         for extra, requirements in PROJECT["optional-dependencies"].items()
