@@ -132,3 +132,25 @@ def test_the_pictures_are_small():
     sizes = {path.name: path.stat().st_size for path in PICTURES.glob("*.svg")}
     assert max(sizes.values()) < 60_000
     assert sum(sizes.values()) < 500_000
+
+
+@each_file
+def test_text_stays_inside_the_picture(name, theme):
+    """A wide font takes some 0.6 of its size for a letter of plain text."""
+    drawing = ET.fromstring(read(name, theme))
+    for element in drawing.iter():
+        if element.tag.endswith("}text"):
+            wide = 0.6 * float(element.attrib["font-size"]) * len(element.text or "")
+            left = (
+                float(element.attrib["x"]) - {"start": 0, "middle": 0.5, "end": 1}[element.attrib["text-anchor"]] * wide
+            )
+            assert left >= 0, element.text
+            assert left + wide <= float(drawing.attrib["width"]), element.text
+
+
+def test_the_alternative_texts_have_the_numbers_of_the_pictures():
+    for match in shown():
+        if match["myst"]:
+            words = " ".join(ET.fromstring(read(match["myst"], match["theme"])).itertext())
+            for number in re.findall(r"\b\d+\b", match["options"].partition("---\n")[2]):
+                assert re.search(rf"\b{number}\b", words), f"{match['myst']}: {number} is not in the picture"

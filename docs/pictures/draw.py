@@ -7,11 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import aliases
+import day_of_revisions
+import days_of_zones
 import way
 import ways
 from drawing import THEMES, Colours
 
-PICTURES: Final[dict[str, Callable[[Colours], str]]] = {"way": way.draw, "ways": ways.draw}
+PICTURES: Final[dict[str, Callable[[Colours], str]]] = {
+    "way": way.draw,
+    "ways": ways.draw,
+    "day-of-revisions": day_of_revisions.draw,
+    "aliases": aliases.draw,
+    "days-of-zones": days_of_zones.draw,
+}
 
 
 def main() -> None:

@@ -16,11 +16,11 @@ SMALL, NORMAL, LARGE = 14, 15, 17
 THEMES: Final[dict[str, dict[str, str]]] = {
     "light": {
         "ink": "#1f2937", "quiet": "#57606a", "line": "#6b7280", "paper": "#f6f8fa", "edge": "#c4cbd3",
-        "objects": "#1d5fbf", "columns": "#9a4d00", "facts": "#1a7033",
+        "objects": "#1d5fbf", "columns": "#9a4d00", "facts": "#1a7033", "mark": "#dbe8fb",
     },
     "dark": {
         "ink": "#e6e8eb", "quiet": "#a7afb8", "line": "#98a2ad", "paper": "#22272e", "edge": "#4b545e",
-        "objects": "#7fb2ff", "columns": "#f0a860", "facts": "#6fcf8b",
+        "objects": "#7fb2ff", "columns": "#f0a860", "facts": "#6fcf8b", "mark": "#1e2f4a",
     },
 }  # fmt: skip
 

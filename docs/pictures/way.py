@@ -41,7 +41,7 @@ def _parts(colours: Colours) -> Iterator[str]:
     yield arrow(colours, "objects", (137, 308), (137, 372))
     yield text(149, 345, "as objects", colours["objects"], SMALL, anchor="start")
     yield arrow(colours, "columns", (403, 308), (403, 372))
-    yield text(415, 345, "as Arrow batches", colours["columns"], SMALL, anchor="start")
+    yield text(415, 345, "as Arrow", colours["columns"], SMALL, anchor="start")
     yield from titled_box(
         colours, (22, 372, 230, 88), "objects", "steps", ("merge_identities,", "drop_duplicates, your own")
     )
