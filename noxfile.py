@@ -110,7 +110,7 @@ def spark(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def schedulers(session: nox.Session) -> None:
-    """The nightly job of docs/recipes.md loads and runs in Airflow and in Prefect."""
+    """The nightly job of docs/schedulers.md loads and runs in Airflow and in Prefect."""
     session.install(".[lake]", "apache-airflow-core>=3.0", "apache-airflow-providers-standard", "prefect>=3.0")
     session.run("python", "tests/engines/schedulers.py")
 

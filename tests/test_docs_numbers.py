@@ -136,12 +136,12 @@ def test_each_step_of_the_day_in_new_york_changes_the_number():
     assert spoken in page("docs/new-york.md")
 
 
-def test_the_days_of_the_recipes(events):
-    recipes = page("docs/recipes.md")
+def test_the_days_one_by_one(events):
+    shown = page("docs/day-by-day.md")
     for day in ("2012-10-01", "2012-10-02", "2012-10-03"):
         start = int(datetime.fromisoformat(day).replace(tzinfo=NEW_YORK).timestamp())
         people = [person for person, second, name, _ in events if name == "signed up" and day_of(second) == day]
-        assert re.search(rf"^({start}|{day}) {len(set(people))} {len(people)}$", recipes, re.MULTILINE)
+        assert re.search(rf"^({start}|{day}) {len(set(people))} {len(people)}$", shown, re.MULTILINE)
 
 
 def test_the_money_of_the_day_in_new_york(events):

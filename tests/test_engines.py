@@ -33,11 +33,11 @@ def python_blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-BLOCKS = [(page, block) for page in ("engines.md", "recipes.md") for block in python_blocks(page)]
+BLOCKS = [(page, block) for page in ("engines.md", "schedulers.md") for block in python_blocks(page)]
 
 
 def test_the_pages_have_blocks_that_no_doctest_runs():
-    assert [page for page, _ in BLOCKS] == ["engines.md"] * 2 + ["recipes.md"] * 3
+    assert [page for page, _ in BLOCKS] == ["engines.md"] * 2 + ["schedulers.md"] * 3
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS)
@@ -132,7 +132,7 @@ class TestNightly:
     @pytest.fixture
     def run(self, tmp_path: Path) -> Callable[[], subprocess.CompletedProcess[str]]:
         """Runs nightly.py of the page, with its two addresses in the temporary folder."""
-        (job,) = (block for block in python_blocks("recipes.md") if "sys.exit(" in block)
+        (job,) = (block for block in python_blocks("schedulers.md") if "sys.exit(" in block)
         for address, local in [
             ('"s3://acme-kissmetrics", profile="analytics"', repr(str(tmp_path / "vendor"))),
             ('"s3://acme-lake/kissmetrics", profile="lake"', repr(str(tmp_path / "lake"))),

@@ -1,4 +1,4 @@
-"""The nightly job of docs/recipes.md in Airflow and in Prefect, on the sample. Run by `nox -s schedulers`.
+"""The nightly job of docs/schedulers.md in Airflow and in Prefect, on the sample. Run by `nox -s schedulers`.
 
 The blocks are taken from the page as they stand; of `nightly.py` only the two addresses are replaced. Airflow loads
 the DAG and the function of its task is called; Prefect runs the flow, with a server of its own in a temporary folder.
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
+PAGE = Path(__file__).parents[2] / "docs" / "schedulers.md"
 
 
 def main() -> None:
