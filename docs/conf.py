@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
+
+from docutils import nodes
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the docs of this tree, whatever is installed
@@ -16,7 +19,7 @@ author = "the kmexport authors"
 copyright = author  # noqa: A001
 version = release = kmexport.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.intersphinx"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.intersphinx", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"kmexport {release}"
@@ -31,6 +34,11 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 
+# What is copied are the commands: no prompts, and no output.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_exclude = ".linenos, .gp, .go"
+
 # In the docstrings a single backquote means code, as in Markdown.
 default_role = "code"
 autodoc_member_order = "bysource"
@@ -44,3 +52,17 @@ if os.environ.get("KMEXPORT_DOCS_ONLINE"):
         "python": ("https://docs.python.org/3", None),
         "fsspec": ("https://filesystem-spec.readthedocs.io/en/stable", None),
     }
+
+
+def strip_blank_ends(_: Any, doctree: nodes.document) -> None:
+    """An example ends in a blank line for doctest, which readers need not see."""
+    for kind in (nodes.literal_block, nodes.doctest_block):
+        for block in doctree.findall(kind):
+            text = block.astext().rstrip()
+            if isinstance(block, nodes.literal_block):
+                block.rawsource = text  # the highlighter looks at it
+            block[:] = [nodes.Text(text)]
+
+
+def setup(app: Any) -> None:
+    app.connect("doctree-read", strip_blank_ends)
