@@ -13,7 +13,7 @@ import msgspec
 
 from kmexport.errors import CursorConflictError, CursorFormatError
 from kmexport.manifest import Revision
-from kmexport.storage.whole import local_path, open_whole, read_whole
+from kmexport.storage import local_path, open_whole, public_name, read_whole
 
 __all__ = ["Cursor"]
 
@@ -107,7 +107,7 @@ class Cursor:
         content = msgspec.json.encode(saved) + b"\n"
         with nullcontext() if self._is_locked else _alone_at(local_path(path, **storage_options)):
             if _content(path, storage_options) != self._loaded:
-                raise CursorConflictError(_name(path))
+                raise CursorConflictError(public_name(path))
             with open_whole(path, **storage_options) as file:
                 file.write(content)
         self._loaded = content
@@ -122,7 +122,7 @@ class Cursor:
         <Cursor: 0 revisions done, up to 0>
         """
         content = _content(path, storage_options)
-        cursor = cls() if content is None else cls(_numbers(content, _name(path)))
+        cursor = cls() if content is None else cls(_numbers(content, public_name(path)))
         cursor._loaded = content
         return cursor
 
@@ -185,11 +185,6 @@ def _content(path: str | os.PathLike[str], storage_options: dict[str, Any]) -> b
         return read_whole(path, **storage_options)
     except FileNotFoundError:
         return None
-
-
-def _name(path: str | os.PathLike[str]) -> str:
-    # Not the whole URL: it may hold credentials.
-    return os.fspath(path).rpartition("/")[2].partition("?")[0]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from kmexport.errors import IdentityMapFormatError
 from kmexport.identity_files import parse_map, spell_map
 from kmexport.policies import POLICIES, Prefer, order_of
 from kmexport.records import Alias, Event, PropertySet, Record, under_person
-from kmexport.storage import open_whole, read_whole
+from kmexport.storage import open_whole, public_name, read_whole
 
 __all__ = ["IdentityMap", "Prefer", "merge_identities"]
 
@@ -213,7 +213,7 @@ class IdentityMap:
         >>> IdentityMap.load("memory://people.jsonl", prefer="numeric_first").people()
         ['10017']
         """
-        source = os.fspath(path).replace(os.sep, "/").rpartition("/")[2]
+        source = public_name(path)
         saved, persons = parse_map(read_whole(path, **storage_options), source)
         people = cls(prefer if prefer is not None else _policy(saved, source))
         parents = people._parents

@@ -107,10 +107,9 @@ def mirror(
     parse_status(status)
     index_text = source.read("index.csv")
     index = read_index(index_text)
-    there = _files_of(target)
-    summary = MirrorSummary(target.public_url, present=len(there))
+    summary = MirrorSummary(target.public_url)
     here = present_revisions(source, take_listing(source, index, warned=set()), window=None)
-    _copy(source, target, _lacking(here, there, summary), reading, summary)
+    _copy(source, target, _lacking(here, _files_of(target), summary), reading, summary)
 
     named = {revision.number for revision in index.revisions}
     older = [revision for revision in _old_rows(target) if revision.number not in named]
@@ -122,29 +121,29 @@ def mirror(
     return summary
 
 
-def _files_of(target: Folder) -> dict[int, tuple[str, int | None]]:
-    """The copies that are there: by number, path and size."""
+def _files_of(target: Folder) -> dict[str, int | None]:
+    """The copies that are there: path and size."""
     try:
         files = target.list("revisions")
     except BucketNotFoundError:
         return {}
-    return {revision_number(name): (f"revisions/{name}", size) for name, size in files if is_revision_name(name)}
+    return {f"revisions/{name}": size for name, size in files if is_revision_name(name)}
 
 
-def _lacking(
-    revisions: Sequence[Revision], there: dict[int, tuple[str, int | None]], summary: MirrorSummary
-) -> list[Revision]:
+def _lacking(revisions: Sequence[Revision], there: dict[str, int | None], summary: MirrorSummary) -> list[Revision]:
+    numbers = set(map(revision_number, there))
+    summary.present = len(numbers)
     lacking = []
     for revision in revisions:
-        path, size = there.get(revision.number, (revision.path, -1))
-        if path != revision.path or size is None or revision.size is None:
-            # Packed by another hand, or of unknown size: it is whole, for it was written so.
-            if size == -1:
-                lacking.append(revision)
-        elif size < revision.size:
+        if revision.number not in numbers:
             lacking.append(revision)
-            if size >= 0:
-                summary.grown.append(revision.path)
+            continue
+        size = there.get(revision.path)
+        if size is None or revision.size is None:
+            continue  # packed by another hand, or of unknown size: it is whole, for it was written so
+        if size < revision.size:
+            lacking.append(revision)
+            summary.grown.append(revision.path)
         elif size > revision.size:
             summary.shrunk.append(revision.path)
     return lacking

@@ -122,6 +122,17 @@ def test_an_export_whose_files_are_gone_does_not_touch_the_copy(bucket, tmp_path
     assert files_of(tmp_path / "copy") == before
 
 
+@pytest.mark.parametrize("other", ["4.json.gz", "04.json"])
+def test_a_file_that_grew_is_copied_also_where_another_one_has_its_number(bucket, tmp_path, other):
+    url = f"memory://another-has-its-number/{other}"
+    mirror(bucket, url)
+    MemoryFileSystem().pipe_file(f"{url}/revisions/{other}", b"whatever")
+    with (tmp_path / "vendor" / "revisions" / "4.json").open("ab") as file:
+        file.write(b'{"_p":"bob","_t":450}\n')
+    copy = mirror(bucket, url)
+    assert (copy.present, copy.revisions, copy.grown) == (5, [4], ["revisions/4.json"])
+
+
 def test_a_file_that_grew_is_copied_and_one_that_shrank_is_kept(bucket, tmp_path, caplog):
     mirror(bucket, tmp_path / "copy")
     kept = (tmp_path / "copy" / "revisions" / "1.json").read_bytes()

@@ -25,8 +25,8 @@ from fsspec.spec import AbstractBufferedFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kmexport import Bucket, BucketNotFoundError, BucketUnreachableError, Event
-from kmexport.storage.credentials import redact
+from kmexport import Bucket, BucketNotFoundError, BucketUnreachableError, Cursor, Event, IdentityMap
+from kmexport.storage.credentials import public_name, redact
 from kmexport.storage.folder import Folder
 from kmexport.testing import write_export
 from tests.servers import free_port, serve, serve_http_from
@@ -115,6 +115,19 @@ def test_nothing_of_a_secret_is_shown(secret, form):
     assert "SEC" not in shown
     assert "RET" not in shown
     assert redact(shown) == shown
+    name = public_name(form.format(secret))
+    assert "SEC" not in name
+    assert "RET" not in name
+
+
+@pytest.mark.parametrize("load", [Cursor.load, IdentityMap.load])
+def test_an_error_about_a_saved_file_shows_its_name_and_not_its_signature(web, load):
+    url, root = web
+    (root / "saved.json").write_bytes(b"{}")
+    with pytest.raises(ValueError, match=r"^saved\.json, line 1: ") as caught:
+        load(f"{url}/saved.json?signature=made/up")
+    assert "made" not in str(caught.value)
+    assert "up" not in str(caught.value).split()
 
 
 class Remembering(AbstractFileSystem):

@@ -1,5 +1,6 @@
 """Bytes from any filesystem: small files, listings, and many files in turn, fetched ahead."""
 
+from kmexport.storage.credentials import public_name
 from kmexport.storage.folder import PREFETCH_BYTES, REQUESTS, Folder
 from kmexport.storage.patience import SILENT_FOR
 from kmexport.storage.progress import Progress, check_progress, progress_bar
@@ -15,5 +16,6 @@ __all__ = [
     "local_path",
     "open_whole",
     "progress_bar",
+    "public_name",
     "read_whole",
 ]

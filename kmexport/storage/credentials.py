@@ -14,7 +14,7 @@ from kmexport.storage.faults import chain
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["can_show_one", "redact", "secrets_in", "secrets_of"]
+__all__ = ["can_show_one", "public_name", "redact", "secrets_in", "secrets_of"]
 
 _SENSITIVE = "key|secret|token|pass|pwd|user|login|auth|cred|sas|sig|conn|account|cookie|header|param"
 _SENSITIVE_NAME = re.compile(_SENSITIVE, re.IGNORECASE)
@@ -62,6 +62,15 @@ def redact(url: str) -> str:
         return f"{scheme[0]}***"
     rest = _QUERY.sub("?***", _CREDENTIALS.sub("***@", rest, count=1))
     return scheme[0] + _AUTHORITY.sub(lambda part: part[0] if _PLAIN_AUTHORITY.fullmatch(part[0]) else "***", rest)
+
+
+def public_name(path: str | os.PathLike[str]) -> str:
+    """The name of a file in a path or a URL, for messages: without folders, and without what may be a credential.
+
+    >>> public_name("https://example.com/people.jsonl?signature=ab/cd")
+    'people.jsonl'
+    """
+    return redact(os.fspath(path)).removesuffix("?***").replace(os.sep, "/").rpartition("/")[2]
 
 
 def secrets_of(fs: AbstractFileSystem | None, options: Mapping[str, Any]) -> Iterator[str]:
