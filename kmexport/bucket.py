@@ -73,10 +73,10 @@ class Bucket(ExportFiles):
     ) -> Iterator[Record]:
         """Every record of just these revisions, lazily, in the order given: the layer under `iter_records`.
 
-        `revisions` are `Revision`s, as `revisions()` and `index()` give them, or their numbers. Objects are read where
-        they say, without a look at the manifests, so a worker of a cluster needs no more than them; numbers cost
-        the index and one listing. Everything else is as `iter_records` has it. Raises TypeError for anything else
-        and ValueError for a path that leads out of revisions/, at the call.
+        `revisions` are `Revision`s, as `revisions()` and `index()` give them, or their numbers. A `Revision` is opened
+        at its path and no manifest is read: that is all that a worker of a cluster needs. Numbers cost the index and
+        one listing. The other arguments are those of `iter_records`. Raises, at the call, TypeError for anything else
+        and ValueError for a path outside revisions/.
 
         >>> bucket = Bucket.sample()
         >>> sum(1 for record in bucket.read(bucket.revisions()[:3]))
@@ -129,15 +129,15 @@ class Bucket(ExportFiles):
         as they are read; `callback="tqdm"` shows a bar.
 
         From any storage but the local disk and memory, the next revisions are fetched while one is parsed: at most
-        `prefetch_bytes` bytes are held (never less than 128 KiB) and `requests` requests run at a time. Starts nothing
-        before the first `next()`, and stops all when the loop is left. What fails and may pass is tried ten times for
-        each file, while no longer than `silent_for` seconds go by without a byte of it.
+        `prefetch_bytes` bytes are held (never less than 128 KiB) and `requests` requests run at a time. Nothing starts
+        before the first `next()`, and everything stops when the loop is left. What fails for a moment is tried again:
+        up to ten times for each file, as long as no more than `silent_for` seconds pass without a byte of it.
 
         Holds `prefetch_bytes`, and 64 KiB of the revision that is being read or its longest line. Raises
         MalformedRecordError (see `on_error`), RevisionNotFoundError for a file that went after it was listed (left
-        out with a warning under `on_error="skip"`), BucketUnreachableError for one that can't be read whole, however
-        often it was tried, RevisionChangedError for one that was replaced meanwhile, and what `revisions()` raises; all
-        at a `next()`.
+        out with a warning under `on_error="skip"`), BucketUnreachableError for one that can't be read whole after all
+        tries, RevisionChangedError for one that was replaced meanwhile, and what `revisions()` raises; all at a
+        `next()`.
 
         >>> from kmexport import Window
         >>> day = Window.day("2012-10-03", tz="America/New_York")
@@ -180,17 +180,16 @@ class Bucket(ExportFiles):
         `kmexport.tables.from_records`: what is not asked for is not computed. `revisions` are just these, as `read`
         takes them, in place of those of the window.
 
-        Lines become columns without an object for each. What a line needs is done as everywhere, and counted; what is
-        no record goes the way of `on_error` under the same line number. Arrow's strings can't hold half a surrogate
-        pair: a line that has one in its person, name or alias is no record here; in `properties` it stays as its
-        escape.
+        Lines become columns without an object for each. Repairs, counts and `on_error` are those of `iter_records`,
+        with the same line numbers. One thing differs: Arrow's strings can't hold half a surrogate pair. A line that has
+        one in its person, name or alias is malformed here; in `properties` it stays as its escape.
 
-        With `processes=N` so many processes read groups of revisions side by side; everything comes out as from one:
-        the order, what is rejected, counted and logged. They are started for each call, which takes a second or two,
-        so it pays for exports of many millions of lines. In a script, the code that calls it has to stand under
-        `if __name__ == "__main__":`. It is not for what lies in this process's memory.
+        `processes=N` reads groups of revisions in N processes side by side. The order, the rejected lines, the counts
+        and the log are as with one. Starting them takes a second or two in each call, so it pays for exports of many
+        millions of lines. In a script, put the call under `if __name__ == "__main__":`. What lies in this process's
+        memory (`memory://`) can't be read so.
 
-        Starts nothing before the first batch is asked for; drop or close the reader to end early. Holds one batch of
+        Nothing starts before the first batch is asked for; drop or close the reader to end early. Holds one batch of
         about `batch_rows` rows (a block of 64 KiB more), and what `iter_records` holds; with processes up to 32 MiB of
         batches for each, and each has 160 MB of its own. Raises what `iter_records` raises, when the batch with that
         line is asked for: what came before it comes out first.
@@ -245,9 +244,9 @@ class Bucket(ExportFiles):
         """Every alias of the export as a map of who is who, in one pass that parses alias lines only.
 
         `after=N` reads only revisions above N, and `into` adds to a map that is there: so a nightly job keeps its map.
-        `prefer` names the persons of a new map, see `IdentityMap`. Lines that can't hold an alias are passed over
-        unseen, malformed or not; a stretch of a file where one may stand in a broken line, or over several lines, is
-        read whole, and its malformed lines go the way of `on_error`. The other arguments are those of `iter_records`.
+        `prefer` names the persons of a new map, see `IdentityMap`. Lines that can't hold an alias are passed over,
+        malformed or not. Where an alias may stand in a broken line, or over several lines, that part of the file is
+        read whole, and its malformed lines go to `on_error`. The other arguments are those of `iter_records`.
         Costs the map: about 250 bytes an identity; and what `iter_records` holds.
 
         >>> people = Bucket.sample().identities()

@@ -19,15 +19,15 @@ from kmexport.storage import Folder
 __all__ = ["Contents", "look_into"]
 
 _HOUR = 3600
-_FAR = 2 * 24  # hours without a record, behind which a few more are taken for those of a wrong clock
+_FAR = 2 * 24  # hours without a record, behind which the next ones may be of a wrong clock
 
 
 @frozen
 class Contents:
     """What one revision holds: the unix seconds of its `first` and `last` record, and how many lines are malformed.
 
-    `is_cut_off`: it ends inside a line. `reached` is the last second of the most of its records, without those
-    that lie more than two days from any other (a wrong clock is enough), and `support` is how many those are.
+    `is_cut_off`: it ends inside a line. `reached` is the last second of its largest group of records between which no
+    more than two days lie, for the others may be of a wrong clock; `support` is how many that group has.
     """
 
     revision: Revision
@@ -99,7 +99,7 @@ def _contents(file: BinaryFile, revision: Revision) -> Contents:
 
 
 def _most(records: Counter[int]) -> tuple[int, int]:
-    """Of the stretches between which there is no record for long, the last hour of the largest, and its records."""
+    """The last hour of the largest group, and its records: two days without a record end a group."""
     best, support, of_this = 0, 0, 0
     before: int | None = None
     for hour in sorted(records):

@@ -39,8 +39,8 @@ class Cursor:
     """Which revisions a job has read: each one, not only the highest.
 
     Revisions may arrive late, below the highest number, and copies of a bucket in any order: those are unread too. Load
-    it when the job begins, tell it what is done, and save it last: until then a job that breaks begins again where it
-    began.
+    it when the job begins, tell it what is done, and save it last. A job that fails before that reads the same
+    revisions again.
 
     >>> from kmexport import Bucket
     >>> cursor = Cursor([1, 2, 4])
@@ -74,7 +74,7 @@ class Cursor:
         return [revision for revision in bucket.revisions() if revision.number not in self._done]
 
     def done(self, revisions: Iterable[Revision | int]) -> None:
-        """These revisions have been read, and what was made of them is safe.
+        """Mark these revisions as read. Call it when what came of them is safe.
 
         Raises TypeError for anything but revisions and their numbers.
 

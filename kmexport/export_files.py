@@ -103,13 +103,13 @@ class ExportFiles:
     def coverage(self, window: Window, *, settle: int = 86_400, deep: bool = True) -> Coverage:
         """Whether all records of the window are there, and if not, why not. A job asks it before it trusts a day.
 
-        Not complete: the export has not come past the window's end; revisions are pending, unless the export has
-        come `settle` seconds past it (late records come within a day); the bucket begins later than the window; a
-        file of the window is gone, is cut off or holds less than the index says; a number inside the window's
-        stretch is nowhere. A record dated far ahead does not count as far as the export has come.
+        It is not complete when the export has not come past the window's end; when revisions are pending, unless the
+        export has come `settle` seconds past that end (late records come within a day); when the bucket begins later
+        than the window; when a file of the window is gone, is cut off or holds less than the index says; or when the
+        number of a revision from that time is nowhere. A record that a wrong clock dates far ahead proves nothing.
 
-        Reads the files of the window: a cut file can't be told by its name. With `deep=False` none is read, and
-        it costs both manifests and one listing.
+        Reads the files of the window, for only that shows whether one was cut off. With `deep=False` no file is read,
+        and it costs both manifests and one listing.
 
         >>> from kmexport import Bucket, Window
         >>> bool(Bucket.sample().coverage(Window.day("2012-10-03")))

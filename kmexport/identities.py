@@ -18,12 +18,12 @@ __all__ = ["IdentityMap", "Prefer", "merge_identities"]
 class IdentityMap:
     """Which identities are one person, learnt from aliases.
 
-    Aliases hold for all time, before and after their own time; they may chain, repeat and point to
-    themselves; their order does not matter. A person is called by one of their identities: the one whose `prefer`
-    key is the smallest, of equal ones the lowest string. `prefer` is "named_first" (an e-mail address, then other
-    names, anonymous ids last), "numeric_first" (a number before those, as km-db does), or any key function. So the
-    name depends on the set of identities only. Identities compare exactly. An empty identity links nobody (it would
-    make strangers one person): such links are counted in `ignored_links`.
+    Aliases hold for all time, before and after their own time. They may chain, repeat and point to themselves, and
+    their order does not matter. A person is called by one of their identities: the one with the smallest `prefer` key;
+    ties go to the alphabetically first. `prefer` is "named_first" (an e-mail address, then other names, anonymous ids
+    last), "numeric_first" (a number before those, as km-db does), or any key function. So the name depends on the set
+    of identities only. Identities compare exactly. An empty identity links nobody, since it would make strangers one
+    person: such links are counted in `ignored_links`.
 
     Costs about 250 bytes for each identity. Linking and looking up take the same time however long the chains are.
 
@@ -185,8 +185,8 @@ class IdentityMap:
     def save(self, path: str | os.PathLike[str], **storage_options: Any) -> None:
         """Write the map as JSON Lines to a path or an fsspec URL: after a first line, one array of identities a person.
 
-        The file is there as a whole or as it was before, see `open_whole`, and when this returns it is there. The
-        first line counts the persons, so that half a file is known as such. The same map gives the same bytes.
+        The file is written whole, or stays as it was before. The first line counts the persons, so that half a file is
+        known as such. The same map gives the same bytes.
 
         >>> people = IdentityMap().update([Alias("a", 1349222400, "b")])
         >>> people.save("memory://people.jsonl")

@@ -20,8 +20,8 @@ def latest_properties(records: Iterable[Record], *, before: Moment | None = None
     same second the first one met counts, as in `drop_duplicates`. Null sets nothing, and the vendor's own keys (`_d`
     …) are no properties. Persons are those of the records: merge identities first.
 
-    Reads all records at once. Holds a dict for each person, with the time of each value while it reads: about 250
-    bytes for each value. Raises ValueError for a naive datetime.
+    Reads all records before it returns. Holds a dict for each person, with the time of each value while it reads: about
+    250 bytes for each value. Raises ValueError for a naive datetime.
 
     >>> from kmexport import PropertySet
     >>> records = [

@@ -79,11 +79,11 @@ def mirror(
 ) -> MirrorSummary:
     """Copy the files that the copy of an export at `url` lacks, byte for byte; it is a bucket like the first one.
 
-    For a raw copy that outlives the vendor: what is deleted there stays here. Each file is there as a whole or not at
-    all, and its size is asked for. The manifests come last, so the copy is a whole bucket at any moment, and a run
-    that was ended is taken up by the next one. A file that has grown is copied again. One that is smaller by now is
-    not: its copy stays, and the summary names it. The index keeps the rows of revisions that the vendor's no longer
-    names; status.csv is the vendor's.
+    For a raw copy that outlives the vendor: what is deleted there stays here. Each file is written whole or not at all,
+    and its size is checked. The manifests come last, so the copy is a whole bucket at any moment, and the next run
+    takes up what an ended one has left. A file that has grown is copied again. One that has shrunk is not: its copy
+    stays, and the summary names it. The index keeps the rows of revisions that the vendor's no longer names; status.csv
+    is the vendor's.
 
     `url` is any path or fsspec URL that can be written, and `storage_options` are those of its filesystem. `callback`
     and the other arguments are those of `Bucket.iter_records`. Costs the manifests and a listing of both, and reading

@@ -118,9 +118,9 @@ def _property_rows(head: str, properties: list[PropertyProfile]) -> Iterator[tup
 def profile(records: Iterable[Record]) -> Profile:
     """Read all records and tell what they hold.
 
-    Names are grouped as they compare: without case, commas and colons as spaces. People are counted as they come, so
-    merge identities first; who only stands in aliases is none. Costs one entry for each name and each person (about 150
-    bytes), and holds a thousand records at a time.
+    Names are grouped as they compare: without case, commas and colons as spaces. People are counted by the identity in
+    the record, so merge identities first; a person named only in aliases does not count. Costs one entry for each name
+    and each person (about 150 bytes), and holds a thousand records at a time.
 
     >>> from kmexport import PropertySet
     >>> signup = Event("bob", 1349222400, "signed up", {"plan": "Pro"})
@@ -178,7 +178,7 @@ class _Tally:
         self.last: int | None = None
         self.events: dict[str, EventProfile] = {}
         self.columns: dict[tuple[bool, str], PropertyProfile] = {}
-        # Where the longest value stands (record, place in it): of equal ones the first counts.
+        # Where the longest value stands (record, place in it): ties go to the first.
         self.places: dict[tuple[bool, str], tuple[int, int]] = {}
 
     def add(self, start: int, block: list[Record]) -> None:

@@ -81,9 +81,9 @@ def iter_records(
     other identity of an alias. Where names or people are given, or kinds without Event, lines that can't hold one are
     passed over before they are parsed, malformed or not.
 
-    What a line needs is done and counted: a byte-order mark, CRLF and blank lines are passed over, octal escapes
+    Lines are repaired, and repairs are counted: a byte-order mark, CRLF and blank lines are passed over, octal escapes
     become the text they stand for, `_t` in a string or as a float becomes the second it lies in, a hash over several
-    lines and a file that is one array are read. A line that is no record all the same costs one
+    lines and a file that is one array are read. A line that still is no record gives one
     `MalformedRecordError`: `on_error="raise"` raises it, `"skip"` goes on and logs one warning with the
     count, a callable gets each error and the reader goes on. A line (or an item of an array) of more than
     `max_line_bytes` bytes is malformed. `counts`, a `LineCounts`, is added to while lines are read.
