@@ -11,6 +11,24 @@ from pathlib import Path
 OPENED = Path("/proc/self/fd")  # where a system tells what a process has open
 TELLS_SOCKETS = OPENED.exists()
 
+# The beginning of a program: reader() gives two files, and opening the second one hangs.
+SECOND_FILE_HANGS = """
+import io, time
+from kmexport.storage.ahead import fetch_ahead
+from kmexport.storage.threads import ThreadSource
+from kmexport.storage.wanted import Wanted
+
+def open_file(path):
+    if path == "2":
+        time.sleep(60)
+    return io.BytesIO(b"x")
+
+def reader():
+    files = [Wanted("1", "1", 1), Wanted("2", "2", 1)]
+    return fetch_ahead(lambda: ThreadSource(open_file, 2), files, budget=9, requests=2)
+
+"""
+
 
 def eventually(condition: Callable[[], object], seconds: float = 1.0) -> None:
     """Wait until it is so; fail if it is not within a second."""

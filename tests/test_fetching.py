@@ -23,6 +23,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from kmexport import Bucket, BucketUnreachableError, Event, RevisionChangedError
 from kmexport.testing import write_export
+from tests.leftovers import SECOND_FILE_HANGS
 from tests.proxies import Fault, proxied
 
 MIB = 1 << 20
@@ -344,17 +345,11 @@ def test_listing_in_threads(rclone):
 
 def test_readers_that_are_left_hanging_do_not_hold_up_the_end_of_the_program():
     code = (
-        "import io, time\n"
-        "from kmexport.storage.ahead import fetch_ahead\n"
-        "from kmexport.storage.threads import ThreadSource\n"
-        "from kmexport.storage.wanted import Wanted\n"
-        "def opening(path):\n"
-        "    if path == '2':\n        time.sleep(60)\n"
-        "    return io.BytesIO(b'x')\n"
-        "files = [Wanted('1', '1', 1), Wanted('2', '2', 1)]\n"
-        "readers = [fetch_ahead(lambda: ThreadSource(opening, 2), files, budget=9, requests=2) for _ in range(20)]\n"
-        "for reader in readers:\n    next(reader).read(1)\n"
+        "readers = [reader() for _ in range(20)]\n"
+        "for one in readers:\n    next(one).read(1)\n"
         "print(time.monotonic(), flush=True)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, "-c", SECOND_FILE_HANGS + code], check=True, capture_output=True, text=True, timeout=50
+    )
     assert time.monotonic() - float(done.stdout) < 6

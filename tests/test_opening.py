@@ -24,7 +24,7 @@ from kmexport.storage.faults import is_missing, is_transient
 from kmexport.storage.threads import ThreadSource
 from kmexport.storage.wanted import Wanted
 from kmexport.testing import write_export
-from tests.leftovers import eventually, fetchers
+from tests.leftovers import SECOND_FILE_HANGS, eventually, fetchers
 from tests.proxies import Fault, proxied
 
 CACHES = ["simplecache", "filecache"]
@@ -206,18 +206,7 @@ def test_the_loop_of_a_forked_process_is_its_own():
 
 
 def test_a_read_that_hangs_does_not_hold_up_the_end_of_the_program():
-    code = (
-        "import io, time\n"
-        "from kmexport.storage.ahead import fetch_ahead\n"
-        "from kmexport.storage.threads import ThreadSource\n"
-        "from kmexport.storage.wanted import Wanted\n"
-        "def opening(path):\n"
-        "    if path == '/2':\n        time.sleep(60)\n"
-        "    return io.BytesIO(b'x')\n"
-        "files = [Wanted('1', '/1', 1), Wanted('2', '/2', 1)]\n"
-        "files = fetch_ahead(lambda: ThreadSource(opening, 2), files, budget=9, requests=2)\n"
-        "next(files).read(1)\n"
-    )
+    code = f"{SECOND_FILE_HANGS}\nfiles = reader()\nnext(files).read(1)\n"
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True, timeout=50)
     assert time.monotonic() - started < 30
