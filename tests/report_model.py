@@ -10,6 +10,7 @@ import json
 import math
 import statistics
 from datetime import datetime, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from kmexport import Alias, Event, Window
@@ -49,12 +50,16 @@ def settings(records, person, name):
 
 
 def text(value):
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    if isinstance(value, str | Decimal):  # a Decimal is written with the digits that it was made of
+        return str(value)
+    return json.dumps(value, separators=(",", ":"))
 
 
 def number(value):
     try:
-        found = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+        found = (
+            float(value) if isinstance(value, str | int | float | Decimal) and not isinstance(value, bool) else math.nan
+        )
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None

@@ -518,6 +518,25 @@ def test_names_that_would_be_sql():
     assert reports.property_values(facts, odd).people_of("5") == ["a"]
 
 
+@pytest.mark.parametrize("sent", ["1.50", "1e3", "1E+3", "123456789012345678901234567890", "[1.50, 1e3]", '{"a": 2.0}'])
+def test_values_are_shown_as_they_were_sent(sent, tmp_path):
+    line = b'{"_p":"ann","_t":50,"_n":"X","plan":%s}' % sent.encode()
+    facts = Facts(write_export(tmp_path, {1: [line]}))
+    found = [
+        reports.event_counts(facts, "X", by="plan"),
+        *(reports.property_values(facts, "plan", at=at) for at in ("first_ever", "last_ever")),
+        *(reports.property_values(facts, "plan", WINDOW, at=at) for at in ("first_in_window", "last_before_end")),
+        *(
+            reports.property_values(facts, "plan", WINDOW, at=at, every="day")
+            for at in ("first_in_window", "last_before_end")
+        ),
+        reports.property_values(facts, "plan", at="at_step", step="X"),
+        reports.segments(facts, "X", "plan"),
+    ]
+    assert [row.value for result in found for row in result.rows] == [sent] * len(found)
+    assert facts.sql("select text from properties").fetchall() == [(sent,)]
+
+
 def test_the_error_of_a_name():
     with pytest.raises(KmExportError) as caught:
         reports.event_counts(Facts([Event("a", 1, "X")]), "something else")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from kmexport.reports.cuts import Cut
+from kmexport.tables.rules import text_of
 
 IN_WINDOW: Final = "time >= to_timestamp($start) and time < to_timestamp($end)"
 
@@ -60,7 +61,7 @@ def chosen(parameter: str, which: Literal["first", "last"], condition: str = "tr
     """The first or the last value of each person: person, time, text; of several in a second by their arrival."""
     choose, time = ("arg_min", "min") if which == "first" else ("arg_max", "max")
     return f"""
-        select person, {time}(time) as time, {choose}(value, setting)->>'$' as text
+        select person, {time}(time) as time, {text_of(f"{choose}(value, setting)")} as text
         from ({settings(parameter)}) where {condition} group by person"""
 
 
@@ -93,5 +94,6 @@ def valued(source: str, *, by: bool) -> str:
             select seq, arg_max(value, setting) as value from ({settings("by")})
             where seq in (select seq from filed where is_shared) group by seq
         )
-        select f.* exclude (set_value, set_at, set_by, is_shared), coalesce(own.value, f.set_value)->>'$' as value
+        select f.* exclude (set_value, set_at, set_by, is_shared),
+            {text_of("coalesce(own.value, f.set_value)")} as value
         from filed f left join own on f.seq = own.seq"""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from attrs import define, frozen
 
 from kmexport.reports.asking import parameters
 from kmexport.reports.occurrences import LAST_SECOND_OF_PERIOD, chosen, events, firsts, in_force, next_set
 from kmexport.reports.results import ALL, Choice, Column, check_choice
-from kmexport.reports.splits import Measured, Pieces, SplitResult, Splitting
+from kmexport.reports.splits import Pieces, SplitResult, Splitting
+from kmexport.tables.rules import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,8 @@ _MOMENTS: dict[At, tuple[Literal["first", "last"], str]] = {
     "last_before_end": ("last", "time < to_timestamp($end)"),
 }
 _EVER: tuple[At, At] = ("first_ever", "last_ever")
+
+_R = TypeVar("_R", bound="_ByValue")
 
 
 @frozen
@@ -162,19 +165,7 @@ def property_values(
     def query(pieces: Pieces) -> str:
         return _at_step(pieces) if at == "at_step" else _at_moment(pieces, at)
 
-    measured = _measure(splitting, query)
-    [people] = measured.numbers
-    return PropertyValues(
-        behind=measured.whole,
-        parts=measured.parts,
-        by=by,
-        every=every,
-        property=property,
-        people=people,
-        rows=measured.rows,
-        at=at,
-        step=step,
-    )
+    return _measure(PropertyValues, splitting, query, by=by, every=every, property=property, at=at, step=step)
 
 
 def segments(
@@ -227,24 +218,12 @@ def segments(
             left join ({chosen("property", "last")}) p on e.person = p.person
             {since}"""
 
-    measured = _measure(splitting, query)
-    [people] = measured.numbers
-    return Segments(
-        behind=measured.whole,
-        parts=measured.parts,
-        by=by,
-        every=every,
-        property=property,
-        people=people,
-        rows=measured.rows,
-        event=event,
-        relative=relative,
-    )
+    return _measure(Segments, splitting, query, by=by, every=every, property=property, event=event, relative=relative)
 
 
 def _at_step(pieces: Pieces) -> str:
     steps = pieces.valued(firsts(pieces.in_periods(events("step")), numbered=pieces.by))
-    return f"select person, period, value, set_value->>'$' as found from ({in_force(steps, 'property')})"
+    return f"select person, period, value, {text_of('set_value')} as found from ({in_force(steps, 'property')})"
 
 
 def _at_moment(pieces: Pieces, at: At) -> str:
@@ -260,13 +239,18 @@ def _at_moment(pieces: Pieces, at: At) -> str:
         else:
             look, moment = (next_set, "since") if at == "first_in_window" else (in_force, LAST_SECOND_OF_PERIOD)
             found = look(f"select *, {moment} as time from ({query})", parameter)
-            query = f"select * exclude (time, set_value, set_at, set_by), set_value->>'$' as {column} from ({found})"
+            text = text_of("set_value")
+            query = f"select * exclude (time, set_value, set_at, set_by), {text} as {column} from ({found})"
     return query
 
 
-def _measure(splitting: Splitting, query: Callable[[Pieces], str]) -> Measured[ValueRow]:
+def _measure(result: Callable[..., _R], splitting: Splitting, query: Callable[[Pieces], str], **asked: object) -> _R:
+    """The result with what the query counts: a row for each value that `found` has."""
+
     def row(label: str | None, by_value: str | None, value: str | None, people: int) -> ValueRow:
         return ValueRow(value, people, label, by_value)
 
     numbers = "count(distinct person)" if splitting.is_split else "count(*)"
-    return splitting.measure(query, row, numbers, (0,), periods_add_up=True, key="found")
+    measured = splitting.measure(query, row, numbers, (0,), periods_add_up=True, key="found")
+    [people] = measured.numbers
+    return result(behind=measured.whole, parts=measured.parts, people=people, rows=measured.rows, **asked)

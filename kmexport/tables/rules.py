@@ -22,6 +22,7 @@ __all__ = [
     "SHARED",
     "STRICT_CANDIDATES",
     "UNCOUNT",
+    "text_of",
 ]
 
 # Every record with the number of its person.
@@ -96,10 +97,16 @@ EVENTS: Final = """
     JOIN kmexport.event_names USING (spelling_id) WHERE counts AND kind = 'event'
 """
 
-# What a value is as text, and as a number. DuckDB's ->> writes numbers anew (1.50 is 1.5, 1e3 is 1000.0): only strings
-# go through it. It reads text as numbers that is none for us: nan, inf, 1_000.
-READINGS: Final = """
-    CASE WHEN starts_with(value, '"') THEN value->>'$' WHEN value <> 'null' THEN value::VARCHAR END AS text,
+
+def text_of(value: str) -> str:
+    """The expression for a JSON value as text: a string itself, anything else as it was sent, nothing for null."""
+    # DuckDB's ->> writes numbers anew (1.50 becomes 1.5, and 1e3 becomes 1000.0), so only strings go through it.
+    return f"CASE WHEN starts_with({value}, '\"') THEN {value}->>'$' WHEN {value} <> 'null' THEN {value}::VARCHAR END"
+
+
+# A value as text and as a number. DuckDB takes nan, inf and 1_000 for numbers; the vendor does not.
+READINGS: Final = f"""
+    {text_of("value")} AS text,
     CASE WHEN isfinite(TRY_CAST(value->>'$' AS DOUBLE)) AND NOT contains(value, '_')
          THEN TRY_CAST(value->>'$' AS DOUBLE) END AS number
 """
