@@ -63,7 +63,7 @@ def test_sign_ups_a_day(cells, records):
 
 
 def test_where_they_are_lost(cells, records):
-    table = table_of(cells, "funnel =")
+    table = table_of(cells, "steps =")
     model = report_model.funnel(records, STEPS, WEEKS, NEW_YORK)
     visited, signed_up, carted, purchased = (len(people) for people in model[None])
     assert [int(table[step][0]) for step in STEPS] == [visited, signed_up, carted, purchased]
