@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+
+from kmexport import Bucket
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
@@ -154,3 +157,49 @@ def test_the_alternative_texts_have_the_numbers_of_the_pictures():
             words = " ".join(ET.fromstring(read(match["myst"], match["theme"])).itertext())
             for number in re.findall(r"\b\d+\b", match["options"].partition("---\n")[2]):
                 assert re.search(rf"\b{number}\b", words), f"{match['myst']}: {number} is not in the picture"
+
+
+class TestSpeeds:
+    """The bars of docs/performance.md are the rows of its first table, read here in another way."""
+
+    def rows(self) -> list[list[str]]:
+        lines = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8").splitlines()
+        start = lines.index("| way | time |") + 2
+        end = next(at for at in range(start, len(lines)) if not lines[at].startswith("|"))
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:end]]
+
+    @pytest.mark.parametrize("theme", THEMES)
+    def test_each_row_has_its_bar(self, theme):
+        drawing = ET.fromstring(read("speeds", theme))
+        bars = [float(found.attrib["width"]) for found in drawing if found.tag.endswith("}rect")]
+        words = [found.text for found in drawing if found.tag.endswith("}text")]
+        ratios = [float(ratio) for _, ratio in self.rows()]
+        assert len(bars) == len(ratios) >= 5
+        unit = bars[0] / ratios[0]
+        assert bars == pytest.approx([unit * ratio for ratio in ratios], rel=0.01)
+        assert words[2::2] == [ratio for _, ratio in self.rows()]
+
+
+class TestPrefetch:
+    def test_the_kept_times_are_of_a_run_that_makes_sense(self):
+        kept = json.loads((PICTURES / "prefetch.json").read_text(encoding="utf-8"))
+        for run, most in ((kept["ahead"], kept["requests"]), (kept["one_by_one"], 1)):
+            assert len(run) == len(list(Bucket.sample().revisions()))
+            for file in run:
+                assert file["answered"] - file["asked"] >= kept["delay"] - 0.002  # kept to the millisecond
+                assert file["asked"] < file["answered"] < file["first"] + 0.05  # the server notes its end a bit later
+                assert file["last"] - file["first"] >= kept["work"] - 0.002
+            for moment in (file["asked"] for file in run):
+                assert sum(1 for file in run if file["asked"] <= moment < file["answered"] - 0.05) <= most
+        assert kept["ahead"][-1]["last"] < kept["one_by_one"][-1]["last"] / 2
+
+    @pytest.mark.slow
+    def test_the_run_can_be_recorded_anew(self, tmp_path, monkeypatch):
+        monkeypatch.syspath_prepend(PICTURES)
+        import record_prefetch
+
+        monkeypatch.setattr(record_prefetch, "KEPT", tmp_path / "prefetch.json")
+        record_prefetch.record()
+        found = json.loads((tmp_path / "prefetch.json").read_text(encoding="utf-8"))
+        assert found.keys() == json.loads((PICTURES / "prefetch.json").read_text(encoding="utf-8")).keys()
+        assert found["ahead"][1]["asked"] < found["ahead"][0]["answered"]  # the second, while the first is under way

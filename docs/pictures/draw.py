@@ -1,4 +1,4 @@
-"""Draw every picture of the docs, for light and for dark pages: python docs/pictures/draw.py [--into FOLDER]"""
+"""Draw every picture of the docs, for light and for dark pages: python docs/pictures/draw.py"""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Final
 import aliases
 import day_of_revisions
 import days_of_zones
+import prefetch
+import record_prefetch
+import speeds
 import way
 import ways
 from drawing import THEMES, Colours
@@ -20,16 +23,21 @@ PICTURES: Final[dict[str, Callable[[Colours], str]]] = {
     "day-of-revisions": day_of_revisions.draw,
     "aliases": aliases.draw,
     "days-of-zones": days_of_zones.draw,
+    "prefetch": prefetch.draw,
+    "speeds": speeds.draw,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--into", type=Path, default=Path(__file__).parent, help="the folder of the files")
-    folder = parser.parse_args().into
+    parser.add_argument("--record", action="store_true", help="first run the reading of prefetch.json anew")
+    arguments = parser.parse_args()
+    if arguments.record:
+        record_prefetch.record()
     for name, draw in PICTURES.items():
         for theme, colours in THEMES.items():
-            (folder / f"{name}-{theme}.svg").write_text(draw(colours), encoding="utf-8", newline="\n")
+            (arguments.into / f"{name}-{theme}.svg").write_text(draw(colours), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":
