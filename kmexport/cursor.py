@@ -14,6 +14,7 @@ import msgspec
 from kmexport.errors import CursorConflictError, CursorFormatError
 from kmexport.manifest import Revision
 from kmexport.storage import local_path, open_whole, public_name, read_whole
+from kmexport.storage.locks import lock_file, unlock_file
 
 __all__ = ["Cursor"]
 
@@ -189,17 +190,16 @@ def _content(path: str | os.PathLike[str], storage_options: dict[str, Any]) -> b
 
 @contextmanager
 def _alone_at(place: Path | None, *, waits: bool = True) -> Iterator[None]:
-    """No second process is here for the same local file. Windows has no such lock: there, comparing has to do."""
-    try:
-        import fcntl  # noqa: PLC0415
-    except ImportError:
-        place = None
+    """No second process is here for the same local file."""
     if place is None:
         yield
         return
-    with place.with_name(f".{place.name}.lock").open("wb") as lock:
+    with place.with_name(f".{place.name}.lock").open("ab") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(lock, waits=waits)
         except BlockingIOError as error:
             raise CursorConflictError(place.name) from error
-        yield
+        try:
+            yield
+        finally:
+            unlock_file(lock)

@@ -7,6 +7,8 @@ from datetime import date, datetime, timedelta, tzinfo
 from typing import TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from kmexport.moments import time_at
+
 __all__ = ["Day", "Zone", "as_day", "bounds_of_days", "find_zone", "first_moment"]
 
 Day: TypeAlias = date | str
@@ -32,13 +34,13 @@ def first_moment(day: date, zone: tzinfo) -> int:
     """
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
     moment = int(midnight.timestamp())
-    if datetime.fromtimestamp(moment, zone).replace(tzinfo=None) == midnight.replace(tzinfo=None):
+    if time_at(moment, zone).replace(tzinfo=None) == midnight.replace(tzinfo=None):
         return moment
     # The clock jumped over midnight: with fold=1 the moment is computed by the offset after the jump, so it
     # lies before the jump, as the other lies at it or after it. dateutil's zones give the same for both.
     before = int(midnight.replace(fold=1).timestamp())
     for moments in (range(before, moment + 1), range(moment - _DAY, moment + _DAY + 1)):
-        at = bisect_left(moments, day, key=lambda second: datetime.fromtimestamp(second, zone).date())
+        at = bisect_left(moments, day, key=lambda second: time_at(second, zone).date())
         if 0 < at < len(moments):
             return moments[at]
     msg = f"{zone} has no beginning of {day}"

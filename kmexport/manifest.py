@@ -6,14 +6,14 @@ import html
 import math
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from attrs import define, field, frozen
 
 from kmexport.cells import Column, Fail, find_column, quoted, read_number, read_rows
 from kmexport.errors import IndexFormatError, StatusFormatError
-from kmexport.moments import spell_moment
+from kmexport.moments import spell_moment, time_at
 
 __all__ = [
     "Index",
@@ -75,7 +75,7 @@ class Status:
         """The time of the newest record exported, as an aware datetime in UTC; None while nothing is exported."""
         if self.max_exported_timestamp is None:
             return None
-        return datetime.fromtimestamp(self.max_exported_timestamp, UTC)
+        return time_at(self.max_exported_timestamp)
 
 
 @define(frozen=True, order=True)

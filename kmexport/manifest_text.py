@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from kmexport.manifest import Revision
+from kmexport.moments import time_at
 
 __all__ = ["HEADER", "index_row", "spell_index", "spell_time"]
 
@@ -32,4 +32,4 @@ def index_row(path: str, first: int | None, last: int | None) -> str:
 
 def spell_time(second: int) -> str:
     """The vendor's form of a moment."""
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M GMT")
+    return time_at(second).strftime("%Y-%m-%d %H:%M GMT")

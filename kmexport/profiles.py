@@ -6,13 +6,13 @@ import html
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from itertools import count, islice
 from math import isfinite
 from typing import Any, Final
 
 from attrs import Factory, define
 
+from kmexport.moments import time_at
 from kmexport.names import VENDOR_KEYS, fold_name
 from kmexport.records import Alias, Event, Record
 
@@ -262,4 +262,4 @@ def spell_value(value: object) -> str:
 
 
 def _moment(timestamp: int | None) -> str:
-    return "-" if timestamp is None else datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return "-" if timestamp is None else time_at(timestamp).strftime("%Y-%m-%d %H:%M:%S UTC")

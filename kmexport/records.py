@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import define, field
@@ -16,6 +16,7 @@ from kmexport.format.hashes import (
     decode_object,
     read_properties,
 )
+from kmexport.moments import time_at
 from kmexport.names import fold_name
 
 __all__ = [
@@ -56,7 +57,7 @@ class _LazyProperties:
     @property
     def time(self) -> datetime:
         """The moment as an aware datetime in UTC."""
-        return datetime.fromtimestamp(self.timestamp, UTC)
+        return time_at(self.timestamp)
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a property, whatever the case of its name, with commas and colons as spaces.

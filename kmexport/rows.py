@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from typing import Any, Final
 
+from kmexport.moments import time_at
 from kmexport.records import Alias, Event, PropertySet, Record
 from kmexport.windows import Zone, find_zone
 
@@ -56,6 +57,6 @@ def _rows(records: Iterable[Record], zone: tzinfo) -> Iterator[dict[str, Any]]:
 
 def _time(timestamp: int, zone: tzinfo) -> datetime:
     try:
-        return datetime.fromtimestamp(timestamp, zone)
+        return time_at(timestamp, zone)
     except (OverflowError, ValueError):  # the first and last hours of the calendar
-        return datetime.fromtimestamp(timestamp, UTC)
+        return time_at(timestamp)

@@ -80,11 +80,17 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         for line in tour(Bucket(arguments[0]) if arguments else Bucket.sample()):
-            print(line)  # noqa: T201
+            print(_shown(line))  # noqa: T201
     except (KmExportError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     return 0
+
+
+def _shown(line: str) -> str:
+    """The line with escapes for what the console has no signs for: that of Windows, or of LC_ALL=C, knows few."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _moment(time: datetime) -> str:

@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 from kmexport.days import Day, Zone, as_day, bounds_of_days, find_zone, first_moment
 from kmexport.errors import LateRecordError
-from kmexport.moments import spell_moment
+from kmexport.moments import spell_moment, time_at
 from kmexport.records import Alias, Event, PropertySet, Record
 
 __all__ = ["Moment", "Window", "Zone", "as_timestamp", "find_zone", "in_window", "sort_by_time"]
@@ -143,7 +143,7 @@ class Window:
         """
         zone = find_zone(tz) if tz is not None else self._zone
         try:
-            day = datetime.fromtimestamp(self.start, zone).date()
+            day = time_at(self.start, zone).date()
         except (OverflowError, ValueError) as error:
             msg = f"the window starts outside the years 1 to 9999 of {zone}"
             raise ValueError(msg) from error

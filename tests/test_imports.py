@@ -15,7 +15,8 @@ PACKAGE = Path(kmexport.__file__).parent
 
 # Each floor may import those below it, never one beside it or above it; inside a folder, see FLOORS_INSIDE.
 FLOORS = [
-    {"days", "errors", "files", "moments", "names", "policies"},
+    {"moments"},
+    {"days", "errors", "files", "names", "policies"},
     {"format"},
     {"cells"},
     {"records", "manifest", "storage", "identity_files", "values"},
@@ -85,7 +86,7 @@ FLOORS_INSIDE = {
         {"__init__"},
     ],
     "storage": [
-        {"faults", "layers", "options", "progress", "wanted"},
+        {"faults", "layers", "locks", "options", "progress", "wanted"},
         {"checked", "credentials", "patience", "versions", "webpage"},
         {"athand", "listing", "opening", "streams", "translation", "whole"},
         {"fetching", "ranges", "threads", "web"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypedDict, cast
 
 import msgspec
@@ -16,6 +15,7 @@ from kmexport.migrate.ids import Rule, line_id
 from kmexport.migrate.lines import Endpoint, Line
 from kmexport.migrate.refusals import MigrationError, Refused
 from kmexport.migrate.rules import Mended, Rules, check_identity, check_name, check_time, prepare_properties
+from kmexport.moments import time_at
 from kmexport.names import fold_name
 from kmexport.reading import check_policy
 from kmexport.records import Alias, Event, PropertySet, Record
@@ -199,7 +199,7 @@ def iso_time(timestamp: int) -> str:
     >>> iso_time(1349222400)
     '2012-10-03T00:00:00Z'
     """
-    return datetime.fromtimestamp(timestamp, UTC).isoformat().removesuffix("+00:00") + "Z"
+    return time_at(timestamp).isoformat().removesuffix("+00:00") + "Z"
 
 
 def known_aliases(people: IdentityMap, at: Moment) -> Iterator[Alias]:

@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
 
+from kmexport.moments import time_at
 from kmexport.windows import Window, Zone, find_zone
 
 Every: TypeAlias = Literal["hour", "day", "week", "month"]
@@ -74,4 +75,4 @@ def _hours(day: Window, tz: Zone) -> Iterator[Period]:
 
 
 def _local(moment: int, tz: Zone) -> datetime:
-    return datetime.fromtimestamp(moment, find_zone(tz))
+    return time_at(moment, find_zone(tz))

@@ -68,9 +68,9 @@ class LocalFile:
         # Not from where the file stands: a forked process shares that place.
         if hasattr(os, "pread"):
             return os.pread(self._file.fileno(), size, at)
-        self._file.seek(at)
-        block: bytes = self._file.read(size)
-        return block
+        # Windows has neither that nor forks. Not by the file's own read: it may answer from its buffer, with old bytes.
+        os.lseek(self._file.fileno(), at, os.SEEK_SET)
+        return os.read(self._file.fileno(), size)
 
 
 def open_in_memory(fs: AbstractFileSystem, wanted: Wanted) -> io.BytesIO:

@@ -7,10 +7,12 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from kmexport.storage.layers import is_cache, unwrap_path
 
@@ -19,8 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["local_path", "open_whole", "put_whole", "read_whole"]
 
+_T = TypeVar("_T")
+
 # On Windows a file is opened as text without it.
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+# There a file can't take the place of one that another program reads, as a virus scanner does: try again for so long.
+_BUSY_FOR = 2.0 if os.name == "nt" else 0.0  # seconds
 
 
 @contextmanager
@@ -80,7 +86,7 @@ def read_whole(path: str | os.PathLike[str], /, **storage_options: Any) -> bytes
     FileNotFoundError: /nowhere.txt
     """
     fs, target = _resolved(path, storage_options)
-    content: bytes = fs.cat_file(target)
+    content: bytes = _when_free(partial(fs.cat_file, target)) if _is_local(fs) else fs.cat_file(target)
     return content
 
 
@@ -127,11 +133,22 @@ def _beside(place: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         if permissions is not None:
             part.chmod(permissions)
-        part.replace(place)
+        _when_free(partial(part.replace, place))
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     _sync(place.parent)
+
+
+def _when_free(action: Callable[[], _T]) -> _T:
+    until = time.monotonic() + _BUSY_FOR
+    while True:
+        try:
+            return action()
+        except PermissionError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.02)
 
 
 def _permissions(place: Path) -> int | None:

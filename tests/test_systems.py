@@ -1,0 +1,340 @@
+"""What Windows and other systems do otherwise, as far as it can be tried on each: see docs/processes.md."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from zoneinfo import ZoneInfo
+
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kmexport
+from kmexport import (
+    Bucket,
+    Cursor,
+    CursorConflictError,
+    Event,
+    RevisionChangedError,
+    Window,
+)
+from kmexport.moments import time_at
+from kmexport.storage import open_whole, public_name, read_whole
+from kmexport.storage.athand import LocalFile
+from kmexport.storage.wanted import Wanted
+from kmexport.testing import write_export
+from kmexport.tour import main
+
+PACKAGE = Path(kmexport.__file__).parent
+TESTS = Path(__file__).parent
+
+FIRST, LAST = (int(datetime(*day, tzinfo=UTC).timestamp()) for day in ((1, 1, 3), (9999, 12, 29)))
+
+
+def calls(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+
+
+def called(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+class TestTimes:
+    @given(st.integers(FIRST, LAST), st.sampled_from(["UTC", "America/New_York", "Asia/Kolkata", "Pacific/Apia"]))
+    def test_as_the_clock_of_the_system_has_it(self, seconds, name):
+        zone = ZoneInfo(name)
+        assert time_at(seconds) == datetime.fromtimestamp(seconds, UTC)
+        at, expected = time_at(seconds, zone), datetime.fromtimestamp(seconds, zone)
+        assert (at.isoformat(), at.tzinfo, at.fold) == (expected.isoformat(), expected.tzinfo, expected.fold)
+
+    def test_before_1970_and_far_ahead(self):
+        assert Event("ana", -1, "x").time.isoformat() == "1969-12-31T23:59:59+00:00"
+        assert Event("ana", 40_000_000_000, "x").time.year == 3237
+        assert Window.day("1066-10-14", "Europe/London").start < 0
+        assert str(Window.day("4000-01-01")).count("4000-01-01T00:00:00Z") == 1
+
+    @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
+    def test_nothing_else_makes_times_of_seconds(self, path):
+        """Windows knows no negative ones."""
+        names = {"fromtimestamp", "utcfromtimestamp", "gmtime", "localtime", "mktime"}
+        assert names.isdisjoint(map(called, calls(path)))
+        assert not any("%-" in str(arg.value) for call in calls(path) if called(call) == "strftime"
+                       for arg in call.args if isinstance(arg, ast.Constant))  # fmt: skip  # the C library of Linux
+
+
+class TestConsoles:
+    @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437", "utf-8"])
+    def test_the_tour_of_names_that_it_has_no_signs_for(self, tmp_path, encoding):
+        names = ["Paraná", "日本", "€", "🙂", r"\ud800"]
+        write_export(tmp_path, {1: [f'{{"_p":"ana","_t":0,"_n":"{name}"}}'.encode() for name in names]})
+        environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
+        command = [sys.executable, "-m", "kmexport.tour", str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, check=False, env=environment)
+        assert (done.returncode, done.stderr) == (0, b"")
+        for name in ["paraná", "日本", "€", "🙂"]:
+            assert name.encode(encoding, "backslashreplace") in done.stdout
+
+    def test_the_tour_where_the_output_has_no_encoding(self, monkeypatch):
+        printed = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", printed)
+        assert main([]) == 0
+        assert "12 of 13 revisions are exported" in printed.getvalue()
+
+
+# The main jobs, as in a script of its own.
+JOBS = """
+import datetime, io, os, pathlib, sys
+from kmexport import *
+from kmexport.testing import write_export
+from kmexport.tour import main
+folder = pathlib.Path(sys.argv[1])
+lines = [b'{"_p":"ana","_t":-5,"_n":"Paran\\\\303\\\\241"}', b'{"_p":"ana","_p2":"b","_t":7}']
+write_export(folder / "export", {1: lines})
+bucket = Bucket(folder / "export")
+people = bucket.identities()
+people.save(folder / "people.jsonl")
+assert IdentityMap.load(folder / "people.jsonl").people() == ["ana"]
+records = list(drop_duplicates(merge_identities(bucket.iter_records(), people)))
+assert records[0].name == "Paran\\xe1" and records[0].time.year == 1969
+dump_records(records, io.BytesIO())
+list(to_rows(records, tz="America/New_York"))
+str(profile(records))
+with Cursor.locked(folder / "cursor.json") as cursor:
+    cursor.done(cursor.unread(bucket))
+assert 1 in Cursor.load(folder / "cursor.json")
+assert bucket.audit(deep=True) and bucket.coverage(Window.day("1970-01-01")) is not None
+mirror(bucket, folder / "copy")
+assert len(list(Bucket(folder / "copy").iter_records())) == 2
+list(Bucket.sample().iter_records(Window.day("2012-10-03", tz="America/New_York")))
+"""
+TABLES = """
+from kmexport import Facts, reports
+from kmexport.lake import open_lake, sync
+with Facts(bucket, database=folder / "facts.duckdb") as facts:
+    assert reports.event_counts(facts, "paran\\xe1").people == 1
+    facts.build()
+sync(bucket, folder / "lake")
+with Facts(open_lake(folder / "lake")) as facts:
+    assert facts.sql("select count(*) from events").fetchall() == [(1,)]
+"""
+UNIX_ONLY = ["fcntl", "grp", "posix", "pwd", "resource", "syslog", "termios", "tty"]
+
+
+def run(code: str, folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *options, "-c", code, str(folder)]
+    # The output is plain: no console is asked.
+    return subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", check=False, env={**os.environ, **environment}
+    )
+
+
+class TestJobs:
+    def test_no_text_is_read_by_the_systems_encoding(self, tmp_path):
+        """Only by our own code: libraries do as they like, and are loaded before the warning is an error."""
+        strict = "import warnings\nwarnings.filterwarnings('error', category=EncodingWarning, module='kmexport')\n"
+        done = run(strict + JOBS + TABLES + "main([])\n", tmp_path, "-X", "warn_default_encoding")
+        assert done.returncode == 0, done.stderr
+
+    def test_an_ascii_locale(self, tmp_path):
+        folder = tmp_path / "plain"
+        folder.mkdir()
+        done = run(JOBS + TABLES + "main([])\n", folder, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_without_what_windows_lacks(self, tmp_path):
+        """Modules are hidden, calls are taken away; a lock is tried in TestLocks."""
+        hidden = f"""
+import sys, os, threading, subprocess, tempfile, multiprocessing, asyncio, socket, signal, pathlib, shutil
+import fsspec, fsspec.implementations.local, attrs, msgspec, tenacity, logging
+for name in {UNIX_ONLY!r}:
+    sys.modules[name] = None
+for name in ("fork", "register_at_fork", "pread", "geteuid", "getuid", "fchmod", "umask_"):
+    if hasattr(os, name):
+        delattr(os, name)
+class Windows:
+    LK_NBLCK, LK_UNLCK = 2, 0
+    def locking(file, how, count):
+        print("locked" if how == 2 else "let go")
+sys.modules["msvcrt"] = Windows
+"""
+        done = run(hidden + JOBS, tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.split("\n")[:2] == ["locked", "let go"]
+
+
+class TestLocks:
+    @pytest.fixture(autouse=True)
+    def windows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The call of Windows, by the lock of this system."""
+        fcntl = pytest.importorskip("fcntl", reason="the call of Windows is played by that of other systems")
+
+        def locking(file: int, how: int, count: int) -> None:
+            assert (os.lseek(file, 0, os.SEEK_CUR), count) == (0, 1)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if how else fcntl.LOCK_UN)
+            except BlockingIOError as error:
+                raise PermissionError(errno.EACCES, "Permission denied") from error
+
+        monkeypatch.setattr("kmexport.storage.locks._fcntl", None)
+        monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(LK_NBLCK=2, LK_UNLCK=0, locking=locking))
+
+    def test_a_second_job_is_refused(self, tmp_path):
+        with Cursor.locked(tmp_path / "cursor.json") as cursor:
+            cursor.done([1])
+            with pytest.raises(CursorConflictError, match=r"cursor\.json"), Cursor.locked(tmp_path / "cursor.json"):
+                pass
+        with Cursor.locked(tmp_path / "cursor.json") as cursor:
+            assert 1 in cursor
+
+    def test_saving_waits_for_the_other(self, tmp_path):
+        path = tmp_path / "cursor.json"
+        saved: list[str] = []
+
+        def save() -> None:
+            try:
+                Cursor([1]).save(path)
+            except CursorConflictError:
+                saved.append("conflict")
+
+        with Cursor.locked(path) as cursor:
+            thread = threading.Thread(target=save)
+            thread.start()
+            time.sleep(0.1)
+            assert (thread.is_alive(), saved) == (True, [])
+            cursor.done([2])
+        thread.join(5)
+        assert saved == ["conflict"]
+        assert 1 not in Cursor.load(path)
+
+
+class TestBusyFiles:
+    """On Windows a file that another program reads can't be replaced; nor read while it is."""
+
+    @pytest.fixture(autouse=True)
+    def patient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("kmexport.storage.whole._BUSY_FOR", 0.2)
+
+    @pytest.fixture
+    def busy(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+        """Let the replacing of a file fail so many times."""
+
+        def let_fail(times: int) -> list[int]:
+            replace, tries = Path.replace, []
+
+            def fails(self: Path, target: Path) -> Path:
+                tries.append(1)
+                if len(tries) <= times:
+                    raise PermissionError(errno.EACCES, "Access is denied", str(self), 5, str(target))
+                return replace(self, target)
+
+            monkeypatch.setattr(Path, "replace", fails)
+            return tries
+
+        return let_fail
+
+    def test_tried_again(self, tmp_path, busy):
+        tries = busy(3)
+        with open_whole(tmp_path / "kept.txt") as file:
+            file.write(b"new")
+        assert (len(tries), read_whole(tmp_path / "kept.txt")) == (4, b"new")
+
+    def test_not_for_ever(self, tmp_path, busy):
+        with open_whole(tmp_path / "kept.txt") as file:
+            file.write(b"old")
+        busy(10_000)
+        with pytest.raises(PermissionError), open_whole(tmp_path / "kept.txt") as file:
+            file.write(b"new")
+        assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("kept.txt", b"old")]
+
+    def test_reading_too(self, tmp_path, monkeypatch):
+        (tmp_path / "kept.txt").write_bytes(b"old")
+        read, tries = LocalFileSystem.cat_file, []
+
+        def fails(self: LocalFileSystem, path: str, **options: object) -> bytes:
+            tries.append(path)
+            if len(tries) < 3:
+                raise PermissionError(errno.EACCES, "Access is denied", path)
+            return read(self, path, **options)
+
+        monkeypatch.setattr(LocalFileSystem, "cat_file", fails)
+        assert (read_whole(tmp_path / "kept.txt"), len(tries)) == (b"old", 3)
+
+    def test_elsewhere_at_once(self, tmp_path, busy, monkeypatch):
+        monkeypatch.setattr("kmexport.storage.whole._BUSY_FOR", 0.0)
+        tries = busy(10)
+        with pytest.raises(PermissionError), open_whole(tmp_path / "kept.txt") as file:
+            file.write(b"new")
+        assert len(tries) == 1
+
+
+class TestPaths:
+    @pytest.fixture
+    def backslashes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "sep", "\\")
+
+    @pytest.mark.parametrize(
+        "path", ["C:\\jobs\\kept.txt", "C:/jobs/kept.txt", "\\\\server\\share\\kept.txt", "kept.txt"]
+    )
+    def test_the_name_of_a_file(self, backslashes, path):
+        assert public_name(path) == "kept.txt"
+
+    @pytest.mark.parametrize(
+        ("address", "revisions"),
+        [
+            ("C:\\export", "C:/export/revisions"),
+            ("C:/export", "C:/export/revisions"),
+            ("c:\\export\\", "c:/export/revisions"),
+            ("C:\\", "C:/revisions"),
+            ("\\\\server\\share\\export", "//server/share/export/revisions"),
+            ("file:///C:/export", "C:/export/revisions"),
+            ("file://C:\\export", "C:/export/revisions"),
+            ("local://C:/export", "C:/export/revisions"),
+        ],
+    )
+    def test_drives_and_shares(self, backslashes, address, revisions):
+        """What fsspec makes of an address on Windows, and which folder is listed then."""
+        bucket = Bucket(address)
+        fs, path = bucket.folder._fresh("revisions")
+        assert (type(fs), path) == (LocalFileSystem, revisions)
+        shown = "file://***" if address == "file://C:\\export" else address  # it could be a name with a password
+        assert repr(bucket) == f"Bucket({shown!r})"
+
+    def test_names_of_the_export_stay_as_they_are(self):
+        """A backslash in an index is no separator, on no system: a file name is input from outside."""
+        revisions = Bucket.sample().revisions()
+        assert all("\\" not in revision.path and revision.path.startswith("revisions/") for revision in revisions)
+
+
+class TestReadingWithoutPread:
+    """Windows has no pread: the file's place is set for each reading."""
+
+    @pytest.fixture(autouse=True)
+    def windows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr(os, "pread", raising=False)
+
+    def test_every_record(self):
+        assert sum(1 for _ in Bucket.sample().iter_records()) == 2_000
+
+    def test_a_file_that_is_written_over_is_an_error(self, tmp_path):
+        """Its own read would give the old bytes, out of its buffer, and the two versions would be one file."""
+        path = tmp_path / "1.json"
+        path.write_bytes(b"old\n" * 100)
+        file = LocalFile(LocalFileSystem(), Wanted("1.json", str(path), None))
+        assert file.read(4) == b"old\n"
+        with path.open("r+b") as same:
+            same.write(b"new\n" * 101)
+        with closing(file), pytest.raises(RevisionChangedError):
+            file.read(4)
