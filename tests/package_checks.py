@@ -1,12 +1,14 @@
-"""What users install: `python tests/package_checks.py` builds it and tries it. Needs the extra `package`.
+"""What users install: `python tests/package_checks.py [FOLDER]` builds it and tries it. Needs the extra `package`.
 
-The sdist is built from the tree and the wheel from the sdist, as installers do it.
+The sdist is built from the tree and the wheel from the sdist, as installers do it. FOLDER keeps what passed, to be
+published.
 """
 
 from __future__ import annotations
 
 import email
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -53,6 +55,10 @@ def main() -> None:
             print(f"{path.name}: {path.stat().st_size:,} bytes")
         check_tour(wheel)
         check_extras(wheel)
+        for kept in sys.argv[1:]:
+            Path(kept).mkdir(parents=True, exist_ok=True)
+            for path in (wheel, sdist):
+                shutil.copy(path, kept)
 
 
 def run(*arguments: str) -> str:
