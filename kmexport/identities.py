@@ -42,8 +42,8 @@ class IdentityMap:
         self.ignored_links: int = 0
         # Union-find: each identity points towards the one that stands for its person.
         self._parents: dict[str, str] = {}
-        # What is told of a person, by the identity that stands for them. The identities are gathered when they are
-        # first asked for (linking a million pairs is half as fast where they are kept up), and kept up from then on.
+        # The identities and the name of each person, by the identity that stands for them. They are gathered at the
+        # first question and kept up from then on: to keep them up from the start would halve the speed of linking.
         self._members: dict[str, list[str]] | None = None
         self._names: dict[str, str] = {}
 
@@ -110,7 +110,7 @@ class IdentityMap:
                 parents[root_b] = root_a
 
     def _link_told(self, a: str, b: str, members: dict[str, list[str]]) -> None:
-        """As above, and keep up what is told of persons. The policy is asked first: where it raises nothing changes."""
+        """As above, and keep up members and names. The policy is asked first: where it raises, nothing changes."""
         root, other = self._root(a), self._root(b)
         if root == other:
             return

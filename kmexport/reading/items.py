@@ -31,7 +31,7 @@ class Items:
 
 @define
 class Rejected:
-    """What is an error whatever it holds. Its lines are counted by the items around it."""
+    """What is an error as it stands. The items around it count its lines."""
 
     number: int
     reason: str
@@ -60,7 +60,7 @@ class FoundItems:
         self._count(text.count(b"\n"))
 
     def reject(self, reason: str, raw: bytes = b"", newlines: int = 0, at_line: int | None = None) -> None:
-        """An error, of something with so many newlines; told of another line than this where `at_line` says so."""
+        """An error about something with so many newlines, told of this line or of `at_line`."""
         first = self.line if at_line is None else at_line
         self._count(newlines)
         self._before += [self._items, Rejected(first, reason, raw)]

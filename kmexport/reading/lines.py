@@ -128,7 +128,7 @@ class _Parser:
         self._slow = slow
         self._judge = judge
         self._counts = counts
-        self._is_numbered = is_numbered  # lines that were passed over make it a search
+        self._is_numbered = is_numbered  # behind lines that were passed over, numbers take a search
         self._filter = selection.line_filter if selection is not None else None
 
     def parse(self, block: Block) -> Iterator[Outcome]:
@@ -292,6 +292,6 @@ def _any_too_deep(lines: list[bytes]) -> bool:
 
 
 def _numbers(lines: list[bytes], block: bytes, first: int) -> list[int]:
-    """The numbers of some lines of a block, which are in their order; equal ones are all among them."""
+    """The numbers of some lines of a block, in their order. Of lines that are equal, all or none are among them."""
     numbered = enumerate(block.split(b"\n"), first)
     return [next(number for number, other in numbered if other == line) for line in lines]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalFile", "open_in_memory"]
 
-_SAMPLE_BYTES = 1 << 12  # of the end of each block: it holds whole lines, for which all of it need not be summed up
+_SAMPLE_BYTES = 1 << 12  # of the end of each block: they hold whole lines, so the rest of it need not be compared
 _MOST_SAMPLES = 256
 
 

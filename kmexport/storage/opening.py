@@ -74,7 +74,7 @@ def open_cached(fs: AbstractFileSystem, path: str) -> Any:
 
 
 def lock_of(*key: object) -> threading.Lock:
-    """The lock of whatever the key says. Of an archive it is that of the file that it lies in."""
+    """The lock for a key. An archive shares the lock of the file in which it lies."""
     return _LOCKS[hash(tuple(getattr(one, "fo", one) for one in key)) % len(_LOCKS)]
 
 

@@ -40,7 +40,7 @@ def complete(url: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def leave_tries_to_us(fs: Any) -> None:
-    """s3fs would make each request five times more, whatever the tries that are counted here."""
+    """Let s3fs make each request once: it would make five tries of each that is counted here."""
     if type(fs).__module__ == "s3fs.core":
         fs.retries = 1
 

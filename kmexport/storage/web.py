@@ -33,7 +33,7 @@ class WebSource:
     async def open(self, file: File, start: int, end: int | None) -> _WebBody:  # noqa: ARG002  # it has no parts
         body = await self._ask(file, start)
         if body.size == 0 and not start:
-            # An empty file, or an answer that lost its body: two of those are not likely.
+            # Ask once more: an answer may have lost its body, but hardly twice.
             await body.close()
             body = await self._ask(file, start)
         return body
@@ -137,7 +137,7 @@ class _WebBody:
 
 
 def _patient(settings: Any, silent_for: float) -> ClientTimeout:
-    """The settings of the user, but without a total: that counts the pauses of whoever reads, too."""
+    """The settings of the user, but without a total: that would count the pauses of the reader too."""
     from aiohttp import ClientTimeout  # noqa: PLC0415
 
     if not isinstance(settings, ClientTimeout):

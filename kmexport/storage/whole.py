@@ -1,4 +1,4 @@
-"""Small files that are there as a whole, or as they were before: whatever ends the writing, and wherever they are."""
+"""Small files that are written whole or not at all, on any filesystem."""
 
 from __future__ import annotations
 
