@@ -74,7 +74,7 @@ def test_random_exports(tmp_path_factory, revisions, group_bytes):
 def test_the_same_line_twice_in_an_array_keeps_its_order(tmp_path):
     bucket = write_export(tmp_path, {1: [], 2: []})
     items = [f'{{"_p":"ann","_t":1,"plan":{n}}}' for n in range(20)]
-    (tmp_path / "revisions" / "1.json").write_text("[" + ",".join(items) + "]")
+    (tmp_path / "revisions" / "1.json").write_text("[" + ",".join(items) + "]", encoding="utf-8")
     found = to_records(drop_on_cluster(to_dataframe(bucket), npartitions=3)).compute()
     assert found == [PropertySet("ann", 1, {"plan": 0})]
 

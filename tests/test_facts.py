@@ -284,7 +284,7 @@ def test_every_kind_of_statement(tmp_path):
         with pytest.raises(ValueError, match="no statement"):
             facts.sql(" ; ")
         facts.sql(f"copy (select person from events) to '{tmp_path}/people.csv'")
-        assert (tmp_path / "people.csv").read_text() == "person\nbob\n"
+        assert (tmp_path / "people.csv").read_text(encoding="utf-8") == "person\nbob\n"
         assert facts.sql("select name from events where name = $n and person = $p", {"n": "signed up", "p": "bob"})
         assert facts.sql("from events").arrow().read_all().num_rows == 1
 

@@ -114,7 +114,7 @@ def test_saved_and_loaded(place, tmp_path):
     assert again.people() == people.people()
     assert all(again.identities_of(name) == people.identities_of(name) for name in people.people())
     if place == "path":
-        lines = [json.loads(line) for line in target.read_text().splitlines()]
+        lines = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
         assert lines[0] == {"format": "kmexport identities 1", "prefer": "numeric_first", "people": 2}
         assert lines[1][0] == "b@x"
     again.link("f", "b@x")
@@ -161,7 +161,7 @@ def test_a_failed_save_leaves_the_old_map(tmp_path):
     ],
 )
 def test_another_file_is_an_error_with_its_line(text, line, tmp_path):
-    (tmp_path / "people").write_text(text)
+    (tmp_path / "people").write_text(text, encoding="utf-8")
     with pytest.raises(IdentityMapFormatError, match=f"people, line {line}"):
         IdentityMap.load(tmp_path / "people")
 
@@ -230,7 +230,7 @@ def test_linking_and_asking_in_turn_looks_at_few_identities():
 @pytest.mark.parametrize("prefer", ['"bogus"', "[]", "7"])
 def test_a_file_with_an_unknown_policy(tmp_path, prefer):
     path = tmp_path / "people.jsonl"
-    path.write_text(f'{{"format": "kmexport identities 1", "prefer": {prefer}}}\n')
+    path.write_text(f'{{"format": "kmexport identities 1", "prefer": {prefer}}}\n', encoding="utf-8")
     with pytest.raises(IdentityMapFormatError, match="no policy"):
         IdentityMap.load(path)
 
@@ -249,7 +249,7 @@ def test_half_a_map_is_refused_wherever_it_was_cut(tmp_path):
 
 def test_a_map_of_an_earlier_version_is_read(tmp_path):
     (tmp_path / "people").write_text(
-        '{"format": "kmexport identities 1", "prefer": "named_first"}\n["a", "b"]\n["c", "d"]\n'
+        '{"format": "kmexport identities 1", "prefer": "named_first"}\n["a", "b"]\n["c", "d"]\n', encoding="utf-8"
     )
     assert IdentityMap.load(tmp_path / "people").people() == ["a", "c"]
 

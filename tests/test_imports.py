@@ -101,7 +101,7 @@ FLOORS_INSIDE = {
 def imports(path: Path) -> set[str]:
     """The modules of the package that a module names, without "kmexport."."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module == "kmexport":
             found |= {alias.name for alias in node.names}
         names = [node.module] if isinstance(node, ast.ImportFrom) else []
@@ -140,7 +140,7 @@ def test_every_room_has_its_floor():
 
 
 def test_no_module_is_long():
-    lengths = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in modules()}
+    lengths = {str(path.relative_to(PACKAGE)): len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
     assert {path for path, length in lengths.items() if length > 300} == set()
 
 

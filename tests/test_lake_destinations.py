@@ -104,14 +104,18 @@ def test_object_stores_own_words_are_not_for_fsspec():
 
 
 def test_a_profile(tmp_path):
-    (tmp_path / "config").write_text("[profile lake]\nregion = eu-north-1\nendpoint_url = http://127.0.0.1:9\n")
-    (tmp_path / "credentials").write_text(f"[lake]\naws_access_key_id = AKIA\naws_secret_access_key = {SECRET}\n")
+    (tmp_path / "config").write_text(
+        "[profile lake]\nregion = eu-north-1\nendpoint_url = http://127.0.0.1:9\n", encoding="utf-8"
+    )
+    (tmp_path / "credentials").write_text(
+        f"[lake]\naws_access_key_id = AKIA\naws_secret_access_key = {SECRET}\n", encoding="utf-8"
+    )
     told = find_destination("s3://b/lake", {"profile": "lake"}).delta_options
     assert told == KEYS | {"aws_region": "eu-north-1", "aws_endpoint_url": "http://127.0.0.1:9", "allow_http": "true"}
 
 
 def test_a_service_account_file(tmp_path):
-    (tmp_path / "account.json").write_text("{}")
+    (tmp_path / "account.json").write_text("{}", encoding="utf-8")
     token = str(tmp_path / "account.json")
     assert find_destination("gs://b/lake", {"token": token}).delta_options == {"google_service_account": token}
 

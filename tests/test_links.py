@@ -97,14 +97,15 @@ def test_these_checks_can_fail(tmp_path):
     first, second = tmp_path / "README.md", tmp_path / "docs" / "lonely.md"
     first.write_text(
         "# One\n\n[a](docs/none.md) [b](#one) [c](#two) [d](docs/lonely.md#x-y) [e](../out.md) [f](https://example.org)\n\n"
-        '`[g](code.md)` <img src="none.svg"> ![h](none.png)\n\n```{image} none-light.svg\n```\n'
+        '`[g](code.md)` <img src="none.svg"> ![h](none.png)\n\n```{image} none-light.svg\n```\n',
+        encoding="utf-8",
     )
-    second.write_text("# X, y!\n\n{func}`~kmexport.no_such_name`, {func}`~kmexport.fold_name`\n")
+    second.write_text("# X, y!\n\n{func}`~kmexport.no_such_name`, {func}`~kmexport.fold_name`\n", encoding="utf-8")
     dead = ["docs/none.md", "#two", "../out.md", "none.svg", "none.png", "none-light.svg"]
     assert sorted(dead_links(first, tmp_path)) == sorted(dead)
     assert dead_links(second, tmp_path) == []
     assert unlinked_pages(tmp_path) == set()
-    first.write_text("# One\n")
+    first.write_text("# One\n", encoding="utf-8")
     assert unlinked_pages(tmp_path) == {"lonely.md"}
     assert [name for name in ROLE.findall(text_of(second)) if not is_there(name)] == ["kmexport.no_such_name"]
 

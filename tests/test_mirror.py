@@ -176,9 +176,9 @@ def test_an_index_that_is_none_is_told_before_anything_is_written(bucket, tmp_pa
 
 
 def test_hostile_names_stay_inside(bucket, tmp_path):
-    with (tmp_path / "vendor" / "index.csv").open("a") as file:
+    with (tmp_path / "vendor" / "index.csv").open("a", encoding="utf-8") as file:
         file.write("../../outside.json,1,2\nrevisions/../../8.json,1,2\n")
-    (tmp_path / "vendor" / "revisions" / "notes.json").write_text("x")
+    (tmp_path / "vendor" / "revisions" / "notes.json").write_text("x", encoding="utf-8")
     mirror(bucket, tmp_path / "a" / "copy")
     assert {path.name for path in (tmp_path / "a" / "copy" / "revisions").iterdir()} == {
         "1.json", "2.json.gz", "3.json", "4.json", "5.json",

@@ -316,7 +316,7 @@ def test_whatever_s3_was_given_shows_nowhere(echoing, way, monkeypatch, tmp_path
         options = dict(values)
     else:
         lines = [f"{name.lower()} = {value}" for name, value in zip(names, values.values(), strict=True)]
-        (tmp_path / "credentials").write_text("\n".join(["[shop]", *lines]))
+        (tmp_path / "credentials").write_text("\n".join(["[shop]", *lines]), encoding="utf-8")
         monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
         options = {"profile": "shop"}
     bucket = Bucket("s3://acme", endpoint_url=echoing, **options)

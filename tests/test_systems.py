@@ -52,6 +52,56 @@ def called(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
+def reads_text_unsaid(call: ast.Call) -> bool:
+    """Whether a call opens a file as text and does not say how it is written: on Windows that is cp1252."""
+    name = called(call)
+    if any(keyword.arg in ("encoding", None) for keyword in call.keywords):
+        return False
+    if name in ("read_text", "write_text"):
+        return len(call.args) < (1 if name == "read_text" else 2)
+    given = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+    modes = [one.value for one in given if isinstance(one, ast.Constant) and set(str(one.value)) <= set("rwxabt+")]
+    is_text = bool(modes) and not any("b" in mode for mode in modes)
+    if isinstance(call.func, ast.Name):
+        return name == "open" and (is_text or not modes)
+    if name in ("NamedTemporaryFile", "TemporaryFile", "fdopen"):
+        return is_text
+    # A filesystem's own is binary unless it is told otherwise, a path's own is text. A tar file's mode is its own.
+    is_path = isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") != "tarfile"
+    return name == "open" and is_path and (is_text or not given)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_unsaid"),
+    [
+        ("open(path)", True),
+        ("open(path, mode='w')", True),
+        ("open(path, 'rb')", False),
+        ("path.open()", True),
+        ("path.open('a')", True),
+        ("path.open('ab')", False),
+        ("fs.open(path)", False),
+        ("tarfile.open(path, 'w')", False),
+        ("path.read_text()", True),
+        ("path.read_text('utf-8')", False),
+        ("path.write_text(text)", True),
+        ("path.write_text(text, encoding='utf-8')", False),
+        ("tempfile.TemporaryFile('w')", True),
+    ],
+)
+def test_text_that_is_opened_unsaid(line, is_unsaid):
+    (call,) = [node for node in ast.walk(ast.parse(line)) if isinstance(node, ast.Call)]
+    assert reads_text_unsaid(call) is is_unsaid
+
+
+@pytest.mark.parametrize("folder", [PACKAGE, TESTS], ids=lambda folder: folder.name)
+def test_every_text_file_is_opened_with_its_encoding(folder):
+    unsaid = [
+        f"{path}:{call.lineno}" for path in folder.rglob("*.py") for call in calls(path) if reads_text_unsaid(call)
+    ]
+    assert unsaid == []
+
+
 class TestTimes:
     @given(st.integers(FIRST, LAST), st.sampled_from(["UTC", "America/New_York", "Asia/Kolkata", "Pacific/Apia"]))
     def test_as_the_clock_of_the_system_has_it(self, seconds, name):

@@ -64,7 +64,7 @@ def test_a_ready_filesystem():
 def test_a_missing_manifest_and_a_hostile_one(tmp_path):
     bucket = write_export(tmp_path, {1: [EVENT]})
     index = tmp_path / "index.csv"
-    index.write_text(index.read_text().replace("revisions/1.json", "../1.json"))
+    index.write_text(index.read_text(encoding="utf-8").replace("revisions/1.json", "../1.json"), encoding="utf-8")
     with pytest.raises(IndexFormatError, match=r"line 2, column filename.*'\.\./1\.json'"):
         list(bucket.iter_records())
     index.unlink()

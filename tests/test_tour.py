@@ -63,7 +63,9 @@ def test_options_of_the_storage_come_from_the_environment(rclone):
 def test_a_profile_comes_from_the_environment(rclone, tmp_path):
     write_export(rclone.folder / "tour-profile", {1: [b'{"_p":"ana","_t":0}']})
     credentials = tmp_path / "credentials"
-    credentials.write_text(f"[analytics]\naws_access_key_id={rclone.key}\naws_secret_access_key={rclone.secret}\n")
+    credentials.write_text(
+        f"[analytics]\naws_access_key_id={rclone.key}\naws_secret_access_key={rclone.secret}\n", encoding="utf-8"
+    )
     environment = {
         "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
         "FSSPEC_S3_ENDPOINT_URL": rclone.endpoint,

@@ -151,7 +151,8 @@ def test_a_script_without_its_guard_is_told(tmp_path):
     script.write_text(
         "from unittest import mock\nfrom kmexport import Bucket\nfrom kmexport.tables import workers\n"
         "with mock.patch.object(workers, '_LEAST_BYTES', 1):\n"
-        "    Bucket.sample().to_batches(processes=2).read_all()\n"
+        "    Bucket.sample().to_batches(processes=2).read_all()\n",
+        encoding="utf-8",
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 1

@@ -25,7 +25,7 @@ def linked_export(folder: Path, path: Path, copies: int) -> Bucket:
     for number in range(1, copies + 1):
         os.link(path, folder / "revisions" / f"{number}.json")
         rows.append(f"{number},revisions/{number}.json,0,9999999999")
-    (folder / "index.csv").write_text("\n".join(rows) + "\n")
+    (folder / "index.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return Bucket(folder)
 
 

@@ -71,7 +71,7 @@ def long_line_file(folder: Path, megabytes: int) -> Path:
 def array_file(folder: Path, count: int, indent: int | None) -> Path:
     """The records as one array, on one line or printed pretty."""
     path = folder / f"array-{count}-{indent}.json"
-    path.write_text(json.dumps([json.loads(line) for line in lines(count)], indent=indent))
+    path.write_text(json.dumps([json.loads(line) for line in lines(count)], indent=indent), encoding="utf-8")
     return path
 
 

@@ -30,7 +30,7 @@ def peak_bytes() -> int:
     # Not ru_maxrss on Linux: a new process begins there with the peak of the process that started it.
     status = Path("/proc/self/status")
     if status.exists():
-        found = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        found = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
         return int(found["VmHWM"].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
