@@ -11,8 +11,10 @@ import polars as pl
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 
 from kmexport import Bucket, Event, Facts, Window, reports
+from kmexport.reports import plots
 
 mpl.use("Agg")
 
@@ -142,6 +144,64 @@ def test_a_trend_is_a_line_for_each_value(sample):
     assert {line.get_label(): list(line.get_ydata()) for line in axes.lines} == {
         value: [row.people for row in found.rows if row.value == value] for value in ("Pro", "Team", "Free")
     }
+    plt.close("all")
+
+
+@pytest.mark.parametrize("heights", [(1, 21, 3), (5, 5, 5), (0, None, 1), (-3, 4, 2), (-3, -8, None), (1e9, 0, 5e8)])
+def test_no_marker_of_a_trend_is_cut_at_an_edge(heights):
+    axes = plots.lines(["a", "b", "c"], {"one": heights}, "a trend", "people", None)
+    axes.figure.canvas.draw()
+    drawn = axes.get_window_extent()
+    radius = axes.lines[0].get_markersize() / 2 * axes.figure.dpi / 72
+    for height in heights:
+        if height is not None:
+            middle = axes.transData.transform((0, height))[1]
+            assert middle + radius < drawn.y1
+            assert middle - radius > drawn.y0 or height == 0
+    assert axes.get_ylim()[0] <= 0 <= axes.get_ylim()[1]
+    plt.close("all")
+
+
+def test_people_are_counted_in_whole_numbers():
+    whole = plots.lines(["a", "b"], {"one": [3, 4]}, "a trend", "people", None)
+    whole.figure.canvas.draw()
+    assert all(at == int(at) for at in whole.get_yticks())
+    shares = plots.lines(["a", "b"], {"one": [0.3, 0.4]}, "a trend", "rate", None, share=True)
+    shares.figure.canvas.draw()
+    assert any(at != int(at) for at in shares.get_yticks())
+    plt.close("all")
+
+
+def test_the_legend_of_a_distribution_stands_above_its_bars():
+    seconds = [*range(1, 100), *range(40, 100), 10**6]
+    axes = plots.distribution(seconds, 50.0, "how long", None)
+    axes.figure.canvas.draw()
+    legend = axes.get_legend().get_window_extent()
+    assert all(legend.y0 > bar.get_window_extent().y1 for bar in axes.patches)
+    plt.close("all")
+
+
+def test_the_axes_of_a_trend_keep_room_for_what_they_hold_already():
+    _, axes = plt.subplots()
+    axes.plot([0, 1], [50, 100])
+    plots.lines(["a", "b"], {"one": [1, 2]}, "a trend", "people", axes)
+    assert axes.get_ylim()[1] > 100
+    plt.close("all")
+
+
+def test_the_shares_of_a_heat_map_stand_out_from_their_cells():
+    def light(colour):
+        linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour[:3]]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    axes = plots.heat_map([f"{row}" for row in range(10)], [[row / 10 + column / 100 for column in range(10)]
+                          for row in range(10)], "shares", "days", None)  # fmt: skip
+    image = axes.images[0]
+    for text in axes.texts:
+        column, row = text.get_position()
+        ground, ink = light(image.to_rgba(image.get_array()[row, column])), light(to_rgb(text.get_color()))
+        assert (max(ground, ink) + 0.05) / (min(ground, ink) + 0.05) >= 4.5
+    assert len(axes.texts) == 100
     plt.close("all")
 
 

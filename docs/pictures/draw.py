@@ -12,6 +12,7 @@ import day_of_revisions
 import days_of_zones
 import prefetch
 import record_prefetch
+import report_plots
 import speeds
 import way
 import ways
@@ -25,6 +26,7 @@ PICTURES: Final[dict[str, Callable[[Colours], str]]] = {
     "days-of-zones": days_of_zones.draw,
     "prefetch": prefetch.draw,
     "speeds": speeds.draw,
+    **{f"report-{name}": report_plots.drawer(name) for name in report_plots.REPORTS},
 }
 
 

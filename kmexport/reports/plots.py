@@ -24,6 +24,7 @@ NAME_LENGTH: Final = 32
 BARS_SHOWN: Final = 20
 GROUPS_SHOWN: Final = 4
 ROWS_SHOWN: Final = 40
+WHITE_ABOVE: Final = 0.71  # of the darkest blue: up to there black stands out more, 4.5 to 1 at the least
 LONGEST_SHOWN: Final = 6  # medians: of times that fade exponentially, 98% are shorter
 UNITS: Final = [("days", 2 * 86_400, 86_400), ("hours", 2 * 3_600, 3_600), ("minutes", 120, 60), ("seconds", 0, 1)]
 
@@ -73,7 +74,10 @@ def lines(
         axes.plot(
             range(len(labels)), heights, color=colour, marker=marker, markersize=marker_size, label=name_shown(name, 20)
         )
-    axes.set_ylim(bottom=min(0, axes.get_ylim()[0] if _has_negative(series) else 0))
+    shown = [number for numbers in series.values() for number in numbers if number is not None]
+    axes.set_ylim(*_limits(shown, axes))
+    if all(number == int(number) for number in shown):
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))  # no half of a person
     axes.xaxis.set_major_locator(MaxNLocator(min(10, len(labels)), integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: _label_at(labels, at)))
     axes.tick_params(axis="x", rotation=30)
@@ -97,8 +101,9 @@ def distribution(seconds: Sequence[int], median: float | None, title: str, ax: A
     shown = [second / length for second in seconds if second <= limit]
     axes.hist(shown, bins=min(30, max(5, len(set(shown)))), range=(0, max(limit / length, 1)), color=COLOURS[0])
     left = len(seconds) - len(shown)
-    told = f"median {median / length:,.3g} {unit}" + (f"; {left:,} took longer than shown" if left else "")
+    told = f"median {median / length:,.3g} {unit}" + (f"\n{left:,} took longer than shown" if left else "")
     axes.axvline(median / length, color=COLOURS[1], linestyle="--", label=told)
+    axes.set_ylim(top=1.25 * axes.get_ylim()[1])  # the legend stands above the bars
     axes.legend(frameon=False, loc="upper right")
     axes.set_xlabel(unit)
     axes.set_ylabel("people")
@@ -153,7 +158,7 @@ def heat_map(
         for at, row in enumerate(cells[:shown]):
             for bucket, cell in enumerate(row):
                 if cell is not None:
-                    colour = "white" if cell > 0.6 * largest else "black"
+                    colour = "white" if cell > WHITE_ABOVE * largest else "black"
                     axes.text(bucket, at, f"{cell:.0%}", ha="center", va="center", color=colour, fontsize=8)
     else:
         axes.figure.colorbar(image, ax=axes, format=PercentFormatter(1, decimals=0))
@@ -210,5 +215,8 @@ def _label_at(labels: Sequence[str | None], at: float) -> str:
     return str(labels[int(at)]) if at == int(at) and 0 <= at < len(labels) else ""
 
 
-def _has_negative(series: Mapping[str | None, Sequence[float | None]]) -> bool:
-    return any(number is not None and number < 0 for numbers in series.values() for number in numbers)
+def _limits(numbers: Sequence[float], axes: Axes) -> tuple[float, float]:
+    """From zero, or from below the lowest negative number, to above the highest: no marker is cut at an edge."""
+    lowest, highest = min(0, *numbers), max(0, *numbers)
+    room = 0.08 * (highest - lowest)
+    return (min(lowest - room, axes.get_ylim()[0]) if lowest < 0 else 0), max(highest + room, axes.get_ylim()[1])
