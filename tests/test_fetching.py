@@ -353,3 +353,39 @@ def test_readers_that_are_left_hanging_do_not_hold_up_the_end_of_the_program():
         [sys.executable, "-c", SECOND_FILE_HANGS + code], check=True, capture_output=True, text=True, timeout=50
     )
     assert time.monotonic() - float(done.stdout) < 6
+
+
+def test_a_reader_that_reads_on_when_the_program_has_ended_gets_an_error(rclone):
+    write_export(rclone.folder / "read-on", {n: events("p", 3000) for n in (1, 2)})
+    code = (
+        "import atexit\n"
+        "left = []\n"
+        "atexit.register(lambda: sum(1 for _ in left[-1]))\n"
+        "from kmexport import Bucket\n"
+        f"bucket = Bucket('s3://read-on', **{rclone.options!r})\n"
+        "left.append(bucket.iter_records(prefetch_bytes=0, requests=1))\n"
+        "next(left[-1])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=50)
+    assert "BucketUnreachableError: s3://read-on: reading revisions/1.json failed" in done.stderr
+
+
+@pytest.mark.parametrize("last", ["close()", "read(1)"])
+def test_a_reader_that_is_used_when_the_program_has_ended(last):
+    code = (
+        "import atexit, io\n"
+        "left = []\n"
+        f"atexit.register(lambda: left[-1].{last})\n"  # before the library's own, so it runs after that
+        "from kmexport.storage.ahead import fetch_ahead\n"
+        "from kmexport.storage.threads import ThreadSource\n"
+        "from kmexport.storage.wanted import Wanted\n"
+        "size = 1 << 20\n"
+        "files = [Wanted(str(n), str(n), size) for n in range(9)]\n"
+        "def source():\n"
+        "    return ThreadSource(lambda path: io.BytesIO(bytes(size)), 2)\n"
+        "reader = fetch_ahead(source, files, budget=0, requests=2)\n"
+        "left.append(next(reader))\n"
+        "left[-1].read(1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=50)
+    assert done.stderr == ""

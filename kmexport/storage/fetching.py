@@ -12,7 +12,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 
 from attrs import define, field, frozen
@@ -56,14 +56,20 @@ class Fetcher:
 
     def take(self, jobs: list[Job], done: Iterable[Job]) -> None:
         """Fetch these, after those that it has; and forget others, which were read or are not wanted any more."""
-        self._loop.call_soon_threadsafe(self._requests.take, jobs, done)
+        if self._is_over:
+            _cancel(jobs)
+        else:
+            self._loop.call_soon_threadsafe(self._requests.take, jobs, done)
 
     def forget(self, jobs: list[Job]) -> None:
         """Forget these; nothing takes their place before more are given."""
-        self._loop.call_soon_threadsafe(self._requests.forget, jobs)
+        if not self._is_over:
+            self._loop.call_soon_threadsafe(self._requests.forget, jobs)
 
     def read_on(self, job: Job, size: int) -> Future[bytes]:
         """The next bytes of a job whose beginning was read; none at its end."""
+        if self._is_over:
+            raise CancelledError
         return asyncio.run_coroutine_threadsafe(self._requests.read_on(job, size), self._loop)
 
     def stop(self) -> None:
@@ -84,6 +90,11 @@ class Fetcher:
             self._stopping = asyncio.run_coroutine_threadsafe(self._requests.stop(), self._loop)
             self._stopping.add_done_callback(lambda _: self._source.end())
         return self._stopping
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether it was stopped: at the end of the program, some readers are closed or even read only after that."""
+        return self._stopping is not None or self._process != os.getpid()
 
 
 class _Requests:
@@ -124,6 +135,7 @@ class _Requests:
         return block
 
     async def stop(self) -> None:
+        _cancel(self._waiting)
         self._waiting.clear()
         self.forget(list(self._running))
         if self._ending:
@@ -181,6 +193,12 @@ class _Running:
     task: asyncio.Task[None]
     cost: int
     stream: Stream | None = None
+
+
+def _cancel(jobs: Iterable[Job]) -> None:
+    """Nobody may wait for a job that will never be started."""
+    for job in jobs:
+        job.beginning.cancel()
 
 
 async def _end(running: _Running) -> None:
