@@ -6,12 +6,16 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fsspec
 import pytest
 
 from tests.postgres import find_programs, serve_postgres
 from tests.servers import S3Server, serve_http, serve_s3_by_moto, serve_s3_by_rclone
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +47,20 @@ def postgres() -> Iterator[str]:
         (pytest.fail if os.environ.get("KMEXPORT_NEEDS_POSTGRES") else pytest.skip)(reason)
     with serve_postgres(programs) as uri:
         yield uri
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """The client of a Dask cluster of two processes."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

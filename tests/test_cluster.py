@@ -7,13 +7,12 @@ import pickle
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import dask
 import pytest
 from dask.utils import key_split
-from distributed import Client, LocalCluster, get_task_stream
+from distributed import get_task_stream
 from hypothesis import HealthCheck, given, settings
 
 from kmexport import (
@@ -34,17 +33,6 @@ from kmexport.testing import write_export
 from tests.test_cluster_here import EXPORTS, GROUP, check_all, counted
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
 
 
 def test_the_sample(client):

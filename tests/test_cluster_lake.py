@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from distributed import Client, LocalCluster
 
 from kmexport import Bucket
 from kmexport.cluster import sync, syncing
@@ -18,17 +15,6 @@ from kmexport.testing import BROKEN_LINES, write_export
 from tests.test_lake import check_equal, plain, rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
 
 
 def an_export(folder, numbers) -> Bucket:

@@ -9,7 +9,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, assert_type
 
+import dask.bag as db
+import dask.dataframe as dd
 import polars as pl
+from distributed import Client
 
 from kmexport import (
     Alias,
@@ -43,6 +46,8 @@ from kmexport import (
     sort_by_time,
     to_rows,
 )
+from kmexport import cluster as on_cluster
+from kmexport.lake import SyncSummary
 from kmexport.tables import scan_polars
 from kmexport.testing import write_export
 
@@ -173,3 +178,12 @@ assert_type(migrate.write(migrate.amplitude([], min_id_length=1, on_error="skip"
 assert_type(
     migrate.segment(migrate.known_aliases(people, at=0), on_error=lambda e: print(e.reason)), Iterator[migrate.Line]
 )
+
+client = Client("127.0.0.1:8786")
+frame = on_cluster.to_dataframe(bucket, day, properties=["plan"], names="signed up", on_error="skip")
+assert_type(frame, dd.DataFrame)
+assert_type(on_cluster.to_bag(bucket, after=7, kinds=(Event, Alias)), db.Bag)
+assert_type(on_cluster.to_records(frame), db.Bag)
+assert_type(on_cluster.identities(bucket, client=client, prefer=len, into=people), IdentityMap)
+assert_type(on_cluster.drop_duplicates(frame, people, rule="strict", npartitions=4), dd.DataFrame)
+assert_type(on_cluster.sync(bucket, Path("lake"), client=client, reading={"requests": 2}), SyncSummary)
