@@ -101,6 +101,15 @@ def faults(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/test_lake_faults.py", *session.posargs, env=often)
 
 
+@nox.session(python=PYTHONS[0])
+def examples(session: nox.Session) -> None:
+    """The slow property tests hold for twenty times as many random examples as in each run."""
+    session.install("-e", ".[test]")
+    files = ["facts", "report_rules", "tools", "lake", "databases"]
+    paths = [f"tests/test_{name}.py" for name in files]
+    session.run("python", "-m", "pytest", *paths, *session.posargs, env={"KMEXPORT_TIMES_THE_EXAMPLES": "20"})
+
+
 @nox.session
 def spark(session: nox.Session) -> None:
     """A real local Spark reads a lake and counts as the iterator does. Needs Java."""

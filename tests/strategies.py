@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
 
 from hypothesis import strategies as st
 
 from kmexport import Alias, Event, PropertySet, dump_records
 from kmexport.format.octal import has_doubled_octal
+
+
+def examples(count: int) -> int:
+    """How many examples a slow test draws: `count` in each run, more in `nox -s examples`."""
+    return count * int(os.environ.get("KMEXPORT_TIMES_THE_EXAMPLES", "1"))
+
 
 RESERVED = {"_p", "_t", "_n", "_p2"}
 

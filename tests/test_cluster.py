@@ -140,16 +140,16 @@ def test_no_secret_in_keys_logs_errors_or_the_dashboard(client, url, options):
     group = (Revision(1, "revisions/1.json", 0, 1), Revision(2, "revisions/2.json", 0, 1))
     seen = [dask.base.tokenize(bucket)]
     frame = dask.dataframe.from_map(
-        ReadFrame(bucket, None, {"silent_for": 1.0}), [group], meta=to_dataframe(Bucket.sample())._meta
+        ReadFrame(bucket, None, {"silent_for": 0.2}), [group], meta=to_dataframe(Bucket.sample())._meta
     )
-    bag = dask.bag.from_sequence([group]).map_partitions(ReadRecords(bucket, None, {"silent_for": 1.0}))
+    bag = dask.bag.from_sequence([group]).map_partitions(ReadRecords(bucket, None, {"silent_for": 0.2}))
     for collection in (frame, bag):
         future = client.compute(collection)
         error = future.exception(timeout=60)
         assert isinstance(error, BucketUnreachableError)
         seen += [repr(collection), str(dict(collection.dask)), repr(error), str(error.__cause__), future.key]
         seen += [*map(str, collection.__dask_keys__()), str(future.traceback()), repr(vars(error))]
-    single = client.submit(ReadRecords(bucket, None, {"silent_for": 1.0}), [group], key="kmexport-single")
+    single = client.submit(ReadRecords(bucket, None, {"silent_for": 0.2}), [group], key="kmexport-single")
     assert isinstance(single.exception(timeout=60), BucketUnreachableError)
     pages = [
         "info/main/workers.html",

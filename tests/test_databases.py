@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from kmexport import Alias, Bucket, Event, Facts, MalformedRecordError, PropertySet
 from kmexport.tables import SCHEMA, storable
 from kmexport.testing import BROKEN_LINES, write_export
+from tests.strategies import examples
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "databases.md"
@@ -340,7 +341,7 @@ def check_nights(database: Database, nights: list[dict[int, list[Any]]]) -> None
 
 @pytest.mark.slow
 @given(nights())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_order_of_arrival_counts_as_facts_in_sqlite(page, tmp_path_factory, nights):
     check_nights(new_sqlite(page, tmp_path_factory.mktemp("nights") / "shop.sqlite"), nights)
 
@@ -348,7 +349,9 @@ def test_any_order_of_arrival_counts_as_facts_in_sqlite(page, tmp_path_factory, 
 @pytest.mark.slow
 @given(nights())
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=examples(5),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_any_order_of_arrival_counts_as_facts_in_postgres(page, empty, nights):
     import adbc_driver_postgresql.dbapi as postgresql

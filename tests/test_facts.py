@@ -26,7 +26,7 @@ from kmexport.format.hashes import load_object
 from kmexport.names import VENDOR_KEYS, fold_name
 from kmexport.tables import SCHEMA, from_records, to_records
 from kmexport.testing import write_export
-from tests.strategies import PROPERTIES, TEXT
+from tests.strategies import PROPERTIES, TEXT, examples
 
 
 def shown(value):
@@ -101,7 +101,7 @@ WINDOWS = st.one_of(
 
 @RULES
 @given(st.lists(CROWDED, max_size=14), WINDOWS)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(30))
 @pytest.mark.slow
 def test_the_same_rows_as_the_steps_over_objects(rule, records, window):
     agree(records, rule, window)
@@ -117,7 +117,7 @@ HOSTILE = st.one_of(
 
 @RULES
 @given(st.lists(HOSTILE, max_size=5))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(20))
 @pytest.mark.slow
 def test_hostile_text_and_values_agree_too(rule, records):
     agree([*records, *records], rule)

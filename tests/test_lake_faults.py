@@ -31,9 +31,9 @@ from tests.test_lake import check_equal, plain
 from tests.test_whole import tiny_disk  # noqa: F401  # a fixture
 
 ROOT = Path(__file__).parent.parent
-KILLS = int(os.environ.get("KMEXPORT_KILLS", "5"))
-RACES = int(os.environ.get("KMEXPORT_RACES", "3"))
-FAILING_RUNS = int(os.environ.get("KMEXPORT_FAILING_RUNS", "2"))
+KILLS = int(os.environ.get("KMEXPORT_KILLS", "3"))
+RACES = int(os.environ.get("KMEXPORT_RACES", "2"))
+FAILING_RUNS = int(os.environ.get("KMEXPORT_FAILING_RUNS", "1"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("lake-faults")]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from decimal import Decimal
 
 from hypothesis import given, settings
@@ -21,6 +20,7 @@ from kmexport import (
     reports,
 )
 from tests import report_model as model
+from tests.strategies import examples
 
 # Few of everything, so that much meets: persons, names in several spellings, seconds, values.
 PERSONS = st.sampled_from(["a", "b", "c", "d", "e"])
@@ -68,8 +68,7 @@ SHORT_WINDOWS = st.builds(
 )
 BY = st.sampled_from([None, "plan", "AMOUNT"])
 NAMES = st.sampled_from(["E1", "e2", "E3", 'IT\'S "$e4" %s; --'])
-# Each example builds Facts; KMEXPORT_EXAMPLES=1000 for a thorough run.
-SETTINGS = settings(max_examples=int(os.environ.get("KMEXPORT_EXAMPLES", "40")), deadline=None)
+SETTINGS = settings(max_examples=examples(20), deadline=None)  # each builds Facts
 
 
 def prepare(records, rule):

@@ -26,6 +26,7 @@ from kmexport import Alias, Bucket, Event, LineCounts, MalformedRecordError, Pro
 from kmexport.tables import SCHEMA, from_records, scan_polars, to_records
 from kmexport.tables.predicates import Bounds, bounds_of
 from kmexport.testing import BROKEN_LINES, write_export
+from tests.strategies import examples
 
 START = 1349222400  # 2012-10-03, in UTC
 NAMES = ["signed up", "Signed Up", "purchased", "sign:ed", "sign ed", "straße", "STRASSE", ""]
@@ -122,7 +123,7 @@ TYPES = {"plan": pa.string(), "price": pa.float64()}
 
 
 @given(st.lists(RECORDS, min_size=1, max_size=20), st.lists(PREDICATES, min_size=1, max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @pytest.mark.slow
 def test_every_row_that_a_predicate_keeps_is_in_its_bounds(records, predicates):
     rows = from_records(records, columns=["kind", "person", "time", "name", "alias"], properties=TYPES).read_all()
@@ -156,7 +157,7 @@ def test_every_row_that_a_predicate_keeps_is_in_its_bounds(records, predicates):
         },
     ),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @pytest.mark.slow
 def test_what_is_pushed_down_changes_no_row(export, steps, selected, engine, arguments):
     bucket = write_export("memory://tools", export)
@@ -412,9 +413,9 @@ PAGE = DOCS / "tools.md"
 
 def from_page(name: str) -> Callable[..., Any]:
     """A function that the page defines."""
-    examples = doctest.DocTestParser().get_examples(PAGE.read_text(encoding="utf-8"))
+    parsed = doctest.DocTestParser().get_examples(PAGE.read_text(encoding="utf-8"))
     found: dict[str, Any] = {}
-    for example in examples:
+    for example in parsed:
         if example.source.startswith(("import ", f"def {name}")):
             exec(example.source, found)
     function: Callable[..., Any] = found[name]
