@@ -242,3 +242,27 @@ class TestPrefetch:
         found = json.loads((tmp_path / "prefetch.json").read_text(encoding="utf-8"))
         assert found.keys() == json.loads((PICTURES / "prefetch.json").read_text(encoding="utf-8")).keys()
         assert found["ahead"][1]["asked"] < found["ahead"][0]["answered"]  # the second, while the first is under way
+
+
+class TestProgress:
+    KEPT = json.loads((PICTURES / "progress.json").read_text(encoding="utf-8"))
+
+    def check(self, kept):
+        running, ended = kept
+        size = sum(revision.size for revision in Bucket.sample().revisions())
+        assert ended["text"].startswith(f"{size / 1000:.0f}k/{size / 1000:.0f}k [")
+        read, whole = (float(part) for part in re.match(r"(\d+)k/(\d+)k", running["text"]).groups())
+        assert 60 <= running["percent"] < ended["percent"] == 100
+        assert running["percent"] == pytest.approx(100 * read / whole, abs=1)
+
+    def test_the_kept_text_is_of_the_sample(self):
+        self.check(self.KEPT)
+
+    def test_the_text_can_be_recorded_anew(self, tmp_path, monkeypatch):
+        monkeypatch.syspath_prepend(PICTURES)
+        import progress
+
+        monkeypatch.setattr(progress, "KEPT", tmp_path / "progress.json")
+        monkeypatch.setattr(progress, "PAUSE", 0.0005)
+        progress.record()
+        self.check(json.loads((tmp_path / "progress.json").read_text(encoding="utf-8")))
