@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def serve_s3_by_rclone(folder: Path, *, remembers: str = "1ms") -> Iterator[S3Se
     "0s": with that, each folder that it has seen keeps a core busy, and a PUT soon takes seconds.
     """
     server = S3Server(f"http://127.0.0.1:{free_port()}", "AKIAMADEUPFORTESTS00", "made-up/secret+for/tests", folder)
-    rclone = Path(sys.executable).parent / "rclone"
+    rclone = shutil.which("rclone", path=Path(sys.executable).parent) or "rclone"  # on Windows it has a suffix
     address = server.endpoint.removeprefix("http://")
     command = [rclone, "serve", "s3", folder, "--addr", address, "--dir-cache-time", remembers]
     command += ["--config", "", "--auth-key", f"{server.key},{server.secret}"]

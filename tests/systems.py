@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import sys
+from pathlib import Path
 
 import pytest
 
 WINDOWS = os.name == "nt"
+KILLED = 1 if WINDOWS else -9  # the return code of a process that was killed
 
 NEEDS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-NEEDS_FCNTL = pytest.mark.skipif(importlib.util.find_spec("fcntl") is None, reason="this system has no fcntl")
 NEEDS_LIMITS = pytest.mark.skipif(
     importlib.util.find_spec("resource") is None, reason="this system sets no limits to a process"
 )
+NEEDS_OLD_TIMES = pytest.mark.skipif(WINDOWS, reason="the clock of Windows knows no times before 1970")
 NEEDS_PERMISSIONS = pytest.mark.skipif(WINDOWS, reason="Windows knows no permissions of owner, group and others")
 NEEDS_PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 NEEDS_REPLACING = pytest.mark.skipif(WINDOWS, reason="Windows lets nobody replace or remove a file that is open")
-NEEDS_STOPPING = pytest.mark.skipif(
-    not hasattr(signal, "SIGSTOP"), reason="this system can't stop a process for a while"
-)
-NEEDS_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it")
+NEEDS_SMALL_DISKS = pytest.mark.skipif(sys.platform != "linux", reason="only Linux mounts a tmpfs")
+
+
+def make_link(place: Path, target: Path) -> None:
+    """Make a symbolic link; skip the test where the user may not, as on Windows without its developer mode."""
+    try:
+        place.symlink_to(target, target_is_directory=target.is_dir())
+    except (NotImplementedError, OSError) as error:
+        if not WINDOWS:
+            raise
+        pytest.skip(f"this user may make no symbolic links ({error})")

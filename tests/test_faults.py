@@ -39,6 +39,7 @@ from kmexport import (
 from kmexport.testing import write_export
 from tests.proxies import PLANS, Fault, Proxy, proxied
 from tests.servers import S3Server, free_port, serve_http_from
+from tests.systems import make_link
 
 BREAKING = ["reset", "503", "stall", "short"]
 REVISION = re.compile(r"/(revisions/[0-9]+\.json(?:\.gz)?)$")
@@ -133,7 +134,7 @@ def exports(rclone: S3Server, web: tuple[str, Path]) -> Iterator[dict[str, Expor
         revisions = {number: some_records(rng, number, size) for number, size in sizes.items()}
         folder = rclone.folder / f"faults-{name}"
         write_export(folder, revisions, gzipped=gzipped)
-        (web[1] / folder.name).symlink_to(folder)
+        make_link(web[1] / folder.name, folder)
         made[name] = Export(folder, revisions)
     yield made
     for export in made.values():
@@ -300,7 +301,7 @@ class TestPlainFaults:
         folder = rclone.folder / f"faults-gone-{server.name}"
         written = {n: some_records(random.Random(n), n, 500) for n in (1, 2, 3)}
         write_export(folder, written)
-        (web[1] / folder.name).symlink_to(folder)
+        make_link(web[1] / folder.name, folder)
 
         def plan(_: str, path: str) -> Fault | None:
             if path.endswith("/2.json"):

@@ -25,6 +25,7 @@ from kmexport import Bucket, BucketUnreachableError, Event, RevisionChangedError
 from kmexport.testing import write_export
 from tests.leftovers import SECOND_FILE_HANGS
 from tests.proxies import Fault, proxied
+from tests.systems import NEEDS_FORK, NEEDS_REPLACING
 
 MIB = 1 << 20
 FILLER = "." * 1000
@@ -144,6 +145,7 @@ class TestReplacedLocally:
         with pytest.raises(RevisionChangedError, match="it was written over"):
             list(records)
 
+    @NEEDS_REPLACING
     def test_another_file_in_its_place(self, reading):
         path, records = reading
         path.with_name("new").write_bytes(path.read_bytes().replace(b'"old"', b'"new"'))
@@ -162,7 +164,7 @@ class TestReplacedLocally:
         with pytest.raises(RevisionChangedError):
             list(records)
 
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+    @NEEDS_FORK
     def test_a_forked_process_has_its_own_place(self, tmp_path):
         write_export(tmp_path, {1: events("bob")})
         code = (
@@ -313,7 +315,7 @@ def test_a_web_session_of_two_connections(web):
     assert count == 27_000
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@NEEDS_FORK
 def test_threads_of_forked_processes(rclone):
     folder = rclone.folder / "forked"
     write_export(folder, {n: events(f"p{n}", 20) for n in range(1, 9)})

@@ -40,6 +40,7 @@ from kmexport import (
 )
 from kmexport.testing import write_export
 from tests.servers import S3Server, free_port, serve_http_from
+from tests.systems import make_link
 
 ANA = Event("ana", 1349222400, "signed up", {"city": "Paraná", "amount": 19.9})
 BOB = PropertySet("bob", 1349222410, {"plan": "gold"})
@@ -458,15 +459,15 @@ class TestLocal:
         write_export(tmp_path / "a", {1: [ANA], 2: [BOB], 3: [EVE]})
         (tmp_path / "b" / "revisions").mkdir(parents=True)
         for name in ("status.csv", "index.csv", "revisions/1.json", "revisions/3.json"):
-            (tmp_path / "b" / name).symlink_to(tmp_path / "a" / name)
-        (tmp_path / "b" / "revisions" / "4.json").symlink_to(tmp_path / "a" / "revisions")
+            make_link(tmp_path / "b" / name, tmp_path / "a" / name)
+        make_link(tmp_path / "b" / "revisions" / "4.json", tmp_path / "a" / "revisions")
         assert list(Bucket(tmp_path / "b").iter_records()) == [ANA, EVE]
-        (tmp_path / "c").symlink_to(tmp_path / "b")
+        make_link(tmp_path / "c", tmp_path / "b")
         assert list(Bucket(tmp_path / "c").iter_records()) == [ANA, EVE]
 
     def test_a_link_to_nothing_is_a_file_that_is_gone(self, tmp_path):
         bucket = write_export(tmp_path, {1: [ANA], 2: [BOB]}, gone=[2])
-        (tmp_path / "revisions" / "2.json").symlink_to(tmp_path / "nowhere")
+        make_link(tmp_path / "revisions" / "2.json", tmp_path / "nowhere")
         assert list(bucket.iter_records()) == [ANA]
 
     def test_a_file_is_no_bucket(self, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
@@ -179,7 +178,7 @@ while True:  # each question reads and builds anew
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as building:
             assert building.stdout.readline() == b"begun\n"
             time.sleep(wait)
-            building.send_signal(signal.SIGKILL)
+            building.kill()
             building.wait(30)
         with Facts(bucket, database=database) as facts:
             assert facts.sql("select count(*), count(distinct person) from events").fetchall() == [(3_000, 3_000)]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 
 from kmexport.lake.destinations import find_destination
+from tests.systems import WINDOWS
 
 SECRET = "a-secret/that+nobody=sees"
 
@@ -126,8 +128,20 @@ def test_local_paths(tmp_path, monkeypatch):
         destination = find_destination(url, {})
         assert destination.url == str(tmp_path / "lake")
         assert destination.delta_url("records") == (tmp_path / "lake" / "records").as_uri()
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE" if WINDOWS else "HOME", str(tmp_path))
     assert find_destination("~/lake", {}).url == str(tmp_path / "lake")
+
+
+@pytest.mark.parametrize("url", ["file:///C:/lake", "local:///C:/lake/", "file://C:/lake", "C:/lake"])
+def test_drives(url, monkeypatch):
+    """On Windows a URL has a slash before the drive. (Here `C:` is a folder like any other.)"""
+    monkeypatch.setattr("os.sep", "\\")
+    assert find_destination(url, {}).url == str(Path("C:/lake").absolute())
+
+
+def test_a_folder_that_is_called_like_a_drive():
+    if not WINDOWS:
+        assert find_destination("file:///C:/lake", {}).url == "/C:/lake"
 
 
 @pytest.mark.parametrize(

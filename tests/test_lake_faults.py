@@ -27,6 +27,7 @@ from kmexport.lake.folder import LakeFolder
 from kmexport.testing import write_export
 from tests.proxies import Fault, proxied
 from tests.servers import S3Server
+from tests.systems import KILLED
 from tests.test_lake import check_equal, plain
 from tests.test_whole import tiny_disk  # noqa: F401  # a fixture
 
@@ -107,7 +108,7 @@ def test_kill_9_at_random_moments(tmp_path, record_property):
             begin(process)
             time.sleep(chance.uniform(0, longest))
             process.kill()
-            killed += process.wait() == -9
+            killed += process.wait() == KILLED
         if (lake / "records" / "_delta_log").exists() and any((lake / "records" / "_delta_log").glob("0*.json")):
             before, present = present, check_whole(bucket, lake)
             assert present >= before

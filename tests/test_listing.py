@@ -26,6 +26,7 @@ from kmexport.storage.webpage import Page, names_on_page
 from kmexport.testing import write_export
 from tests.proxies import PLANS, Fault, Proxy, proxied
 from tests.servers import S3Server
+from tests.systems import NEEDS_PIPES, make_link
 
 NAMES = {f"{number}.json" for number in range(1, 8)}
 URL = "http://h/shop/revisions/"
@@ -123,7 +124,7 @@ def shop(rclone: S3Server, web: tuple[str, Path]) -> Iterator[Path]:
     assert rclone.folder is not None
     folder = rclone.folder / "listed"
     write_export(folder, {number: [Event("bob", number, "x")] for number in range(1, 8)})
-    (web[1] / folder.name).symlink_to(folder)
+    make_link(web[1] / folder.name, folder)
     yield folder
     (web[1] / folder.name).unlink()
 
@@ -243,11 +244,10 @@ class TestFolders:
     def test_what_is_no_file_is_told(self, tmp_path, caplog):
         write_export(tmp_path, {1: [Event("bob", 1, "x")]})
         revisions = tmp_path / "revisions"
-        (revisions / "2.json").symlink_to(tmp_path / "nowhere")
+        make_link(revisions / "2.json", tmp_path / "nowhere")
         (revisions / "3.json.gz").mkdir()
-        (revisions / "4.json").symlink_to(revisions / "1.json")
-        (revisions / "5.json").symlink_to(tmp_path)
-        os.mkfifo(revisions / "6.json")
+        make_link(revisions / "4.json", revisions / "1.json")
+        make_link(revisions / "5.json", tmp_path)
         (revisions / "old").mkdir()
         with caplog.at_level(logging.WARNING, "kmexport"):
             found = Folder(str(tmp_path), None, {}).list("revisions")
@@ -257,8 +257,15 @@ class TestFolders:
             "2.json: not read, it is a link to nothing",
             "3.json.gz: not read, it is a folder",
             "5.json: not read, it is a folder",
-            "6.json: not read, it is no file",
         ]
+
+    @NEEDS_PIPES
+    def test_a_pipe_is_told(self, tmp_path, caplog):
+        write_export(tmp_path, {1: [Event("bob", 1, "x")]})
+        os.mkfifo(tmp_path / "revisions" / "6.json")
+        with caplog.at_level(logging.WARNING, "kmexport"):
+            assert [name for name, _ in Folder(str(tmp_path), None, {}).list("revisions")] == ["1.json"]
+        assert caplog.messages == ["6.json: not read, it is no file"]
 
     def test_a_folder_that_may_not_be_read_is_named(self, monkeypatch, tmp_path):
         write_export(tmp_path, {1: [Event("bob", 1, "x")]})

@@ -26,6 +26,7 @@ from kmexport.storage.wanted import Wanted
 from kmexport.testing import write_export
 from tests.leftovers import SECOND_FILE_HANGS, eventually, fetchers
 from tests.proxies import Fault, proxied
+from tests.systems import NEEDS_FORK
 
 CACHES = ["simplecache", "filecache"]
 
@@ -184,6 +185,7 @@ def test_what_fsspec_reads_ahead_is_not_held_beside_the_budget(tmp_path):
     assert sum(asked) == 3 * len(body)
 
 
+@NEEDS_FORK
 def test_the_loop_of_a_forked_process_is_its_own():
     code = (
         "import io, os, sys\n"

@@ -29,6 +29,7 @@ from kmexport.storage.threads import ThreadSource
 from kmexport.storage.wanted import Wanted
 from kmexport.testing import write_export
 from tests.leftovers import TELLS_SOCKETS, eventually, fetchers, open_sockets
+from tests.systems import NEEDS_FORK
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -476,7 +477,7 @@ class TestBucket:
         assert (done.stdout, done.stderr, done.returncode) == ("p1\n", "", 0)
         assert time.monotonic() - started < 10
 
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+    @NEEDS_FORK
     def test_a_forked_process_reads_by_itself(self, rclone, bucket):
         code = (
             "import os, kmexport\n"

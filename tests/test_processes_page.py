@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from kmexport import Bucket, Event, Window
 from kmexport.testing import write_export
 from tests.servers import serve_http
+from tests.systems import NEEDS_FORK
 
 PAGE = Path(__file__).parent.parent / "docs" / "processes.md"
 WITHIN = 120  # seconds
@@ -60,7 +60,7 @@ def test_a_daemon_starts_no_processes(tmp_path):
     assert run(script) == "daemonic processes are not allowed to have children\n"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@NEEDS_FORK
 def test_a_filesystem_from_before_the_fork(tmp_path):
     write_export(tmp_path / "shop", {1: [Event("bob", 1, "x")]})
     with serve_http(tmp_path) as url:

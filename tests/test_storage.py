@@ -330,7 +330,7 @@ def test_whatever_s3_was_given_shows_nowhere(echoing, way, monkeypatch, tmp_path
 def test_no_credentials_is_not_access_denied(monkeypatch, tmp_path):
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HOME" if os.name == "posix" else "USERPROFILE", str(tmp_path))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     endpoint = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(
@@ -426,7 +426,7 @@ def test_a_file_of_the_disk_that_may_not_be_read_is_named(name, monkeypatch, tmp
         opened(self)
 
     monkeypatch.setattr(LocalFileOpener, "_open", denied)
-    with pytest.raises(PermissionError, match=re.escape(str(tmp_path / name))):
+    with pytest.raises(PermissionError, match=re.escape((tmp_path / name).as_posix())):
         (bucket.status(), list(bucket.iter_records()))
 
 

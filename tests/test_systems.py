@@ -37,6 +37,7 @@ from kmexport.storage.athand import LocalFile
 from kmexport.storage.wanted import Wanted
 from kmexport.testing import write_export
 from kmexport.tour import main
+from tests.systems import NEEDS_OLD_TIMES
 
 PACKAGE = Path(kmexport.__file__).parent
 TESTS = Path(__file__).parent
@@ -102,7 +103,20 @@ def test_every_text_file_is_opened_with_its_encoding(folder):
     assert unsaid == []
 
 
+@pytest.mark.parametrize("path", sorted([*PACKAGE.rglob("*.py"), *TESTS.glob("*.py")]), ids=lambda path: path.stem)
+def test_no_module_needs_at_its_import_what_windows_lacks(path):
+    """A test module that fails there at its first lines would end the whole run."""
+    needed = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:  # its first level: an import in a try is no need
+        if isinstance(node, ast.Import):
+            needed |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            needed.add(str(node.module))
+    assert needed.isdisjoint(UNIX_ONLY)
+
+
 class TestTimes:
+    @NEEDS_OLD_TIMES
     @given(st.integers(FIRST, LAST), st.sampled_from(["UTC", "America/New_York", "Asia/Kolkata", "Pacific/Apia"]))
     def test_as_the_clock_of_the_system_has_it(self, seconds, name):
         zone = ZoneInfo(name)

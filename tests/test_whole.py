@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-import resource
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from kmexport.storage import local_path, open_whole, read_whole
+from tests.systems import NEEDS_LIMITS, NEEDS_PERMISSIONS, NEEDS_PIPES, NEEDS_REPLACING, NEEDS_SMALL_DISKS, make_link
 
 OLD, NEW = b"old\n" * 3, b"new\n" * 50_000
 
@@ -39,6 +39,8 @@ def write_and_raise(target: object, error: type[BaseException], **options: objec
 @contextmanager
 def no_file_above(limit: int) -> Iterator[None]:
     """What a full disk is to a program: a write fails in the middle of a file."""
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
@@ -125,6 +127,7 @@ def test_nothing_else_is_left_beside(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
 
+@NEEDS_LIMITS
 def test_a_full_disk(tmp_path):
     write(tmp_path / "kept.txt", OLD)
     with no_file_above(100_000), pytest.raises(OSError, match="File too large"):
@@ -147,6 +150,7 @@ def tiny_disk(tmp_path) -> Iterator[Path]:
         subprocess.run(["umount", folder], check=True)
 
 
+@NEEDS_SMALL_DISKS
 def test_a_disk_that_is_truly_full(tiny_disk):
     write(tiny_disk / "kept.txt", OLD)
     with pytest.raises(OSError, match="No space left on device"):
@@ -155,10 +159,11 @@ def test_a_disk_that_is_truly_full(tiny_disk):
     assert [path.name for path in tiny_disk.iterdir()] == ["kept.txt"]
 
 
+@NEEDS_SMALL_DISKS
 def test_a_link_to_another_device_stays_a_link(tiny_disk, tmp_path):
     write(tiny_disk / "real.txt", OLD)
     link = tmp_path / "kept.txt"
-    link.symlink_to(tiny_disk / "real.txt")
+    make_link(link, tiny_disk / "real.txt")
     write(link, OLD * 2)
     assert link.is_symlink()
     assert (tiny_disk / "real.txt").read_bytes() == OLD * 2
@@ -167,12 +172,14 @@ def test_a_link_to_another_device_stays_a_link(tiny_disk, tmp_path):
     assert link.read_bytes() == OLD * 2
 
 
+@NEEDS_SMALL_DISKS
 def test_another_temporary_folder_on_another_device(tiny_disk, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tiny_disk))
     write(tmp_path / "kept.txt", NEW)
     assert (tmp_path / "kept.txt").read_bytes() == NEW
 
 
+@NEEDS_PERMISSIONS
 def test_permissions_stay(tmp_path):
     kept = tmp_path / "kept.txt"
     write(kept, OLD)
@@ -182,6 +189,7 @@ def test_permissions_stay(tmp_path):
     assert kept.stat().st_mode & 0o777 == 0o640
 
 
+@NEEDS_PERMISSIONS
 def test_what_others_may_not_read_they_may_not_read_while_it_is_written(tmp_path):
     kept = tmp_path / "kept.txt"
     write(kept, OLD)
@@ -202,15 +210,19 @@ def _umask() -> int:
 def test_what_is_no_file_is_not_replaced(tmp_path):
     with pytest.raises(IsADirectoryError):
         write(tmp_path, OLD)
-    with pytest.raises(OSError, match="device"):
-        write("/dev/full", OLD)
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="pipe"):
-        write(tmp_path / "pipe", OLD)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         write(tmp_path / "nowhere" / "kept.txt", OLD)
     write(f"file://{tmp_path}/nowhere/kept.txt", OLD, auto_mkdir=True)
     assert (tmp_path / "nowhere" / "kept.txt").read_bytes() == OLD
+
+
+@NEEDS_PIPES
+def test_a_device_and_a_pipe_are_not_replaced(tmp_path):
+    with pytest.raises(OSError, match="device"):
+        write(os.devnull, OLD)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="pipe"):
+        write(tmp_path / "pipe", OLD)
 
 
 @pytest.mark.parametrize("breaks", ["half", "short", "silently", "mv"])
@@ -236,6 +248,7 @@ def test_in_a_transaction_of_the_users_own(tmp_path):
         write("memory://kept.txt", OLD)
 
 
+@NEEDS_REPLACING
 def test_many_writers_of_one_file(tmp_path):
     contents = [bytes([65 + number]) * (50_000 + number) for number in range(8)]
     threads = [threading.Thread(target=write, args=(tmp_path / "kept.txt", content)) for content in contents]
@@ -276,7 +289,7 @@ def test_killed_at_any_moment(tmp_path):
 
 
 def test_where_a_local_path_is(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "kept.txt")
+    make_link(tmp_path / "link", tmp_path / "kept.txt")
     for url in (tmp_path / "link", f"file://{tmp_path}/link", f"local://{tmp_path}/kept.txt"):
         assert local_path(url) == (tmp_path / "kept.txt").resolve()
     assert local_path("memory://kept.txt") is None

@@ -20,6 +20,7 @@ _KINDS: Final = {
     "az": "azure", "abfs": "azure", "abfss": "azure",
 }  # fmt: skip
 _UNREADABLE: Final = re.compile(r"%[0-9A-Fa-f]{2}|\\")  # it decodes the one twice, and turns the other round
+_DRIVE: Final = re.compile(r"/[A-Za-z]:[/\\]")
 # Of fsspec's filesystems, what says how they read, and means nothing to who writes a table.
 _READING_ONLY: Final = frozenset(
     {
@@ -67,7 +68,7 @@ def find_destination(url: str | os.PathLike[str], options: Mapping[str, Any]) ->
     own = {name: value for name, value in options.items() if not name.startswith(_HANDED_ON)}
     handed_on = {name: _text(value) for name, value in options.items() if name.startswith(_HANDED_ON)}
     if kind == "local":
-        path = Path(rest if separator else written).expanduser().absolute()
+        path = Path(_local_path(rest) if separator else written).expanduser().absolute()
         if _UNREADABLE.search(path.as_posix()):
             msg = f"{path}: delta-rs takes no path with a backslash, or with a percent sign before two digits"
             raise ValueError(msg)
@@ -76,6 +77,11 @@ def find_destination(url: str | os.PathLike[str], options: Mapping[str, Any]) ->
     translated = _translated(kind, own, _WORDS[kind])
     found = _FINDERS[kind](own, translated | handed_on)
     return Destination(f"{scheme}://{rest.rstrip('/')}", own, delta_root, found)
+
+
+def _local_path(rest: str) -> str:
+    """The path of a URL: on Windows without the slash before a drive, as in file:///C:/lake."""
+    return rest[1:] if os.sep == "\\" and _DRIVE.match(rest) else rest
 
 
 def _translated(kind: str, options: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, str]:
