@@ -73,7 +73,7 @@ class Bucket(ExportFiles):
     ) -> Iterator[Record]:
         """Every record of just these revisions, lazily, in the order given: the layer under `iter_records`.
 
-        `revisions` are `Revision`s, as `revisions()` and `index()` give them, or their numbers. A `Revision` is opened
+        `revisions` are those that `revisions()` and `index()` give, or their numbers. A `Revision` is opened
         at its path and no manifest is read: that is all that a worker of a cluster needs. Numbers cost the index and
         one listing. The other arguments are those of `iter_records`. Raises, at the call, TypeError for anything else
         and ValueError for a path outside revisions/.

@@ -62,7 +62,9 @@ def to_dataframe(
     task and never in its key, its repr or the dashboard. Raises what `Bucket.to_batches` raises, when it is computed.
 
     >>> from kmexport import Bucket
-    >>> frame = to_dataframe(Bucket.sample(), columns=["person"], properties=["plan"], names="signed up")
+    >>> frame = to_dataframe(
+    ...     Bucket.sample(), columns=["person"], properties=["plan"], names="signed up"
+    ... )
     >>> list(frame.columns)
     ['person', 'plan']
     """
@@ -89,7 +91,8 @@ def to_bag(
 
     >>> from kmexport import Bucket, Event
     >>> bag = to_bag(Bucket.sample(), kinds=Event, names="signed up")
-    >>> bag.compute(scheduler="synchronous") == list(Bucket.sample().iter_records(names="signed up"))
+    >>> signups = list(Bucket.sample().iter_records(names="signed up"))
+    >>> bag.compute(scheduler="synchronous") == signups
     True
     """
     read = ReadRecords(bucket, window, checked(bucket, options))

@@ -21,7 +21,8 @@ def group_revisions(revisions: Iterable[Revision], group_bytes: int) -> list[Gro
     No revisions are one group that is empty: then a frame has its columns all the same.
 
     >>> revisions = [Revision(n, f"revisions/{n}.json", size=40) for n in range(1, 6)]
-    >>> [[revision.number for revision in group] for group in group_revisions(revisions, 100)]
+    >>> groups = group_revisions(revisions, 100)
+    >>> [[revision.number for revision in group] for group in groups]
     [[1, 2], [3, 4], [5]]
     """
     if group_bytes < 1:

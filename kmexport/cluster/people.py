@@ -94,7 +94,8 @@ def drop_duplicates(
     >>> with dask.config.set(scheduler="synchronous"):
     ...     counted = len(once)
     >>> from kmexport import drop_duplicates as drop_from_records, merge_identities
-    >>> counted == len(list(drop_from_records(merge_identities(bucket.iter_records(), bucket.identities()))))
+    >>> merged = merge_identities(bucket.iter_records(), bucket.identities())
+    >>> counted == len(list(drop_from_records(merged)))
     True
     """
     drop_from_records((), rule=rule)

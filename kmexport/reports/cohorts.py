@@ -127,8 +127,12 @@ def cohorts(
     >>> from kmexport import Event, Facts
     >>> day = 86_400
     >>> facts = Facts([
-    ...     Event("a", 0, "signed up"), Event("a", 3 * day, "visited"), Event("a", 8 * day, "visited"),
-    ...     Event("b", 1 * day, "signed up"), Event("b", 30 * day, "visited"), Event("c", 2 * day, "signed up"),
+    ...     Event("a", 0, "signed up"),
+    ...     Event("a", 3 * day, "visited"),
+    ...     Event("a", 8 * day, "visited"),
+    ...     Event("b", 1 * day, "signed up"),
+    ...     Event("b", 30 * day, "visited"),
+    ...     Event("c", 2 * day, "signed up"),
     ... ])
     >>> [row] = cohorts(facts, "signed up", "visited").rows
     >>> row.cohort, row.people, row.buckets

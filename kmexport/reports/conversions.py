@@ -118,7 +118,8 @@ def conversion(
 
     >>> from kmexport import Event, Facts, Window
     >>> facts = Facts([
-    ...     Event("a", 10, "E1"), Event("a", 20, "E2"), Event("b", 10, "E1"), Event("c", 5, "E2"), Event("c", 10, "E1"),
+    ...     Event("a", 10, "E1"), Event("a", 20, "E2"), Event("b", 10, "E1"),
+    ...     Event("c", 5, "E2"), Event("c", 10, "E1"),
     ...     Event("c", 30, "E2"), Event("d", 10, "E1"), Event("d", 120, "E2"),
     ... ])
     >>> once = conversion(facts, "E1", "E2", Window(0, 100))

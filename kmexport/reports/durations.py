@@ -113,7 +113,10 @@ def time_between(
     property's.
 
     >>> from kmexport import Event, Facts
-    >>> facts = Facts([Event("a", 10, "E1"), Event("a", 30, "E2"), Event("b", 10, "E1"), Event("b", 50, "E2")])
+    >>> facts = Facts([
+    ...     Event("a", 10, "E1"), Event("a", 30, "E2"),
+    ...     Event("b", 10, "E1"), Event("b", 50, "E2"),
+    ... ])
     >>> between = time_between(facts, "E1", "E2")
     >>> between.people, between.mean, between.people_of(less_than=30)
     (2, 30.0, ['a'])

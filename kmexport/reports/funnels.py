@@ -142,7 +142,8 @@ def funnel(
 
     >>> from kmexport import Event, Facts
     >>> facts = Facts([
-    ...     Event("a", 10, "visited"), Event("a", 10, "signed up"), Event("a", 30, "purchased"),
+    ...     Event("a", 10, "visited"), Event("a", 10, "signed up"),
+    ...     Event("a", 30, "purchased"),
     ...     Event("b", 20, "visited"), Event("b", 10, "signed up"),
     ... ])
     >>> found = funnel(facts, ["Visited", "signed up", "purchased"])

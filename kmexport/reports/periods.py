@@ -40,8 +40,9 @@ def split(window: Window, every: Every, tz: Zone = "UTC") -> list[Period]:
     Days have 23, 24 or 25 hours; weeks begin on Monday. Labels are ISO text: "2012-10-03" (a day, or the Monday of a
     week), "2012-10", "2012-10-03 14:00-04:00". Raises ValueError for more than 100,000 periods.
 
-    >>> [(period.label, (period.end - period.start) / 3600) for period in split(
-    ...     Window.days("2012-11-03", "2012-11-05", "America/New_York"), "week", "America/New_York")]
+    >>> zone = "America/New_York"
+    >>> periods = split(Window.days("2012-11-03", "2012-11-05", zone), "week", zone)
+    >>> [(period.label, (period.end - period.start) / 3600) for period in periods]
     [('2012-10-29', 49.0), ('2012-11-05', 24.0)]
     """
     check_every(every)

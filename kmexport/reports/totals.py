@@ -107,7 +107,8 @@ def property_total(
 
     >>> from kmexport import Event, Facts
     >>> facts = Facts([
-    ...     Event("a", 1, "purchased", {"amount": "24.00"}), Event("a", 2, "refunded", {"amount": -4}),
+    ...     Event("a", 1, "purchased", {"amount": "24.00"}),
+    ...     Event("a", 2, "refunded", {"amount": -4}),
     ...     Event("b", 3, "visited"),
     ... ])
     >>> revenue = property_total(facts, "Amount", population="everyone")

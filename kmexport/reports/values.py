@@ -194,7 +194,8 @@ def segments(
 
     >>> from kmexport import Event, Facts, PropertySet
     >>> facts = Facts([
-    ...     Event("A", 1, "foo"), PropertySet("A", 2, {"var": "A"}), Event("A", 3, "foo"), Event("B", 1, "foo"),
+    ...     Event("A", 1, "foo"), PropertySet("A", 2, {"var": "A"}),
+    ...     Event("A", 3, "foo"), Event("B", 1, "foo"),
     ...     Event("C", 1, "foo"), PropertySet("C", 2, {"var": "A"}), Event("D", 2, "foo"),
     ...     PropertySet("D", 2, {"var": "A"}),
     ... ])

@@ -46,7 +46,8 @@ def from_records(
     which goes the way of `on_error` ("raise", "skip", or a callable that gets each).
 
     >>> from kmexport import Event
-    >>> reader = from_records([Event("bob", 1349222400, "signed up", {"plan": "Pro"})], properties=["Plan"])
+    >>> signup = Event("bob", 1349222400, "signed up", {"plan": "Pro"})
+    >>> reader = from_records([signup], properties=["Plan"])
     >>> reader.read_all().select(["person", "name", "properties", "Plan"]).to_pylist()
     [{'person': 'bob', 'name': 'signed up', 'properties': '{"plan":"Pro"}', 'Plan': 'Pro'}]
     """
@@ -182,7 +183,8 @@ def to_records(batches: Any) -> Iterator[Record]:
     Raises ValueError where a column is missing, or where a row is no record.
 
     >>> from kmexport import Event
-    >>> list(to_records(from_records([Event("bob", 1349222400, "signed up", {"plan": "Pro"})])))
+    >>> signup = Event("bob", 1349222400, "signed up", {"plan": "Pro"})
+    >>> list(to_records(from_records([signup])))
     [Event(person='bob', timestamp=1349222400, name='signed up', properties={'plan': 'Pro'})]
     """
     if isinstance(batches, pa.RecordBatchReader | pa.Table):

@@ -43,7 +43,8 @@ def show_halves(texts: Any) -> tuple[Any, list[int]]:
 def show_odd_json(texts: Any) -> tuple[Any, list[int]]:
     r"""The same, and NUL is the text of its escape too.
 
-    >>> show_odd_json(pa.array([r'"a\u0000b"', r'"a\\u0000b"', r'"\\\u0000\\n"']))[0].to_pylist()
+    >>> odd = pa.array([r'"a\u0000b"', r'"a\\u0000b"', r'"\\\u0000\\n"'])
+    >>> show_odd_json(odd)[0].to_pylist()
     ['"a\\\\u0000b"', '"a\\\\\\\\u0000b"', '"\\\\\\\\\\\\u0000\\\\n"']
     """
     written = _bytes_of(texts)

@@ -58,7 +58,8 @@ class Facts:
 
     >>> from kmexport import Bucket
     >>> with Facts(Bucket.sample()) as facts:
-    ...     facts.sql("select count(*), count(distinct person) from events where name = 'signed up'").fetchall()
+    ...     counts = "select count(*), count(distinct person) from events"
+    ...     facts.sql(f"{counts} where name = 'signed up'").fetchall()
     [(154, 136)]
     """
 
@@ -113,7 +114,8 @@ class Facts:
 
         >>> from kmexport import Event
         >>> facts = Facts([Event("bob", 1349222400, "Signed Up")])
-        >>> facts.sql("select person, name from events where name = ?", ["signed up"]).fetchall()
+        >>> query = "select person, name from events where name = ?"
+        >>> facts.sql(query, ["signed up"]).fetchall()
         [('bob', 'signed up')]
         """
         statements = duckdb.extract_statements(query)

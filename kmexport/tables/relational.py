@@ -43,7 +43,8 @@ def storable(batches: Any, *, json: Iterable[str] = ()) -> pa.RecordBatchReader:
     >>> from kmexport import Event
     >>> from kmexport.tables import from_records
     >>> records = [Event("b\x00b", 1349222400, "signed up", {"city": "a\x00b"})]
-    >>> storable(from_records(records)).read_all().select(["person", "properties"]).to_pylist()
+    >>> rows = storable(from_records(records)).read_all()
+    >>> rows.select(["person", "properties"]).to_pylist()
     [{'person': 'b\\u0000b', 'properties': '{"city":"a\\\\u0000b"}'}]
     """
     if not hasattr(batches, "__arrow_c_stream__"):
@@ -86,7 +87,8 @@ def relational(batches: Any) -> Iterator[dict[str, pa.RecordBatch]]:
     >>> tables = next(relational(Bucket.sample().to_batches(revisions=[1])))
     >>> list(tables)
     ['events', 'properties', 'aliases']
-    >>> tables["properties"].select(["revision", "record", "name", "text"]).slice(0, 1).to_pylist()
+    >>> columns = ["revision", "record", "name", "text"]
+    >>> tables["properties"].select(columns).slice(0, 1).to_pylist()
     [{'revision': 1, 'record': 1, 'name': 'referrer', 'text': 'news.example.org'}]
     """
     if not isinstance(batches, Iterable):

@@ -64,8 +64,10 @@ def scan_polars(
     >>> import polars as pl
     >>> from kmexport import Bucket
     >>> records = scan_polars(Bucket.sample(), properties=["plan"])
-    >>> signups = records.filter(pl.col("name").is_in(["signed up", "Signed Up"])).select("person", "plan")
-    >>> signups.collect().height == sum(1 for _ in Bucket.sample().iter_records(names="signed up"))
+    >>> is_signup = pl.col("name").is_in(["signed up", "Signed Up"])
+    >>> signups = records.filter(is_signup).select("person", "plan")
+    >>> of_the_export = list(Bucket.sample().iter_records(names="signed up"))
+    >>> signups.collect().height == len(of_the_export)
     True
     """
     try:
