@@ -26,7 +26,7 @@ from kmexport.lake.folder import LakeFolder
 from kmexport.lake.layout import VERSION, VERSION_KEY, TableLayout, transaction_id
 from kmexport.manifest import Revision
 
-__all__ = ["Table", "TableLog", "create_table", "open_table", "read_log"]
+__all__ = ["Table", "TableLog", "open_table", "read_log"]
 
 _COMMIT: Final = re.compile(r"([0-9]{20})\.json")
 _CHECKPOINT: Final = re.compile(r"([0-9]{20})\.checkpoint(?:\.([0-9]{10})\.([0-9]{10})|\.[0-9a-f-]{36})?\.parquet")
@@ -142,7 +142,7 @@ def _check(folder: LakeFolder, layout: TableLayout, log: TableLog) -> None:
         raise LakeFormatError(folder.public_url, reason)
 
 
-def create_table(folder: LakeFolder, layout: TableLayout) -> None:
+def _create_table(folder: LakeFolder, layout: TableLayout) -> None:
     """Make an empty table, unless another process makes it in this moment."""
     destination = folder.destination
     with folder.delta(f"creating the table {layout.name}"):
@@ -164,7 +164,7 @@ def open_table(folder: LakeFolder, layout: TableLayout, log: TableLog | None = N
     """One of the two tables, to commit to; `log` if it was read already. It is made where there is none."""
     log = log or read_log(folder, layout)
     if log is None:
-        create_table(folder, layout)
+        _create_table(folder, layout)
         log = read_log(folder, layout)
         assert log is not None  # noqa: S101  # it is there now
     return Table(folder, layout, log)

@@ -17,9 +17,7 @@ from kmexport.tables.named import PropertyValues
 from kmexport.tables.schema import KINDS, TIME, Layout, Properties, as_kinds, choose_columns
 from kmexport.tables.texts import as_json, why_not_text, without_head, without_heads
 
-__all__ = ["BATCH_ROWS", "from_records", "to_records"]
-
-BATCH_ROWS: Final = 32_768
+__all__ = ["from_records", "to_records"]
 
 _CODES: Final = {Event: 0, PropertySet: 1, Alias: 2}
 
@@ -29,7 +27,7 @@ def from_records(
     *,
     columns: Iterable[str] | None = None,
     properties: Properties = (),
-    batch_rows: int = BATCH_ROWS,
+    batch_rows: int = 32_768,
     on_error: OnError = "raise",
 ) -> pa.RecordBatchReader:
     """Records as Arrow record batches with the columns of `SCHEMA`: anything that takes an Arrow stream takes them.

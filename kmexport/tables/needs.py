@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import duckdb
 
-__all__ = ["COLUMNS", "NUMBERS", "UNREAD", "create_stand_ins", "needs_of"]
+__all__ = ["COLUMNS", "UNREAD", "create_stand_ins", "needs_of"]
 
 COLUMNS: Final = {
     "records": {
@@ -33,7 +33,7 @@ COLUMNS: Final = {
 
 # What kmexport.numbered_events and its like have beside these columns: the numbers that reports join by.
 # `seq` is the number of a record in the order of arrival, `place` that of a property in its record.
-NUMBERS: Final[dict[str, dict[str, str]]] = {
+_NUMBERS: Final[dict[str, dict[str, str]]] = {
     "records": {"seq": "BIGINT", "person_id": "INTEGER"},
     "people": {"person_id": "INTEGER"},
     "events": {"seq": "BIGINT", "person_id": "INTEGER"},
@@ -50,7 +50,7 @@ _EVERYTHING: Final = frozenset((table, "properties") for table in COLUMNS)
 def create_stand_ins(connection: duckdb.DuckDBPyConnection) -> None:
     """A view for each table, which tells that it is not built yet."""
     for table, columns in COLUMNS.items():
-        all_columns = columns | NUMBERS.get(table, {})
+        all_columns = columns | _NUMBERS.get(table, {})
         held = ", ".join(f"unbuilt_{table}_column_{name} {kind}" for name, kind in all_columns.items())
         what = f"the table {table} is not built yet: ask for it through Facts.sql(), or call Facts.build() first"
         connection.execute(f"CREATE OR REPLACE TABLE kmexport.unbuilt_{table} ({held})")

@@ -12,17 +12,17 @@ from kmexport.format.hashes import DECODE_ERRORS, DEEPEST, FLAT_BYTES, Head
 from kmexport.format.repair import is_plain
 from kmexport.reading.at_once import count, first_of_two_kinds
 
-__all__ = ["DecodeLines", "decode_head_lines", "plain_heads"]
+__all__ = ["DecodeLines", "plain_heads"]
 
 DecodeLines: TypeAlias = Callable[[bytes], list[Any]]
 
 # Takes objects, not lines: one over two lines, or two on one, pass unseen.
-decode_head_lines: Final[DecodeLines] = msgspec.json.Decoder(Head).decode_lines
+_decode_heads: Final[DecodeLines] = msgspec.json.Decoder(Head).decode_lines
 
 _NEWLINE, _OPEN, _CLOSE = b"\n{}"
 
 
-def plain_heads(block: bytes, decode: DecodeLines = decode_head_lines) -> list[Any] | None:
+def plain_heads(block: bytes, decode: DecodeLines = _decode_heads) -> list[Any] | None:
     r"""A head for each line; None where it is not certain that each line is one record.
 
     >>> [head.person for head in plain_heads(b'{"_p":"ann","_t":1}\n{"_p":"bob","_t":2}')]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from kmexport.tables.predicates import Bounds
 
-__all__ = ["ColumnExport", "scan_polars"]
+__all__ = ["scan_polars"]
 
 
 class ColumnExport(Protocol):
