@@ -109,7 +109,6 @@ class Result:
 
     def __str__(self) -> str:
         columns = self._columns()
-        lines = []
         texts = []
         for column in columns:
             cells = [_one_line(cell) for cell in column.cells()]
