@@ -9,7 +9,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice
 
 from kmexport.bucket import Bucket
 from kmexport.errors import KmExportError, MalformedRecordError
@@ -57,7 +56,7 @@ def tour(bucket: Bucket) -> Iterator[str]:
             last = record
     yield ""
     yield f"Lines: {counts.lines:,} read, {counts.repaired:,} repaired, {counts.rejected:,} unreadable"
-    yield from (f"  {error}" for error in islice(rejected, 3))
+    yield from _unreadable(rejected)
     yield f"Records: {kinds.total():,}"
     for kind, count in kinds.most_common():
         yield f"  {count:>9,}  {kind}"
@@ -71,6 +70,14 @@ def tour(bucket: Bucket) -> Iterator[str]:
     yield "One record of each kind"
     for record in examples.values():
         yield f"  {record}"
+
+
+def _unreadable(rejected: list[MalformedRecordError]) -> Iterator[str]:
+    yield from (f"  {error.source}, line {error.line_number}: {error.reason}" for error in rejected[:3])
+    if len(rejected) > 3:
+        yield f"  and {len(rejected) - 3:,} more"
+    if rejected:
+        yield '  Such a line stops a loop over the records; iter_records(on_error="skip") goes on without it.'
 
 
 def main(arguments: list[str]) -> int:

@@ -585,7 +585,9 @@ except ImportError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["kmexport.lake needs deltalake: pip install 'kmexport[lake]'"] * 2
+    message = "kmexport.lake needs deltalake: pip install 'kmexport[lake]'"
+    way_out = "Facts(address) reads a lake; of an export take Facts(Bucket(address))."
+    assert done.stdout.splitlines() == [message, f"{message}. {way_out}"]
 
 
 def test_an_id_of_someone_else_is_no_revision(tmp_path):

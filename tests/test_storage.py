@@ -183,6 +183,23 @@ def test_the_root_of_a_filesystem(slashes, monkeypatch, tmp_path):
         Folder("/", None, {}).read("status.csv")
 
 
+def test_of_a_relative_path_the_error_says_where_it_looked(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for ask in (Bucket("shop").status, Bucket("shop").index, Bucket("shop").revisions):
+        with pytest.raises(BucketNotFoundError) as caught:
+            ask()
+        assert str(caught.value).startswith("shop: there is no ")
+        assert f".csv in {tmp_path / 'shop'}. " in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https:/bob:pass-word@shop", "memory://shop", "~/nowhere-at-all"])
+def test_of_another_address_the_error_says_it_once(url):
+    with pytest.raises(OSError, match="there is no") as caught:
+        Bucket(url).status()
+    assert ".csv. " in str(caught.value)
+    assert "pass-word" not in str(caught.value)
+
+
 @pytest.mark.slow
 def test_a_secret_in_the_text_of_the_cause_hides_the_cause():
     texts = [

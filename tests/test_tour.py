@@ -24,7 +24,18 @@ def test_the_tour_of_another_export(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "Lines: 2 read, 0 repaired, 1 unreadable" in printed
     assert "revisions/1.json, line 2: not a JSON object" in printed
+    assert printed.count('on_error="skip"') == 1
+    assert "more" not in printed
     assert "From 1970-01-01 00:00:00 UTC" in printed
+
+
+def test_of_many_broken_lines_three_are_shown_and_the_others_counted(tmp_path, capsys):
+    write_export(tmp_path, {1: [b'{"_p":"ana","_t":0}', *[b"broken"] * 5]})
+    assert main([str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("not a JSON object") == 3
+    assert "line 4: not a JSON object" in printed
+    assert "\n  and 2 more\n" in printed
 
 
 def test_an_empty_export(tmp_path, capsys):

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, closing
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
@@ -68,7 +69,7 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """The whole of a small file, as it is now."""
-        with self._access(f"reading {name}", lambda: BucketNotFoundError(self.public_url, f"there is no {name}")):
+        with self._access(f"reading {name}", partial(self._missing, name)):
             fs, path = self._fresh(name)
             for attempt in retrying(fs, name):
                 with attempt, alone(fs):
@@ -82,8 +83,7 @@ class Folder:
         Raises BucketNotFoundError where there is no such folder. Object stores know no folders: there one without
         files is missing, or on S3 empty. An answer that is no listing is a BucketUnreachableError.
         """
-        missing = partial(BucketNotFoundError, self.public_url, f"there is no folder {name}")
-        with self._access(f"listing {name}", missing):
+        with self._access(f"listing {name}", partial(self._missing, f"folder {name}")):
             fs, path = self._fresh(name)
             for attempt in retrying(fs, name):
                 # Two that list a folder at the same time would forget each other's listing while it is made.
@@ -123,6 +123,13 @@ class Folder:
             for attempt in retrying(fs, name):
                 with attempt, alone(fs):
                     put_whole(fs, path, content)
+
+    def _missing(self, what: str) -> BucketNotFoundError:
+        """Of a relative path it says where it was looked for: a notebook need not run in the folder one thinks."""
+        path = Path(self.public_url)
+        is_local = self._fs is None and ":" not in self._url and not self._url.startswith("~")
+        place = f" in {path.absolute()}" if is_local and not path.is_absolute() else ""
+        return BucketNotFoundError(self.public_url, f"there is no {what}{place}")
 
     def _guard(self, name: str) -> Callable[[], AbstractContextManager[None]]:
         return partial(self._access, f"reading {name}", partial(RevisionNotFoundError, name))

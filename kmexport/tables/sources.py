@@ -46,7 +46,12 @@ def take_source(source: Source) -> Source:
     """The source, or a TypeError for what holds no records. An address is that of a lake."""
     if isinstance(source, str | os.PathLike):
         # By its name: the lake stands on the tables, and needs an extra of its own.
-        source = import_module("kmexport.lake").open_lake(source)
+        try:
+            lake = import_module("kmexport.lake")
+        except ImportError as error:
+            msg = f"{error}. Facts(address) reads a lake; of an export take Facts(Bucket(address))."
+            raise ImportError(msg, name=error.name) from error
+        source = lake.open_lake(source)
     if isinstance(source, Export) or hasattr(source, "__arrow_c_stream__"):
         return source
     if isinstance(source, bytes) or not isinstance(source, Iterable):

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 from attrs import define
 
+from kmexport.errors import MalformedRecordError
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.storage import Progress
 from kmexport.tables.arrivals import Arrivals
@@ -166,6 +167,9 @@ class Store:
         except BaseException as error:
             if not reads_again(self.recipe.source):
                 self.failure = error
+            if isinstance(error, MalformedRecordError):
+                # It comes out of a report or a query, which take no on_error.
+                error.add_note('Facts(…, on_error="skip") goes on without such lines: the table rejects has them.')
             raise
         self.parts = parts
         self.built = {"records"}
