@@ -182,3 +182,13 @@ print(before, len(list(kmexport.iter_records([b'[' + one + b']']))), "ijson" in 
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "1", "True"]
+
+
+def test_a_local_export_is_read_without_clients_for_the_net():
+    code = """
+import sys, kmexport
+print(sum(1 for _ in kmexport.Bucket.sample().iter_records()))
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"aiohttp", "botocore", "ijson", "pyarrow", "s3fs"}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2000", "[]"]

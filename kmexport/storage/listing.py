@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -30,9 +31,9 @@ def list_files(fs: AbstractFileSystem, path: str) -> Files:
 
 def lists_reliably(fs: AbstractFileSystem) -> bool:
     """Whether a listing is the whole truth. The page of a web server may leave out anything."""
-    from fsspec.implementations.http import HTTPFileSystem  # noqa: PLC0415
-
-    return not isinstance(fs, HTTPFileSystem)
+    # Where its module was never imported (it brings aiohttp and asyncio), nothing is one of its filesystems.
+    web = sys.modules.get("fsspec.implementations.http")
+    return web is None or not isinstance(fs, web.HTTPFileSystem)
 
 
 def _list_anywhere(fs: AbstractFileSystem, path: str) -> Files:
