@@ -32,4 +32,4 @@ def index_row(path: str, first: int | None, last: int | None) -> str:
 
 def spell_time(second: int) -> str:
     """The vendor's form of a moment."""
-    return time_at(second).strftime("%Y-%m-%d %H:%M GMT")
+    return f"{time_at(second).isoformat(' ')[:16]} GMT"  # strftime's years below 1000 differ by system

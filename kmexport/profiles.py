@@ -262,4 +262,4 @@ def spell_value(value: object) -> str:
 
 
 def _moment(timestamp: int | None) -> str:
-    return "-" if timestamp is None else time_at(timestamp).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return "-" if timestamp is None else f"{time_at(timestamp).replace(tzinfo=None)} UTC"

@@ -101,7 +101,7 @@ def _shown(line: str) -> str:
 
 
 def _moment(time: datetime) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{time.replace(tzinfo=None)} UTC"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,11 @@ NEEDS_OLD_TIMES = pytest.mark.skipif(WINDOWS, reason="the clock of Windows knows
 NEEDS_PERMISSIONS = pytest.mark.skipif(WINDOWS, reason="Windows knows no permissions of owner, group and others")
 NEEDS_PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 NEEDS_REPLACING = pytest.mark.skipif(WINDOWS, reason="Windows lets nobody replace or remove a file that is open")
-NEEDS_SMALL_DISKS = pytest.mark.skipif(sys.platform != "linux", reason="only Linux mounts a tmpfs")
+
+
+def clock_at(seconds: int, zone: tzinfo = UTC) -> datetime:
+    """Unix seconds on the clock of a zone, also before 1970, where that of Windows ends."""
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).astimezone(zone)
 
 
 def make_link(place: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmexport import Alias, Event, LateRecordError, PropertySet, Window, in_window, sort_by_time
+from tests.systems import clock_at
 
 NEW_YORK = "America/New_York"
 ZONES = sorted(name for name in available_timezones() if "/" in name)
@@ -45,14 +46,14 @@ def test_hours_of_a_day(day, zone, expected):
 
 def test_a_midnight_that_does_not_exist():
     day = Window.day("2018-11-04", "America/Sao_Paulo")
-    assert datetime.fromtimestamp(day.start, ZoneInfo("America/Sao_Paulo")).isoformat() == "2018-11-04T01:00:00-02:00"
+    assert clock_at(day.start, ZoneInfo("America/Sao_Paulo")).isoformat() == "2018-11-04T01:00:00-02:00"
 
 
 def test_a_midnight_that_comes_twice_counts_from_the_first():
     day = Window.day("2012-11-04", "America/Havana")
     zone = ZoneInfo("America/Havana")
-    assert datetime.fromtimestamp(day.start, zone).isoformat() == "2012-11-04T00:00:00-04:00"
-    assert datetime.fromtimestamp(day.start + 3600, zone).isoformat() == "2012-11-04T00:00:00-05:00"
+    assert clock_at(day.start, zone).isoformat() == "2012-11-04T00:00:00-04:00"
+    assert clock_at(day.start + 3600, zone).isoformat() == "2012-11-04T00:00:00-05:00"
 
 
 @given(st.sampled_from(ZONES), st.dates(date(1900, 1, 2), date(2037, 12, 30)), st.integers(0, 3))
@@ -67,8 +68,8 @@ def test_days_tile_time_and_hold_their_date(zone, first, more):
     clock = ZoneInfo(zone)
     # The first second of a day has its date, and the second before it has another.
     if whole.start < whole.end and parts[0].start < parts[0].end:
-        assert datetime.fromtimestamp(whole.start, clock).date() == first
-        assert datetime.fromtimestamp(whole.start - 1, clock).date() < first
+        assert clock_at(whole.start, clock).date() == first
+        assert clock_at(whole.start - 1, clock).date() < first
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**7), st.sampled_from(ZONES))
@@ -92,7 +93,7 @@ def test_moments():
 def test_half_open():
     window = Window(10, 20)
     assert [moment in window for moment in (9, 10, 19, 20)] == [False, True, True, False]
-    assert datetime.fromtimestamp(10, UTC) in window
+    assert clock_at(10, UTC) in window
     assert list(in_window(at(9, 10, 19, 20), window)) == [
         PropertySet("bob", 10, {"place": 1}),
         PropertySet("bob", 19, {"place": 2}),
@@ -167,7 +168,7 @@ def test_arguments_of_the_sort(arguments):
 def test_fractions_of_a_second(second, inside):
     window = Window(10, 20)
     assert (second in window) is inside
-    assert (datetime.fromtimestamp(second, UTC) in window) is inside
+    assert (clock_at(second, UTC) in window) is inside
 
 
 def test_days_at_the_edges_of_the_calendar():
@@ -330,5 +331,5 @@ def test_days_of_dateutil_tile_time(name, day):
     assert all(one.end == other.start for one, other in itertools.pairwise(parts))
     for at, part in enumerate(parts):
         if part.start < part.end:
-            assert datetime.fromtimestamp(part.start, zone).date() == day + timedelta(days=at)
-            assert datetime.fromtimestamp(part.start - 1, zone).date() < day + timedelta(days=at)
+            assert clock_at(part.start, zone).date() == day + timedelta(days=at)
+            assert clock_at(part.start - 1, zone).date() < day + timedelta(days=at)

@@ -200,4 +200,4 @@ def _statistics(rows: pa.Table) -> str:
 
 def _spell_time(microseconds: Any) -> str:
     time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(microseconds))
-    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z") if time.year >= 1000 else f"{time.isoformat()[:19]}.000Z"
+    return f"{time.isoformat()[:19]}.000Z"
