@@ -58,8 +58,13 @@ def test_code_fits(path):
 def test_code_that_does_not_fit_is_found(tmp_path):
     long = "x" * MOST
     page, module = tmp_path / "page.md", tmp_path / "module.py"
-    page.write_text(f"```python\n{long}y\n{long}\n```\n```pycon\n>>> {long}\n{long}y\n```\n```text\n{long}y\n```\n")
-    module.write_text(f'def f():\n    """One.\n\n    >>> {long}\n    {long}y\n    """\n    # {long}y\n')
+    page.write_text(
+        f"```python\n{long}y\n{long}\n```\n```pycon\n>>> {long}\n{long}y\n```\n```text\n{long}y\n```\n",
+        encoding="utf-8",
+    )
+    module.write_text(
+        f'def f():\n    """One.\n\n    >>> {long}\n    {long}y\n    """\n    # {long}y\n', encoding="utf-8"
+    )
     assert too_wide(page) == [f"{long}y", f">>> {long}"]
     assert too_wide(module) == [f">>> {long}"]
 
