@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx.pycode import ModuleAnalyzer
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the docs of this tree, whatever is installed
@@ -44,6 +46,11 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
+# Types with a place of their own in the reference go by their names there.
+autodoc_type_aliases = {"Record": "kmexport.Record", "OnError": "kmexport.OnError", "Progress": "kmexport.Progress"}
+# One argument a line, where a line is too short for all.
+maximum_signature_line_length = 88
+python_trailing_comma_in_multi_line_signatures = False
 
 # The build must pass with no network: an inventory that can't be fetched is a warning, and warnings are errors.
 # Set KMEXPORT_DOCS_ONLINE=1 to have links into the docs of Python and fsspec.
@@ -64,5 +71,43 @@ def strip_blank_ends(_: Any, doctree: nodes.document) -> None:
             block[:] = [nodes.Text(text)]
 
 
+def drop_overloads(_: Any, function: Any, __: bool) -> None:
+    """The signature of the function itself has every argument, once; its overloads are for type checkers."""
+    name = getattr(function, "__module__", None) or ""
+    if name.startswith("kmexport"):
+        analyzer = ModuleAnalyzer.for_module(name)
+        analyzer.analyze()
+        analyzer.overloads.clear()
+
+
+# What a signature says in place of names that only the sources know. A ~ hides the module of a name.
+KINDS = "type[kmexport.Record] | ~typing.Iterable[type[kmexport.Record]] | None"
+PLAIN_TYPES = [
+    (r"~?TypeAliasForwardRef\('([^']+)'\)", r"\1"),
+    (r"kinds: .*?(?= = None)", f"kinds: {KINDS}"),
+    (r": (Names|People)\b", ": str | Iterable[str] | None"),
+    (r": Properties\b", ": Iterable[str] | Mapping[str, Any]"),
+    (r": Prefer\b", ": Literal['named_first', 'numeric_first'] | Callable[[str], Any]"),
+    (r": Zone\b", ": str | tzinfo"),
+    (r": Every\b", ": Literal['hour', 'day', 'week', 'month']"),
+    (r" \| ~?[\w.]*Literal\[[~\w.]*All\.ALL\]", ""),
+    (r"~?[\w.]*_HasRevisions", "kmexport.Bucket"),
+    (r"(Itera\w+)\[~typing\.Any\]", r"\1[kmexport.Record]"),
+    (r"[~\w.]*\b_R\b|(?<=\[)[~\w.]*\bR\b", "kmexport.Record"),
+]
+
+
+def plain_types(_: Any, kind: str, *about: Any) -> tuple[str | None, str | None] | None:
+    arguments, returns = about[-2:]
+    if kind not in ("class", "function", "method"):
+        return None
+    for pattern, words in PLAIN_TYPES:
+        arguments = re.sub(pattern, words, arguments or "")
+        returns = re.sub(pattern, words, returns or "")
+    return arguments, returns
+
+
 def setup(app: Any) -> None:
+    app.connect("autodoc-before-process-signature", drop_overloads)
+    app.connect("autodoc-process-signature", plain_types)
     app.connect("doctree-read", strip_blank_ends)
