@@ -13,7 +13,7 @@ from attrs import define
 
 from kmexport.format.spelling import spell
 from kmexport.names import VENDOR_KEYS, fold_name
-from kmexport.records import Alias, Event, PropertySet, Record
+from kmexport.records import Alias, Event, PropertySet, Record, check_records
 
 __all__ = ["canonical_form", "drop_duplicates"]
 
@@ -91,6 +91,7 @@ def drop_duplicates(
     [Event(person='bob', timestamp=1349222400, name='signed up', properties={'plan': 'Pro'}),
      PropertySet(person='bob', timestamp=1349222400, properties={'city': 'Paraná'})]
     """
+    check_records(records)
     if rule not in ("classic", "strict"):
         msg = f'rule is "classic" or "strict", not {rule!r}'
         raise ValueError(msg)

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar, cast
 from kmexport.errors import IdentityMapFormatError
 from kmexport.identity_files import parse_map, spell_map
 from kmexport.policies import POLICIES, Prefer, order_of
-from kmexport.records import Alias, Event, PropertySet, Record, under_person
+from kmexport.records import Alias, Event, PropertySet, Record, check_records, under_person
 from kmexport.storage import open_whole, public_name, read_whole
 
 __all__ = ["IdentityMap", "Prefer", "merge_identities"]
@@ -273,6 +273,7 @@ def merge_identities(records: Iterable[R], people: IdentityMap) -> Iterator[R]:
     if not hasattr(people, "resolve"):
         msg = f"merge_identities() takes an IdentityMap, not {type(people).__name__}: people = bucket.identities()"
         raise TypeError(msg)
+    check_records(records)
     return _merge(records, people)
 
 

@@ -14,7 +14,7 @@ from attrs import Factory, define
 
 from kmexport.moments import time_at
 from kmexport.names import VENDOR_KEYS, fold_name
-from kmexport.records import Alias, Event, Record
+from kmexport.records import Alias, Event, Record, check_records
 
 __all__ = ["EventProfile", "Profile", "PropertyProfile", "profile"]
 
@@ -136,6 +136,7 @@ def profile(records: Iterable[Record]) -> Profile:
       property  count  types            longest  longest value
       plan      2      string, integer  3        Pro
     """
+    check_records(records)
     tally = _Tally()
     records = iter(records)
     for start in count(0, _BLOCK):

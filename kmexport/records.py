@@ -24,6 +24,7 @@ __all__ = [
     "Event",
     "PropertySet",
     "Record",
+    "check_records",
     "read_whole",
     "under_person",
     "unparsed_records",
@@ -141,6 +142,13 @@ class Alias(_LazyProperties):
 
 
 Record: TypeAlias = Event | PropertySet | Alias
+
+
+def check_records(records: object) -> None:
+    """Raise TypeError for what holds no records, most often a Bucket: at the call and not at the first `next()`."""
+    if not hasattr(records, "__iter__") and not hasattr(records, "__getitem__"):
+        msg = f"records are asked for, not {type(records).__name__}: take those of a Bucket, bucket.iter_records()"
+        raise TypeError(msg)
 
 
 def under_person(record: Record, person: str) -> Record:

@@ -17,7 +17,7 @@ from attrs import field, frozen
 from kmexport.days import Day, Zone, as_day, bounds_of_days, find_zone, first_moment
 from kmexport.errors import LateRecordError
 from kmexport.moments import spell_moment, time_at
-from kmexport.records import Alias, Event, PropertySet, Record
+from kmexport.records import Alias, Event, PropertySet, Record, check_records
 
 __all__ = ["Moment", "Window", "Zone", "as_timestamp", "find_zone", "in_window", "sort_by_time"]
 
@@ -210,6 +210,7 @@ def in_window(records: Iterable[_R], window: Window) -> Iterator[_R]:
     [10, 19]
     """
     start, end = check_window(window)
+    check_records(records)
     return (record for record in records if start <= record.timestamp < end)
 
 
@@ -245,6 +246,7 @@ def sort_by_time(
     >>> late
     [PropertySet(person='bob', timestamp=13, properties={})]
     """
+    check_records(records)
     if max_delay is None:
         if on_late is not None:
             msg = "on_late= needs max_delay=: without it nothing is late"

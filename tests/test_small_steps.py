@@ -8,7 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmexport import Alias, Event, PropertySet, as_number, fold_name, latest_properties, to_rows
+from kmexport import (
+    Alias,
+    Bucket,
+    Event,
+    IdentityMap,
+    PropertySet,
+    Window,
+    as_number,
+    drop_duplicates,
+    fold_name,
+    in_window,
+    latest_properties,
+    merge_identities,
+    profile,
+    sort_by_time,
+    to_rows,
+)
 from tests.strategies import RECORDS
 
 
@@ -77,3 +93,22 @@ def test_rows_make_a_frame():
 def test_rows_check_their_zone_at_the_call():
     with pytest.raises(ValueError, match="no time zone"):
         to_rows([], tz="Atlantis")
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda records: merge_identities(records, IdentityMap()),
+        drop_duplicates,
+        lambda records: drop_duplicates(records, rule="strict"),
+        lambda records: in_window(records, Window(0, 1)),
+        sort_by_time,
+        lambda records: sort_by_time(records, max_delay=5),
+        profile,
+    ],
+)
+def test_a_bucket_in_place_of_its_records_is_told_at_the_call(step):
+    with pytest.raises(TypeError, match=r"not Bucket: take those of a Bucket, bucket\.iter_records\(\)"):
+        step(Bucket.sample())
+    step([])
+    step(iter(()))
