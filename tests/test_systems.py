@@ -32,6 +32,7 @@ from kmexport import (
     Window,
     profile,
 )
+from kmexport.manifest import is_revision_name, read_index
 from kmexport.moments import time_at
 from kmexport.storage import open_whole, public_name, read_whole
 from kmexport.storage.athand import LocalFile
@@ -382,10 +383,19 @@ class TestPaths:
         shown = "file://***" if address == "file://C:\\export" else address  # it could be a name with a password
         assert repr(bucket) == f"Bucket({shown!r})"
 
-    def test_names_of_the_export_stay_as_they_are(self):
-        """A backslash in an index is no separator, on no system: a file name is input from outside."""
-        revisions = Bucket.sample().revisions()
-        assert all("\\" not in revision.path and revision.path.startswith("revisions/") for revision in revisions)
+    @pytest.mark.parametrize(
+        "name",
+        [
+            r"revisions\1.json", r"C:\x\1.json", "C:1.json", "revisions/1.json:stream", r"..\1.json",
+            r"revisions/..\1.json", "revisions/CON.json", "revisions/1.json.", "revisions/1.JSON",
+        ],
+    )  # fmt: skip
+    def test_no_name_in_an_index_leads_elsewhere(self, name):
+        """Backslashes, drives, streams, devices, dots at the end: Windows would open another file by each."""
+        index = read_index(f"filename,min_timestamp,max_timestamp\nrevisions/2.json,1,2\n{name},1,2\n".encode())
+        assert [row.path for row in index.revisions] == ["revisions/2.json"]
+        assert len(index.odd_rows) == 1
+        assert not is_revision_name(name.rpartition("/")[2])
 
 
 class TestReadingWithoutPread:
