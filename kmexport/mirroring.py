@@ -89,9 +89,9 @@ def mirror(
     and the other arguments are those of `Bucket.iter_records`. Costs the manifests and a listing of both, and reading
     and writing each new file once. Holds `prefetch_bytes`, and the longest file. Two runs at once do no harm.
 
-    Raises BucketNotFoundError, StatusFormatError and IndexFormatError for a bucket that is none, before anything is
-    written; EmptyListingError where its files are gone; BucketUnreachableError, PermissionError and OSError for what
-    can't be read or written.
+    Raises TypeError for an address in place of the bucket; BucketNotFoundError, StatusFormatError and IndexFormatError
+    for a bucket that is none, before anything is written; EmptyListingError where its files are gone;
+    BucketUnreachableError, PermissionError and OSError for what can't be read or written.
 
     >>> copy = mirror(Bucket.sample(), "memory://archive/sample")
     >>> again = mirror(Bucket.sample(), "memory://archive/sample")
@@ -100,6 +100,9 @@ def mirror(
     >>> sum(1 for record in Bucket("memory://archive/sample").iter_records())
     2000
     """
+    if isinstance(bucket, str | os.PathLike):
+        msg = "the first argument is a Bucket, not its address: mirror(Bucket(url), …)"
+        raise TypeError(msg)
     reading = Reading(callback=callback, prefetch_bytes=prefetch_bytes, requests=requests, silent_for=silent_for)
     begun = time.monotonic()
     source, target = bucket.folder, Folder(os.fspath(url), None, storage_options)

@@ -30,6 +30,7 @@ from kmexport import (
     PropertySet,
     RevisionChangedError,
     Window,
+    mirror,
 )
 from kmexport.lake import Lake, compact, files, filling, open_lake, records, sync, syncing, vacuum
 from kmexport.lake.commits import open_table
@@ -104,6 +105,13 @@ def test_the_broken_corpus(path, tmp_path):
     bucket = export_of(path.read_bytes(), f"1{''.join(path.suffixes)}")
     sync(bucket, tmp_path)
     check_equal(bucket, tmp_path)
+
+
+def test_an_address_is_no_bucket(tmp_path):
+    for fill in (sync, mirror):
+        with pytest.raises(TypeError, match=rf"not its address: {fill.__name__}\(Bucket\(url\), …\)"):
+            fill("s3://acme", tmp_path / "there")  # type: ignore[arg-type]
+    assert not (tmp_path / "there").exists()
 
 
 def test_records_of_one_line_keep_their_order(tmp_path):

@@ -18,6 +18,8 @@ SECRET = "a-secret/that+nobody=sees"
 def no_settings_of_this_machine(monkeypatch, tmp_path):
     for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -43,12 +45,18 @@ KEYS = {"aws_access_key_id": "AKIA", "aws_secret_access_key": SECRET}
                 "aws_region": "eu-west-1",
                 "allow_http": "true",
                 "allow_invalid_certificates": "true",
+                "aws_force_credential_load": "true",
             },
         ),
         (
             "s3://b/lake",
             {"endpoint_url": "https://s3.example.com", "config_kwargs": {"s3": {"addressing_style": "virtual"}}},
-            S3 | {"aws_endpoint_url": "https://s3.example.com", "aws_virtual_hosted_style_request": "true"},
+            S3
+            | {
+                "aws_endpoint_url": "https://s3.example.com",
+                "aws_virtual_hosted_style_request": "true",
+                "aws_force_credential_load": "true",
+            },
         ),
         (
             "s3://b/lake",
@@ -114,6 +122,42 @@ def test_a_profile(tmp_path):
     )
     told = find_destination("s3://b/lake", {"profile": "lake"}).delta_options
     assert told == KEYS | {"aws_region": "eu-north-1", "aws_endpoint_url": "http://127.0.0.1:9", "allow_http": "true"}
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "found"),
+    [
+        ({"profile": "lake", "endpoint_url": "http://127.0.0.1:8"}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:7"}, 8),
+        ({"profile": "lake", "aws_endpoint": "http://127.0.0.1:8"}, {}, 8),
+        ({"profile": "lake"}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:7"}, 7),
+        (
+            {"profile": "lake"},
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:7", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:6"},
+            6,
+        ),
+        ({"key": "AKIA", "secret": SECRET}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:7"}, 7),
+        ({"key": "AKIA", "secret": SECRET}, {}, 5),
+        ({}, {}, 5),
+    ],
+)
+def test_the_server_is_the_one_that_the_aws_libraries_would_ask(tmp_path, monkeypatch, options, environment, found):
+    (tmp_path / "config").write_text(
+        "[default]\nendpoint_url = http://127.0.0.1:5\n[profile lake]\nendpoint_url = http://127.0.0.1:9\n",
+        encoding="utf-8",
+    )
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    told = find_destination("s3://b/lake", options).delta_options
+    assert told.get("aws_endpoint_url") == f"http://127.0.0.1:{found}"
+    assert told["allow_http"] == "true"
+    # Where no keys are given, delta-rs has to look for them into ~/.aws too.
+    assert ("aws_force_credential_load" in told) is ("key" not in options)
+
+
+@pytest.mark.parametrize("options", [{"profile": "lke"}, {"profile": "lke", "key": "AKIA", "secret": SECRET}])
+def test_a_profile_that_is_not_there(options):
+    with pytest.raises(PermissionError, match=r"the profile that profile=… .* names is not in .*'s3://b/lake'"):
+        find_destination("s3://b/lake", options)
 
 
 def test_a_service_account_file(tmp_path):

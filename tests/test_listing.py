@@ -217,7 +217,7 @@ class TestServers:
             proxied(web[0], plan=lambda *_: Fault(kind)) as http,
         ):
             for folder in (on_s3(rclone, s3), Folder(f"{http.endpoint}/listed", None, {})):
-                with pytest.raises(PermissionError, match=r"access to the export is denied, listing revisions"):
+                with pytest.raises(PermissionError, match=r"access is denied, listing revisions"):
                     folder.list("revisions")
 
 

@@ -338,7 +338,7 @@ def test_whatever_s3_was_given_shows_nowhere(echoing, way, monkeypatch, tmp_path
         options = {"profile": "shop"}
     bucket = Bucket("s3://acme", endpoint_url=echoing, **options)
     for ask in (bucket.index, partial(bucket._folder.list, "revisions")):
-        with pytest.raises(PermissionError, match="access to the export is denied") as caught:
+        with pytest.raises(PermissionError, match="access is denied") as caught:
             ask()
         shown = texts(caught.value)
         assert not [name for name, value in values.items() if value in shown]

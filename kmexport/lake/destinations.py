@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from kmexport.storage.credentials import redact
+from kmexport.storage.faults import is_without_credentials
+from kmexport.storage.translation import NO_PROFILE
 
 __all__ = ["Destination", "find_destination"]
 
@@ -54,7 +57,8 @@ class Destination:
 def find_destination(url: str | os.PathLike[str], options: Mapping[str, Any]) -> Destination:
     """The destination of a path or URL, with storage options in fsspec's words or in those of object_store.
 
-    Raises ValueError for a storage that delta-rs does not write, TypeError for an option that it can't be told.
+    Raises ValueError for a storage that delta-rs does not write, TypeError for an option that it can't be told,
+    PermissionError for a profile that is not there.
     """
     written = os.fspath(url)
     scheme, separator, rest = written.partition("://")
@@ -75,7 +79,12 @@ def find_destination(url: str | os.PathLike[str], options: Mapping[str, Any]) ->
         return Destination(str(path), own, path.as_uri(), _translated(kind, own, _LOCAL) | handed_on)
     delta_root = f"{'gs' if kind == 'gcs' else scheme}://{rest.rstrip('/')}"
     translated = _translated(kind, own, _WORDS[kind])
-    found = _FINDERS[kind](own, translated | handed_on)
+    try:
+        found = _FINDERS[kind](own, translated | handed_on)
+    except Exception as error:
+        if is_without_credentials(error):
+            raise PermissionError(errno.EACCES, NO_PROFILE, redact(written)) from error
+        raise
     return Destination(f"{scheme}://{rest.rstrip('/')}", own, delta_root, found)
 
 
@@ -142,7 +151,15 @@ def _find_s3(options: Mapping[str, Any], found: dict[str, str]) -> dict[str, str
     if style in ("virtual", "path"):
         found["aws_virtual_hosted_style_request"] = _text(style == "virtual")
     if "aws_access_key_id" not in found and found.get("aws_skip_signature") != "true":
-        found |= _of_profile(options.get("profile"))
+        found = _of_profile(options.get("profile")) | found
+    if "aws_endpoint" in found:  # object_store's other name of it
+        found["aws_endpoint_url"] = found.pop("aws_endpoint")
+    if "aws_endpoint_url" not in found:
+        found |= _endpoint(options.get("profile"))
+    is_keyless = "aws_access_key_id" not in found and found.get("aws_skip_signature") != "true"
+    if is_keyless and "aws_endpoint_url" in found:
+        # Beside an endpoint delta-rs would look at the environment and the machine's role only, and not into ~/.aws.
+        found.setdefault("aws_force_credential_load", "true")
     if "aws_region" not in found:
         found["aws_region"] = _region(options.get("profile"))
     if found.get("aws_endpoint_url", "").startswith("http://"):
@@ -164,8 +181,16 @@ def _of_profile(profile: str | None) -> dict[str, str]:
     found = {"aws_access_key_id": keys.access_key, "aws_secret_access_key": keys.secret_key}
     if keys.token:
         found["aws_session_token"] = keys.token
-    endpoint = session.get_scoped_config().get("endpoint_url")
-    return found | ({"aws_endpoint_url": endpoint} if endpoint else {})
+    return found
+
+
+def _endpoint(profile: str | None) -> dict[str, str]:
+    """Another server than Amazon's, as the AWS libraries find it: the environment first, then the profile."""
+    from botocore.session import Session  # noqa: PLC0415
+
+    named = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    endpoint = next(filter(None, named), None) or Session(profile=profile).get_scoped_config().get("endpoint_url")
+    return {"aws_endpoint_url": endpoint} if endpoint else {}
 
 
 def _region(profile: str | None) -> str:

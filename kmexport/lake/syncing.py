@@ -62,9 +62,9 @@ def sync(
     pays for the first run over a large export only. Holds some 350 MB at most, and `prefetch_bytes` where the export
     lies far away. Costs a handful of requests where nothing is new.
 
-    Raises LakeFormatError for tables that were not made by kmexport, or by a newer one, before anything is written;
-    ValueError for a storage that delta-rs does not write; and what `Bucket.iter_records` raises, but no
-    MalformedRecordError.
+    Raises TypeError for an address in place of the bucket; LakeFormatError for tables that were not made by kmexport,
+    or by a newer one, before anything is written; ValueError for a storage that delta-rs does not write;
+    PermissionError for a profile that is not there; and what `Bucket.iter_records` raises, but no MalformedRecordError.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -74,6 +74,9 @@ def sync(
     >>> sync(Bucket.sample(), folder).revisions
     []
     """
+    if isinstance(bucket, str | os.PathLike):
+        msg = "the first argument is a Bucket, not its address: sync(Bucket(url), …)"
+        raise TypeError(msg)
     for name, count in (("bytes_a_commit", bytes_a_commit), ("processes", processes)):
         if count < 1:
             msg = f"{name} is at least 1, not {count}"

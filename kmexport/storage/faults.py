@@ -14,6 +14,7 @@ __all__ = [
     "is_denied",
     "is_missing",
     "is_transient",
+    "is_without_bucket",
     "is_without_credentials",
 ]
 
@@ -73,6 +74,12 @@ def is_missing(error: BaseException) -> bool:
         return not any(map(_is_trouble, chain(error.__cause__ or error.__context__)))
     # The KeyError is zipfile's, which older versions of fsspec hand on.
     return isinstance(error, KeyError) and "no item named" in str(error)
+
+
+def is_without_bucket(error: BaseException) -> bool:
+    """Whether S3 says that not only the file is missing, but the whole bucket."""
+    responses = [getattr(one, "response", None) for one in chain(error)]
+    return any(isinstance(one, dict) and one.get("Error", {}).get("Code") == "NoSuchBucket" for one in responses)
 
 
 def is_denied(error: BaseException) -> bool:

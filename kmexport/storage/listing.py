@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from kmexport.storage.faults import WrongAnswerError
+from kmexport.storage.faults import WrongAnswerError, is_without_bucket
 from kmexport.storage.webpage import list_on_the_web
 
 if TYPE_CHECKING:
@@ -92,7 +92,11 @@ def _page_on_s3(fs: AbstractFileSystem, asked: dict[str, Any]) -> dict[str, Any]
     try:
         page: dict[str, Any] = fs.call_s3("list_objects_v2", **asked)
     except FileNotFoundError as error:
-        msg = "the answer was 404 where a listing was asked for"
+        msg = (
+            "there is no such bucket"
+            if is_without_bucket(error)
+            else "the answer was 404 where a listing was asked for"
+        )
         raise WrongAnswerError(msg) from error
     # Of an empty body, and of HTML that happens to be XML, nothing is left here.
     if not isinstance(page.get("IsTruncated"), bool) or page.get("Prefix", asked["Prefix"]) != asked["Prefix"]:

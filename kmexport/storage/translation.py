@@ -7,18 +7,25 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kmexport.errors import BucketUnreachableError, KmExportError
+from kmexport.errors import BucketNotFoundError, BucketUnreachableError, KmExportError
 from kmexport.storage.credentials import can_show_one, redact
-from kmexport.storage.faults import WrongAnswerError, chain, is_denied, is_missing, is_without_credentials
+from kmexport.storage.faults import (
+    WrongAnswerError,
+    chain,
+    is_denied,
+    is_missing,
+    is_without_bucket,
+    is_without_credentials,
+)
 from kmexport.storage.options import name_wrong_option
 
-__all__ = ["translated"]
+__all__ = ["NO_PROFILE", "translated"]
 
 _NO_CREDENTIALS = (
     "no credentials found: pass profile=… or key= and secret=, set AWS_PROFILE or AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or pass anon=True for a public bucket"
 )
-_NO_PROFILE = "the profile that profile=… or AWS_PROFILE names is not in ~/.aws/config or ~/.aws/credentials"
+NO_PROFILE = "the profile that profile=… or AWS_PROFILE names is not in ~/.aws/config or ~/.aws/credentials"
 _NO_RANGES = (
     "the web server sends whole files only, and here parts of one are needed: let fsspec fetch the whole file first, "
     "as in zip::simplecache::https://…"
@@ -67,14 +74,18 @@ def _translation(
 ) -> Exception:
     place = redact(url)
     if missing is not None and is_missing(error):
-        return missing()
+        ours = missing()
+        no_bucket = isinstance(ours, BucketNotFoundError) and is_without_bucket(error)
+        return BucketNotFoundError(place, "there is no such bucket") if no_bucket else ours
     if is_safe and isinstance(error, OSError) and error.filename is not None:
         return error  # of the local disk: it names its file, where errors of a server have no file name
     if is_without_credentials(error):
-        why = _NO_PROFILE if type(error).__name__ == "ProfileNotFound" else _NO_CREDENTIALS
+        why = NO_PROFILE if type(error).__name__ == "ProfileNotFound" else _NO_CREDENTIALS
         return PermissionError(errno.EACCES, why, place)
     if is_denied(error):
-        return PermissionError(errno.EACCES, f"access to the export is denied, {doing}", place)
+        return PermissionError(
+            errno.EACCES, f"access is denied, {doing}; check the credentials and their rights", place
+        )
     wrong = name_wrong_option(error, url, options)
     if wrong is None and is_safe and _speaks_for_itself(error):
         return error
