@@ -90,6 +90,7 @@ PLAIN_TYPES = [
     (r": Prefer\b", ": Literal['named_first', 'numeric_first'] | Callable[[str], Any]"),
     (r": Zone\b", ": str | tzinfo"),
     (r": Every\b", ": Literal['hour', 'day', 'week', 'month']"),
+    (r": At\b", ": Literal['first_ever', 'last_ever', 'first_in_window', 'last_before_end', 'at_step']"),
     (r" \| ~?[\w.]*Literal\[[~\w.]*All\.ALL\]", ""),
     (r"~?[\w.]*_HasRevisions", "kmexport.Bucket"),
     (r"(Itera\w+)\[~typing\.Any\]", r"\1[kmexport.Record]"),
