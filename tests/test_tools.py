@@ -467,8 +467,8 @@ class TestRecordsOrColumns:
         [
             ("read who, when and what of each line", 1, "columns", "iter_records"),
             ("read who, when and what of each line", 2, "columns", "kind, person, time, name, alias, line"),
-            ("and one property", 2, "columns", "the same and one property"),
-            ("and all properties, as JSON", 2, "columns", "the same and all properties as JSON"),
+            ("the same and one property", 2, "columns", "the same and one property"),
+            ("the same and all properties, as JSON", 2, "columns", "the same and all properties as JSON"),
             ("people and times of one event", 1, "facts", "people and times of one event name.*: over objects"),
             (
                 "people and times of one event",
