@@ -249,10 +249,13 @@ def test_two_at_once(bucket, tmp_path):
 def test_a_run_that_is_killed_is_taken_up(tmp_path):
     bucket = write_export(tmp_path / "vendor", {n: [event(n)] * 2000 for n in range(1, 60)})
     code = "import sys; from kmexport import Bucket, mirror; mirror(Bucket(sys.argv[1]), sys.argv[2])"
-    ended = 0
-    for delay in (0.35, 0.4, 0.45, 0.5, 0.55, 0.6):
+    copied, ended = tmp_path / "copy" / "revisions", 0
+    for more in (0, 1, 2, 5, 10, 20):
+        enough = len(list(copied.glob("*.json"))) + more
         process = subprocess.Popen([sys.executable, "-c", code, tmp_path / "vendor", tmp_path / "copy"])
-        time.sleep(delay)
+        latest = time.monotonic() + 60
+        while process.poll() is None and len(list(copied.glob("*.json"))) <= enough and time.monotonic() < latest:
+            time.sleep(0.001)
         process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
         ended += process.wait() != 0
         for name, content in files_of(tmp_path / "copy").items():
