@@ -51,8 +51,8 @@ class Filling:
     """The files of one commit, while revisions are read into them."""
 
     def __init__(self, folder: LakeFolder, known_rejects: frozenset[int]) -> None:
-        self.records = RecordFiles(folder, _CHUNK_BYTES)
-        self.rejects = RejectFiles(folder, _CHUNK_BYTES)
+        self.records: RecordFiles = RecordFiles(folder, _CHUNK_BYTES)
+        self.rejects: RejectFiles = RejectFiles(folder, _CHUNK_BYTES)
         self.counts: LineCounts = LineCounts()
         self.rejected: set[int] = set()  # revisions that have rejects which no commit has yet
         self._known_rejects = known_rejects
