@@ -6,6 +6,7 @@ import itertools
 import json
 import pydoc
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,7 +114,8 @@ def test_these_checks_can_fail(tmp_path):
 
 def test_the_top_level_is_small():
     ours = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "noxfile.py", "kmexport", "tests", "docs"}
-    if not (ROOT / ".git").exists():
-        pytest.skip("what is kept is known where there is git")
-    kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert {name.partition("/")[0] for name in kept.splitlines() if not name.startswith(".")} == ours
+    git = shutil.which("git")
+    listed = git and subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if not listed or listed.returncode or not listed.stdout:
+        pytest.skip("git does not tell what is kept here")
+    assert {name.partition("/")[0] for name in listed.stdout.splitlines() if not name.startswith(".")} == ours
