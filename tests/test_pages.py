@@ -5,31 +5,26 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.pages import PAGES, ROOT, blocks
+
 MOST = 88  # characters of code: more would need a scroll bar beside the sidebar
-FENCE = re.compile(r"^```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = sorted((ROOT / "kmexport").rglob("*.py"))
 
 
 def code_of(path: Path) -> Iterator[str]:
     """The lines of code that a page or the docstrings of a module show; output of examples is as it comes."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".ipynb":
-        cells = json.loads(text)["cells"]
+    if path.suffix == ".md":
+        yield from (text for language, text in blocks(path) if language in ("pycon", "python", "sql"))
+    elif path.suffix == ".ipynb":
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         yield from ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    elif path.suffix == ".md":
-        for match in FENCE.finditer(text):
-            if match["language"] in ("pycon", "python", "sql"):
-                yield match["text"]
     else:
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 yield ast.get_docstring(node) or ""
 

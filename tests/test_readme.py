@@ -17,14 +17,7 @@ import polars as pl
 import pytest
 
 import kmexport
-
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
-
-
-def blocks(page: Path) -> list[tuple[str, str]]:
-    return [(match["language"], match["text"]) for match in FENCE.finditer(page.read_text(encoding="utf-8"))]
+from tests.pages import PAGES, ROOT, blocks
 
 
 def named(pages: list[Path]):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from importlib.resources import as_file, files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from kmexport import Bucket, iter_records
+from tests.servers import serve
 
 KEPT: Final = Path(__file__).with_name("prefetch.json")
 DELAY: Final = 0.3  # seconds that each request waits
@@ -82,11 +85,5 @@ def _slow_server(folder: Path, requested: list[tuple[str, float, float]]) -> Ite
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Slow, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join(5)
+    with serve(partial(Slow, directory=str(folder))) as url:
+        yield url
