@@ -149,14 +149,14 @@ def profile(records: Iterable[Record]) -> Profile:
         len(tally.people),
         tally.first,
         tally.last,
-        *in_tables(tally.events.values(), tally.columns.values()),
+        *_in_tables(tally.events.values(), tally.columns.values()),
     )
 
 
 _BLOCK: Final = 1_000  # records whose values are held together
 
 
-def in_tables(
+def _in_tables(
     events: Iterable[EventProfile], properties: Iterable[PropertyProfile]
 ) -> tuple[list[EventProfile], list[PropertyProfile], list[PropertyProfile]]:
     """The events, properties and vendor's keys of a profile, each the commonest first."""
@@ -198,7 +198,7 @@ class _Tally:
         self.first = min(times if self.first is None else (self.first, *times))
         self.last = max(times if self.last is None else (self.last, *times))
         for name, occurrences in events.items():
-            add_times(
+            _add_times(
                 self.events.setdefault(fold_name(name), EventProfile(name)),
                 len(occurrences), min(occurrences), max(occurrences),
             )  # fmt: skip
@@ -214,7 +214,7 @@ class _Tally:
         found = self.columns.get(key)
         if found is None:
             found = self.columns[key] = PropertyProfile(name)
-        add_times(found, len(moments), min(moments), max(moments))
+        _add_times(found, len(moments), min(moments), max(moments))
         types = Counter(map(type, values))
         for kind, times in types.items():
             found.types[_TYPES.get(kind, "number")] += times
@@ -225,11 +225,11 @@ class _Tally:
         at = lengths.index(longest) if lengths else 0
         where = numbers[at], place
         if longest > found.longest or (lengths and where < self.places.get(key, where)):
-            found.longest, found.longest_value = longest, spell_value(values[at])
+            found.longest, found.longest_value = longest, _spell_value(values[at])
             self.places[key] = where
 
 
-def add_times(found: EventProfile | PropertyProfile, times: int, first: int, last: int) -> None:
+def _add_times(found: EventProfile | PropertyProfile, times: int, first: int, last: int) -> None:
     """It was met so many times more, from the first to the last of these unix seconds."""
     found.first = min(found.first, first) if found.count else first
     found.last = max(found.last, last) if found.count else last
@@ -250,10 +250,10 @@ def _lengths(values: tuple[Any, ...], types: set[type], longest: int) -> list[in
         if max(len(str(min(values))), len(str(max(values)))) < longest:
             return []
         return [len(str(value)) for value in values]
-    return [len(spell_value(value)) for value in values]
+    return [len(_spell_value(value)) for value in values]
 
 
-def spell_value(value: object) -> str:
+def _spell_value(value: object) -> str:
     """What a value shows as: text itself, of anything else its JSON."""
     if isinstance(value, str):
         return value

@@ -12,7 +12,6 @@ except ImportError as _error:
 
 from kmexport.tables.batches import from_records, to_records
 from kmexport.tables.facts import Facts
-from kmexport.tables.profiling import profile
 from kmexport.tables.relational import relational, storable
 from kmexport.tables.scanning import scan_polars
 from kmexport.tables.schema import SCHEMA
@@ -21,7 +20,6 @@ __all__ = [
     "SCHEMA",
     "Facts",
     "from_records",
-    "profile",
     "relational",
     "scan_polars",
     "storable",

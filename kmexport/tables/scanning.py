@@ -1,4 +1,4 @@
-"""A Bucket as a lazy frame of Polars: what a query leaves out is not read."""
+"""A Bucket as a lazy frame of Polars: columns that a query leaves out are not read."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from attrs import frozen
 
 from kmexport.in_turn import ReadOptions
 from kmexport.manifest import Revision
-from kmexport.reading import Selection, check_selection
-from kmexport.records import Record
+from kmexport.reading import Kinds, Names
 from kmexport.tables.schema import JSON, KINDS, SCHEMA, Properties, choose_columns
 from kmexport.windows import Window
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from kmexport.tables.predicates import Bounds
 
 __all__ = ["scan_polars"]
 
@@ -40,21 +37,20 @@ def scan_polars(
     revisions: Iterable[Revision | int] | None = None,
     after: int = 0,
     neighbours: int = 1,
-    kinds: type[Record] | Iterable[type[Record]] | None = None,
-    names: str | Iterable[str] | None = None,
+    kinds: Kinds = None,
+    names: Names = None,
     processes: int = 1,
     **options: Unpack[ReadOptions],
 ) -> pl.LazyFrame:
     """The records of an export as a Polars LazyFrame: the columns of `SCHEMA`, and one for each of `properties`.
 
-    The arguments are those of `Bucket.to_batches`. A query reads the columns that it uses, and its filters leave out
-    what they can: `time` compared with moments chooses revisions as a window does, and so does `revision` above a
-    number; `name` and `person` equal to a text, or in several, are `names=` and `people=`; `kind`, and `alias` and
-    `name` that are not null, are `kinds=`. Polars then applies the filters to the rows. `head(n)` stops reading after n
-    rows. As with `window=` and the like, files and lines are passed over unread, those too that can't be read.
+    The arguments are those of `Bucket.to_batches`: give `window`, `names`, `kinds`, `people` and `after` here, and
+    files and lines that they leave out are passed over unread. A query reads the columns that it uses, and `head(n)`
+    stops reading after n rows. Filters of Polars apply to the rows that were read, so `names=` here is faster than a
+    filter by name.
 
-    `kind` is an Enum, `time` is in UTC, in milliseconds, for Polars has no seconds, and `properties` is text. Names
-    compare as they were sent, as Polars does it; `names=` takes all spellings.
+    `kind` is an Enum, `time` is in UTC, in milliseconds, for Polars has no seconds, and `properties` is text. Polars
+    compares names as they were sent; `names=` takes all spellings.
 
     Reads nothing before `collect()`, and once for each place in the query that the frame stands in. Needs
     `kmexport[polars]`. Holds what `to_batches` and the query hold. Raises TypeError and ValueError for arguments as
@@ -63,11 +59,10 @@ def scan_polars(
 
     >>> import polars as pl
     >>> from kmexport import Bucket
-    >>> records = scan_polars(Bucket.sample(), properties=["plan"])
-    >>> is_signup = pl.col("name").is_in(["signed up", "Signed Up"])
-    >>> signups = records.filter(is_signup).select("person", "plan")
-    >>> of_the_export = list(Bucket.sample().iter_records(names="signed up"))
-    >>> signups.collect().height == len(of_the_export)
+    >>> signups = scan_polars(Bucket.sample(), names="signed up", properties=["plan"])
+    >>> of_pro = signups.filter(pl.col("plan") == "Pro").select("person", "time")
+    >>> sent = Bucket.sample().iter_records(names="signed up")
+    >>> of_pro.collect().height == sum(event.get("plan") == "Pro" for event in sent)
     True
     """
     try:
@@ -83,55 +78,43 @@ def scan_polars(
     layout = choose_columns(None, properties)
     types = {column.name: column.type for column in layout.properties}
     # Polars may read more than once, so nothing here is an iterator.
-    given = {"revisions": revisions, "neighbours": neighbours, "processes": processes, **options}
+    given: dict[str, Any] = {
+        "revisions": revisions,
+        "after": after,
+        "neighbours": neighbours,
+        "kinds": kinds,
+        "names": names,
+    }
+    given |= {"processes": processes, **options}
     fixed = {name: list(value) if isinstance(value, Iterator) else value for name, value in given.items()}
-    bucket.to_batches(window, **fixed)  # starts nothing, and raises for what can't be
-    source = _Source(bucket, types, _bounds(window, after, check_selection(kinds, names)), fixed)
+    bucket.to_batches(window, **fixed)  # starts nothing, and raises for wrong arguments
+    source = _Source(bucket, types, window, fixed)
     return register_io_source(source, schema=_frame(layout.schema.empty_table()).schema, is_pure=True)
-
-
-def _bounds(window: Window | None, after: int, selection: Selection | None) -> Bounds:
-    from kmexport.tables.predicates import Bounds  # noqa: PLC0415  # of an extra
-
-    bounds = Bounds(after=after)
-    if window is not None:
-        bounds &= Bounds(start=window.start, end=window.end)
-    if selection is not None:
-        bounds &= Bounds(names=selection.names, kinds=frozenset(selection.kinds))
-    return bounds
 
 
 @frozen
 class _Source:
-    """What Polars calls for each reading. Picklable where the bucket and the options are."""
+    """The callable that Polars calls for each reading. Picklable where the bucket and the options are."""
 
     bucket: ColumnExport
     properties: Mapping[str, Any]
-    bounds: Bounds
+    window: Window | None
     options: Mapping[str, Any]
 
     def __call__(
         self, columns: list[str] | None, predicate: pl.Expr | None, count: int | None, _batch_size: int | None, /
     ) -> Iterator[pl.DataFrame]:
-        from kmexport.tables.predicates import bounds_of  # noqa: PLC0415  # of an extra
-
         wanted = [*SCHEMA.names, *self.properties] if columns is None else columns
-        bounds = self.bounds
-        if predicate is not None and count is None:  # else it applies to the first rows, whatever they are
-            bounds &= bounds_of(predicate)
-        for frame in self._frames(wanted, bounds, count):
+        for frame in self._frames(wanted, count):
             yield frame if predicate is None else frame.filter(predicate)
 
-    def _frames(self, wanted: list[str], bounds: Bounds, count: int | None) -> Iterator[pl.DataFrame]:
+    def _frames(self, wanted: list[str], count: int | None) -> Iterator[pl.DataFrame]:
         properties = {name: kind for name, kind in self.properties.items() if name in wanted}
         columns = [name for name in wanted if name not in properties]
         yield _frame(choose_columns(columns, properties).schema.empty_table()).select(wanted)  # one is needed at least
-        if bounds.is_empty or count == 0:
+        if count == 0:
             return
-        # People who are given are wanted as aliases too: what the bounds say of persons does not go with that.
-        given = {name: value for name, value in self.options.items() if value is not None}
-        arguments = {**bounds.as_arguments(), **given}
-        batches = self.bucket.to_batches(columns=columns, properties=properties, **arguments)
+        batches = self.bucket.to_batches(self.window, columns=columns, properties=properties, **self.options)
         with closing(batches):
             for batch in batches:
                 frame = _frame(batch if count is None else batch.slice(0, count)).select(wanted)

@@ -10,10 +10,8 @@ from typing import Final
 import duckdb
 import orjson
 
-from kmexport import Alias, Bucket, Event, Facts, drop_duplicates, merge_identities
-from kmexport import profile as profile_of_records
+from kmexport import Alias, Bucket, Event, Facts, drop_duplicates, merge_identities, profile
 from kmexport.names import fold_name
-from kmexport.tables import profile
 from kmexport.tables.store import Rule
 from kmexport.testing import write_export
 from tests.benchmarks import material
@@ -107,14 +105,13 @@ def facts_group(folder: Path, count: int, runs: int) -> Table:
         f"{one_name}: over objects": lambda: ask_objects(bucket),
         f"{one_name}: DuckDB's own reader, nothing checked": lambda: ask_unchecked(revisions),
     }
-    cases["profile"] = lambda: profile(bucket)
-    cases["profile: over objects"] = lambda: profile_of_records(bucket.iter_records())
+    cases["profile: over objects"] = lambda: profile(bucket.iter_records())
     for rule in RULES:
         cases[f"events and properties, {rule}"] = lambda rule=rule: build(bucket, rule)
         cases[f"events and properties, {rule}: over objects"] = lambda rule=rule: build_objects(bucket, rule)
         assert build(bucket, rule) == build_objects(bucket, rule)
     found = pairs(lambda: read_with_orjson(revisions), cases, runs)
-    rows = [ratios.row(name, {one_name: 2.0, "profile": 3.0}.get(name)) for name, ratios in found.items()]
+    rows = [ratios.row(name, {one_name: 2.0}.get(name)) for name, ratios in found.items()]
     with Facts(bucket) as facts:
         assert facts.sql(QUESTION).fetchall() == ask_objects(bucket)
         again = compare({"again": lambda: facts.sql(QUESTION).fetchall()}, runs)["again"]
