@@ -68,7 +68,7 @@ def mixpanel_events(body):
 
 
 def mixpanel_event(event):
-    if set(event) != {"event", "properties"} or not isinstance(event["event"], str) or not event["event"]:
+    if set(event) != {"event", "properties"} or not isinstance(event["event"], str) or not event["event"].strip():
         yield f"not an event: {event!r:.99}"
     if len(json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()) >= 10**6:
         yield "an event of 1 MB"
@@ -108,8 +108,10 @@ def mixpanel_people(body):
     if len(body) > 2 * 10**6 or not 1 <= len(updates) <= 2_000:
         yield f"{len(updates)} updates in {len(body)} bytes"
     for update in updates:
-        if set(update) != {"$token", "$distinct_id", "$set"} or not update["$set"] or not update["$distinct_id"]:
+        if set(update) != {"$token", "$distinct_id", "$ip", "$ignore_time", "$set"} or not update["$set"]:
             yield f"not an update: {update!r:.99}"
+        if not update["$distinct_id"] or update.get("$ip") != 0 or update.get("$ignore_time") is not True:
+            yield f"an update that moves a person or makes them new: {update!r:.99}"
         if len(json.dumps(update, ensure_ascii=False, separators=(",", ":")).encode()) > 10**6:
             yield "an update of more than 1 MB"
         if len(update["$set"]) > 2_000:
@@ -177,7 +179,7 @@ def amplitude_usermap(body):
             yield f"not a mapping: {mapping!r:.99}"
 
 
-INSTRUCTIONS = {"$identify": {"$set"}, "$create_alias": {"alias"}}
+INSTRUCTIONS = {"$identify": {"$set", "$geoip_disable"}, "$create_alias": {"alias", "$geoip_disable"}}
 
 
 def posthog_batch(body):
@@ -189,36 +191,56 @@ def posthog_batch(body):
 
 
 def posthog_event(event):
-    if set(event) != {"event", "distinct_id", "properties", "timestamp", "uuid"} or not event["event"]:
+    if set(event) != {"event", "distinct_id", "properties", "timestamp", "uuid"} or not event["event"].strip():
         yield f"not an event: {event!r:.99}"
     if len(json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()) > 10**6:
         yield "an event of more than 1 MB"
-    person = event["distinct_id"]
-    if not person.strip() or len(person) > 200:
-        yield f"distinct_id {person!r:.99}"
-    if datetime.fromisoformat(event["timestamp"]).timestamp() > time.time() - 48 * 3_600:
-        yield f"timestamp {event['timestamp']}"
+    if len(event["event"].encode()) > 200:
+        yield f"a long name: {event['event']!r:.99}"
+    yield from posthog_person(event["distinct_id"])
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", event["timestamp"]):
+        yield f"timestamp {event['timestamp']}"
+    time_of_it = datetime.fromisoformat(event["timestamp"])
+    if time_of_it.timestamp() > time.time() - 48 * 3_600 or time_of_it.year < 1900:
         yield f"timestamp {event['timestamp']}"
     if str(UUID(event["uuid"])) != event["uuid"]:
         yield f"uuid {event['uuid']}"
+    if event["properties"].get("$geoip_disable") is not True:
+        yield "a place that is the sender's"
+    yield from posthog_meaning(event)
+    yield from numbers_and_texts(event["properties"])
+
+
+def posthog_meaning(event):
     wanted = INSTRUCTIONS.get(event["event"])
     if event["event"].startswith("$") and set(event["properties"]) != wanted:
         yield f"an instruction: {event!r:.99}"
     if event["event"] == "$create_alias":
-        yield from posthog_pair(person, event["properties"]["alias"])
-    elif wanted is None and any(key.startswith("$") for key in event["properties"]):
+        yield from posthog_person(event["properties"]["alias"])
+    elif event["event"] == "$identify":
+        if len(json.dumps(event["properties"]["$set"], ensure_ascii=False).encode()) > 700_000:
+            yield "too many bytes of a person"
+    elif any(key.startswith("$") for key in set(event["properties"]) - {"$geoip_disable"}):
         yield "a property of PostHog's own"
-    yield from numbers_and_texts(event["properties"])
 
 
-def posthog_pair(*pair):
-    for identity in pair:
-        folded = identity.lower()
-        if folded in {"anonymous", "guest", "distinctid", "distinct_id", "id", "not_authenticated", "email"}:
-            yield f"may not be merged: {identity}"
-        if folded in {"undefined", "true", "false"} or identity in {"NaN", "None", "none", "null", "0"}:
-            yield f"may not be merged: {identity}"
+def posthog_person(identity):
+    if not identity.strip() or len(identity.encode()) > 200:
+        yield f"distinct_id {identity!r:.99}"
+    # The newer endpoint, which takes spaces away.
+    if identity.strip() != identity or identity.lower() in {
+        "0", "00000000-0000-0000-0000-000000000000", "[object object]", "anonymous", "anonymous-user", "backend",
+        "distinct_id", "distinctid", "email", "false", "guest", "id", "nan", "none", "not_authenticated", "null",
+        "system", "true", "undefined", "user",
+    }:  # fmt: skip
+        yield f"makes no person: {identity}"
+    # Merging, which knows quotes.
+    bare = identity[1:-1] if identity[:1] in {"'", '"'} and identity[-1:] == identity[:1] else identity
+    folded = bare.lower()
+    if folded in {"anonymous", "guest", "distinctid", "distinct_id", "id", "not_authenticated", "email"}:
+        yield f"may not be merged: {identity}"
+    if folded in {"undefined", "true", "false"} or bare in {"NaN", "None", "none", "null", "0", "[object Object]"}:
+        yield f"may not be merged: {identity}"
 
 
 def segment_call(call):
@@ -233,8 +255,10 @@ def segment_call(call):
     keys = {"track": {"event", "properties"}, "identify": {"traits"}, "alias": {"previousId"}}[call["type"]]
     if set(call) != {"type", "userId", "timestamp", "messageId"} | keys:
         yield f"another form: {call!r:.99}"
-    if call["type"] == "track" and not call["event"]:
+    if call["type"] == "track" and not call["event"].strip():
         yield "no event"
+    if call["type"] == "alias" and call["previousId"] == call["userId"]:
+        yield f"not an alias: {call!r:.99}"
 
 
 def segment_batch(body):
@@ -242,16 +266,7 @@ def segment_batch(body):
     if len(body) > 500_000 or not 1 <= len(found["batch"]) <= 2_500:
         yield f"{len(found['batch'])} calls in {len(body)} bytes"
     for call in found["batch"]:
-        if call["type"] == "alias":
-            yield "an alias call in a batch"
         yield from segment_call(call)
-
-
-def segment_aliases(body):
-    call = parse(body)
-    if call["type"] != "alias" or call["previousId"] == call["userId"]:
-        yield f"not an alias: {call!r:.99}"
-    yield from segment_call(call)
 
 
 CHECKS = {
@@ -262,5 +277,4 @@ CHECKS = {
     "amplitude-usermap": amplitude_usermap,
     "posthog-batch": posthog_batch,
     "segment-batch": segment_batch,
-    "segment-aliases": segment_aliases,
 }

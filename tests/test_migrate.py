@@ -12,6 +12,7 @@ from decimal import Decimal
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from hypothesis import example, given, settings
@@ -110,9 +111,16 @@ def test_every_line_passes_the_checker_and_every_record_is_counted(target, recor
     assert counts.records == len(records) == counts.lines + counts.rejected + counts.passed
     assert counts.lines == len(lines)
     assert counts.rejected == len(errors)
-    # The errors and the lines go by record: one that is refused leaves the others as they are.
-    alone = [line for record in records for line in convert([record], on_error=lambda error: None)]
-    assert alone == lines
+    # The errors and the lines go by record: one that is refused leaves the others as they are. Aliases come last.
+    alone = [
+        line
+        for record in records
+        if not isinstance(record, Alias)
+        for line in convert([record], on_error=lambda error: None)
+    ]
+    assert lines[: len(alone)] == alone
+    aliases = [record for record in records if isinstance(record, Alias)]
+    assert lines[len(alone) :] == list(convert(aliases, on_error=lambda error: None))
     assert all(any(error.record is record for record in records) for error in errors)
 
 
@@ -120,7 +128,7 @@ def test_every_line_passes_the_checker_and_every_record_is_counted(target, recor
 @settings(deadline=None)
 @given(st.lists(FEW, max_size=8), st.sampled_from(["classic", "strict"]))
 def test_ids_are_the_same_in_every_run_and_each_says_one_record(target, records, rule):
-    kept = [r for r in drop_duplicates(records, rule=rule) if not isinstance(r, Alias)]
+    kept = list(drop_duplicates(records, rule=rule))
     convert = partial(target, rule=rule, on_error=lambda error: None)
     lines = list(convert(kept))
     assert list(convert(kept)) == lines
@@ -160,6 +168,7 @@ REFUSED = {
     "NUL in a person": (Event("bob\x00@example.com", T, "x"), "NUL", TARGETS),
     "half a surrogate pair": (Event("\ud83d@example.com", T, "x"), "surrogate", TARGETS),
     "no name": (Event(BOB, T, ""), "the name is empty", TARGETS),
+    "a blank name": (Event(BOB, T, " \t"), "the name is empty", TARGETS),
     "a person who is a number": (Event(42, T, "x"), "42, not a string", TARGETS),
     "a name that is a number": (Event(BOB, T, 42), "42, not a string", TARGETS),
     "a time that is a float": (Event(BOB, T + 0.5, "x"), "not a whole number", TARGETS),
@@ -179,9 +188,14 @@ REFUSED = {
     "4 levels": (Event(BOB, T, "x", {"a": [[[[1]]]]}), "more than 3 levels", ["mixpanel"]),
     "a long name": (Event(BOB, T, "x" * 256), "256 characters", ["mixpanel"]),
     "a long name of a property": (Event(BOB, T, "x", {"a" * 256: 1}), "256 characters", ["mixpanel"]),
-    "a long person for mixpanel": (Event("x" * 256, T, "x"), "256 characters", ["mixpanel", "posthog"]),
-    "a long person for posthog": (Event("x" * 201, T, "x"), "201 characters", ["posthog"]),
-    "a long person for amplitude": (Event("x" * 1_025, T, "x"), "1025 characters", ["amplitude", "posthog"]),
+    "a long person for mixpanel": (Event("x" * 256, T, "x"), "256 characters", ["mixpanel"]),
+    "a long person for posthog": (Event("x" * 201, T, "x"), "201 bytes", ["posthog"]),
+    "a person of many bytes": (Event("é" * 101, T, "x"), "202 bytes", ["posthog"]),
+    "a long person for amplitude": (Event("x" * 1_025, T, "x"), "1025 characters", ["amplitude"]),
+    "a long name for posthog": (Event(BOB, T, "x" * 201), "the name has 201 bytes", ["posthog"]),
+    "before 1900": (Event(BOB, -2_208_988_801, "x"), "before the first", ["posthog"]),
+    "a large person": (PropertySet(BOB, T, {"a": ["x" * 1_000] * 530}), "person's properties has", ["posthog"]),
+    "spaces around a person": (Event("bob ", T, "x"), "spaces around it", ["posthog"]),
     "before 1971": (Event(BOB, 31_535_999, "x"), "before the first", ["mixpanel"]),
     "before 1970": (Event(BOB, -1, "x"), "before the first", ["mixpanel", "amplitude"]),
     "in two hours": (Event(BOB, LATER, "x"), "ahead", ["mixpanel"]),
@@ -190,6 +204,10 @@ REFUSED = {
     "a short alias": (Alias(BOB, T, "abcd"), "the alias has 4 characters", ["amplitude"]),
     "nobody": (Event("anonymous", T, "x"), "mean nobody", ["mixpanel", "amplitude", "posthog"]),
     "nobody in capitals": (Alias(BOB, T, "Guest"), "mean nobody", ["posthog"]),
+    "nobody in quotes": (Alias(BOB, T, "'null'"), "mean nobody", ["posthog"]),
+    "nobody in other quotes": (Event('"Guest"', T, "x"), "mean nobody", ["posthog"]),
+    "nobody with spaces": (Event(" System ", T, "x"), "mean nobody", ["posthog"]),
+    "the empty UUID": (Event(str(UUID(int=0)), T, "x"), "mean nobody", ["posthog", "mixpanel", "amplitude"]),
     "a merge by an event": (Event(BOB, T, "$merge"), "instruction", ["mixpanel", "amplitude", "posthog"]),
     "an alias by an event": (Event(BOB, T, "$create_alias"), "instruction", ["mixpanel", "amplitude", "posthog"]),
     "a name of its own": (Event(BOB, T, "[Amplitude] Revenue"), None, ["amplitude"]),
@@ -213,10 +231,11 @@ def test_what_is_refused_is_named(record, reason, targets):
         assert len(str(error)) < 1_000
 
 
-@each_target
-def test_what_is_at_the_limits_passes(target):
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_at_the_limits_passes(name):
+    target = TARGETS[name]
     records = [
-        Event("x" * 200, T, "y" * 255, {"z" * 255: "v" * 2_000}),
+        Event("x" * 200, T, "y" * (200 if name == "posthog" else 255), {"z" * 255: "v" * 2_000}),
         Event(BOB, T, "x", {"a": [[[1]]], "b": list(range(254))}),
         Event(BOB, T, "x", {str(n): n for n in range(250)}),
         Event(BOB, 31_536_000, "x"),
@@ -252,7 +271,91 @@ def test_properties_that_a_target_has_a_meaning_for_get_another_name():
     }  # fmt: skip
     assert counts.renamed == 5
     (line,) = posthog([Event(BOB, T, "x", {"$set": {"plan": "Pro"}, "Distinct_ID": "eve", "token": "T"})])
-    assert found(line)["properties"] == {"km_$set": {"plan": "Pro"}, "km_distinct_id": "eve", "km_token": "T"}
+    assert found(line)["properties"] == {
+        "km_$set": {"plan": "Pro"}, "km_distinct_id": "eve", "km_token": "T", "$geoip_disable": True,
+    }  # fmt: skip
+
+
+@each_target
+def test_the_same_properties_of_a_person_mean_nothing_else(target):
+    counts = MigrationCounts()
+    properties = {"ip": "10.0.0.1", "time": "noon", "token": "T", "alias": "bobby", "distinct_id": "7", "$email": "b@c"}
+    (line,) = target([PropertySet(BOB, T, properties)], counts=counts)
+    text = line.text.decode()
+    assert all(f'"{name}":' in text for name in properties if name != "$email"), text
+    assert "km_ip" not in text
+    assert counts.renamed == ("km_$email" in text)
+    check([line])
+
+
+@each_target
+def test_second_spellings_are_counted(target):
+    counts = MigrationCounts()
+    event = Event(BOB, T, "x", {"Plan": "Pro", "plan": "Free", "PLAN": None, "none": None, "None": 1})
+    (line,) = target([event], counts=counts)
+    assert b'"plan":"Pro"' in line.text
+    assert b'"none":1' in line.text
+    assert (counts.second_spellings, counts.renamed) == (1, 0)
+
+
+@each_target
+def test_a_refused_record_counts_nothing_else(target):
+    counts = MigrationCounts()
+    half_way = Event(BOB, T, "x", {"Plan": "\x00", "plan": "Free", "$set": "y" * 2_000, "nan": float("nan")})
+    list(target([half_way], counts=counts, on_error=lambda error: None))
+    assert counts == MigrationCounts(records=1, rejected=1)
+
+
+def test_more_properties_than_amplitude_keeps_are_counted():
+    counts = MigrationCounts()
+    full = {str(number): 1 for number in range(1_024)}
+    records = [Event(BOB, T, "x", full), Event(BOB, T, "y", {**full, "one more": 1})]
+    assert len(list(amplitude(records, counts=counts))) == 2
+    assert counts.overfull == 1
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_an_alias_that_the_target_would_refuse_is_told(name):
+    errors, counts = [], MigrationCounts()
+    target = partial(TARGETS[name], on_error=errors.append)
+    aliases = [Alias(BOB, T, "bob-1"), Alias("other@example.com", T, "bob-1"), Alias("bob-1", T, "bob-2")]
+    lines = list(target(aliases))
+    refuses = name in {"posthog", "amplitude", "mixpanel simplified"}
+    assert [error.record for error in errors] == aliases[1:2] * refuses
+    assert all("known_aliases()" in error.reason for error in errors)
+    check(lines)
+    # What is joined already needs no line, and of two lines with one id a target would refuse both.
+    again = [Alias(BOB, T + 1, "bob-1"), Alias("bob-1", T, BOB), Alias("bob-2", T, BOB), Alias(BOB, T, BOB)]
+    assert list(target([*aliases, *again], counts=counts)) == lines
+    assert counts.passed == len(again)
+
+
+@each_target
+@settings(deadline=None)
+@given(st.lists(st.tuples(*[st.sampled_from([f"person {letter}" for letter in "abcdef"])] * 2), max_size=8))
+def test_no_target_refuses_known_aliases(target, pairs):
+    people = IdentityMap()
+    people.link_pairs(pairs)
+    aliases = list(known_aliases(people, at=T))
+    assert len(list(target(aliases))) == len(aliases)
+
+
+def test_mixpanel_joins_500_identities_and_no_more():
+    errors = []
+    target = partial(TARGETS["mixpanel"], on_error=errors.append)
+    aliases = [Alias("bob", T, f"bob {number}") for number in range(500)]
+    assert len(list(target(aliases))) == 499
+    (error,) = errors
+    assert error.reason == "the person would have 501 identities, and 500 are the most"
+    pairs = [Alias("eve", T, f"eve {number}") for number in range(499)]
+    assert len(list(target([*aliases[:499], *pairs, Alias("eve", T, "bob")]))) == 998
+    assert "1000 identities" in errors[-1].reason
+
+
+@each_target
+def test_aliases_come_last(target):
+    records = [Alias(BOB, T, "one@home.net"), Event(BOB, T, "x"), Alias(BOB, T, "two@home.net"), Event(BOB, T, "y")]
+    assert [b"@home.net" in line.text for line in target(records)] == [False, False, True, True]
 
 
 def test_of_two_spellings_the_first_counts_and_a_spelling_of_ones_own_may_say_anything():
@@ -261,7 +364,7 @@ def test_of_two_spellings_the_first_counts_and_a_spelling_of_ones_own_may_say_an
         [event], spelling={"Visited Site": "$pageview", "Plan": "plan", "URL": "$current_url"}.__getitem__
     )
     assert found(line)["event"] == "$pageview"
-    assert found(line)["properties"] == {"plan": "Pro", "$current_url": "/"}
+    assert found(line)["properties"] == {"plan": "Pro", "$current_url": "/", "$geoip_disable": True}
     with pytest.raises(MigrationError, match="instruction"):
         list(posthog([Event(BOB, T, " $identify")], spelling=str.strip))
 
@@ -413,15 +516,15 @@ def test_endpoints_have_the_room_that_they_promise():
 def test_files_are_there_as_a_whole(where, tmp_path):
     folder = tmp_path if where == "local" else where
     records = [Event(BOB, T, "x"), Alias(BOB, T, "alias"), Event(BOB, T + 1, "x")]
-    lines = list(segment(records))
-    assert write(iter(lines), folder) == {"segment-batch": 2, "segment-aliases": 1}
-    before = {name: read_whole(f"{folder}/{name}.jsonl") for name in ("segment-batch", "segment-aliases")}
-    assert before["segment-batch"].splitlines() == [lines[0].text, lines[2].text]
+    lines = list(amplitude(records))
+    assert write(iter(lines), folder) == {"amplitude-events": 2, "amplitude-usermap": 1}
+    before = {name: read_whole(f"{folder}/{name}.jsonl") for name in ("amplitude-events", "amplitude-usermap")}
+    assert before["amplitude-events"].splitlines() == [line.text for line in lines[:2]]
     with pytest.raises(MigrationError):
-        write(segment([Event(BOB, T, "other"), Alias(BOB, T, "other"), Event("", T, "x")]), folder)
+        write(amplitude([Event(BOB, T, "other"), Alias(BOB, T, "other"), Event("", T, "x")]), folder)
     assert {name: read_whole(f"{folder}/{name}.jsonl") for name in before} == before
     if where == "local":
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["segment-aliases.jsonl", "segment-batch.jsonl"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["amplitude-events.jsonl", "amplitude-usermap.jsonl"]
 
 
 def whole_export(bucket):
@@ -462,29 +565,36 @@ def test_a_real_revision(target):
     assert len(kept) > 0.9 * sum(isinstance(record, Event) for record in records)
 
 
-UUID = "00000000-0000-5000-8000-000000000000"
+SOME_ID = "00000000-0000-5000-8000-000000000000"
 DAY = "2012-10-03T00:00:00Z"
 CALL = {"userId": "a", "timestamp": DAY, "messageId": "a"}
 WRONG = {
     "mixpanel-events": [
         {"event": "x", "properties": {"time": T, "distinct_id": "null", "$insert_id": "a_b", "$set": 1}},
     ],
-    "mixpanel-people": [{"$token": "T", "$distinct_id": "", "$set": {"a": 1}}],
+    "mixpanel-people": [{"$token": "T", "$distinct_id": "", "$ip": 0, "$ignore_time": True, "$set": {"a": 1}}],
     "mixpanel-aliases": [{"event": "$merge", "properties": {"$distinct_ids": ["a", "a"], "token": "T"}}],
     "amplitude-events": {
         "api_key": "K",
         "events": [
-            {"user_id": "bob", "event_type": "x", "time": T * 1_000, "insert_id": UUID, "event_properties": {}},
+            {"user_id": "bob", "event_type": "x", "time": T * 1_000, "insert_id": SOME_ID, "event_properties": {}},
         ],
     },
     "amplitude-usermap": [{"user_id": "a", "global_user_id": "a"}],
     "posthog-batch": {
         "api_key": "K",
         "historical_migration": True,
-        "batch": [{"event": "$set", "distinct_id": "a", "properties": {}, "timestamp": DAY, "uuid": UUID}],
+        "batch": [
+            {
+                "event": "$set",
+                "distinct_id": "a",
+                "properties": {"$geoip_disable": True},
+                "timestamp": DAY,
+                "uuid": SOME_ID,
+            }
+        ],
     },
     "segment-batch": {"batch": [{**CALL, "type": "track", "userId": "", "event": "x", "properties": {}}]},
-    "segment-aliases": {**CALL, "type": "alias", "previousId": "a"},
 }
 
 

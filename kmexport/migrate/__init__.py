@@ -1,8 +1,9 @@
 """An export as lines for other products: Mixpanel, Amplitude, PostHog and Segment.
 
-Each function takes records after `merge_identities` and `drop_duplicates` and gives JSON objects, one a record, each
-for an endpoint of the target: `write` puts them into files, `batches` into bodies of requests. Nothing here sends
-anything.
+Each function takes records after `merge_identities`, `drop_duplicates` and `sort_by_time`, and the aliases of
+`known_aliases`, in any order. It gives JSON objects, one a record, each for an endpoint of the target: `write` puts
+them into files, `batches` into bodies of requests. Nothing here sends anything. The lines of aliases come last, since
+a target dates a person by the first line that names them. So they are held until then: some 500 bytes an alias.
 
 The arguments that all targets share:
 
@@ -19,17 +20,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from kmexport.migrate.amplitude_form import ENDPOINTS as _AMPLITUDE
-from kmexport.migrate.amplitude_form import amplitude
-from kmexport.migrate.converting import MigrationCounts, known_aliases
-from kmexport.migrate.lines import Batch, Endpoint, Line, batches, write
-from kmexport.migrate.mixpanel_form import ENDPOINTS as _MIXPANEL
-from kmexport.migrate.mixpanel_form import mixpanel
-from kmexport.migrate.posthog_form import ENDPOINTS as _POSTHOG
-from kmexport.migrate.posthog_form import posthog
-from kmexport.migrate.refusals import MigrationError
-from kmexport.migrate.segment_form import ENDPOINTS as _SEGMENT
-from kmexport.migrate.segment_form import segment
+from kmexport.migrate.convert import MigrationCounts, known_aliases
+from kmexport.migrate.requests import Batch, Endpoint, Line, batches, write
+from kmexport.migrate.rules import MigrationError
+from kmexport.migrate.targets.amplitude import ENDPOINTS as _AMPLITUDE
+from kmexport.migrate.targets.amplitude import amplitude
+from kmexport.migrate.targets.mixpanel import ENDPOINTS as _MIXPANEL
+from kmexport.migrate.targets.mixpanel import mixpanel
+from kmexport.migrate.targets.posthog import ENDPOINTS as _POSTHOG
+from kmexport.migrate.targets.posthog import posthog
+from kmexport.migrate.targets.segment import ENDPOINTS as _SEGMENT
+from kmexport.migrate.targets.segment import segment
 
 __all__ = [
     "ENDPOINTS",

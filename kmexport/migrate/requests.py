@@ -1,4 +1,4 @@
-"""Lines for the endpoints of a target, gathered into files and into the bodies of requests."""
+"""Requests to a target: its endpoints, and lines gathered into files and into the bodies of requests."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _KEYS_BYTES: Final = 1_000  # what is kept free in a body for an API key and the
 
 @frozen
 class Endpoint:
-    """Where lines are sent: `name` (of the file, too), `url`, and how much a request may hold.
+    """Place where lines are sent: `name` (of the file, too), `url`, and how much a request may hold.
 
     A request holds at most `max_count` lines and `max_bytes` bytes, a line at most `max_line_bytes`. `key` is the key
-    of the body under which the lines stand as an array; without one, the body is the array, or the line itself where
-    a request holds just one. `fields` are what the body always says beside them.
+    of the body under which the lines stand as an array; without one, the body is the array. `fields` are what the body
+    always says beside them.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Endpoint:
 
 
 class Line(NamedTuple):
-    """One line for an endpoint: `text` is a JSON object in UTF-8, without a newline."""
+    """Line for an endpoint: `text` is a JSON object in UTF-8, without a newline."""
 
     endpoint: Endpoint
     text: bytes
@@ -44,13 +44,13 @@ class Line(NamedTuple):
 
 @frozen
 class Batch:
-    """The lines of one request: `endpoint` and `lines`."""
+    """Lines of one request: `endpoint` and `lines`."""
 
     endpoint: Endpoint
     lines: list[bytes]
 
     def body(self, **fields: Any) -> bytes:
-        """The body of the request, with `fields` (the API key, for example) beside the lines.
+        """Return the body of the request, with `fields` (the API key, for example) beside the lines.
 
         Raises ValueError where the endpoint takes an array, which has no place for fields, and where the fields make
         the body larger than the endpoint takes.
@@ -71,7 +71,7 @@ class Batch:
             msg = f"{endpoint.name}: the body has no place for {', '.join(given)}; send it as a parameter or a header"
             raise ValueError(msg)
         else:
-            body = joined if endpoint.max_count == 1 else b"[" + joined + b"]"
+            body = b"[" + joined + b"]"
         if len(body) > endpoint.max_bytes:
             msg = f"{endpoint.name}: the body has {len(body):,} bytes, above {endpoint.max_bytes:,}: shorten the fields"
             raise ValueError(msg)
@@ -79,7 +79,7 @@ class Batch:
 
 
 def batches(lines: Iterable[Line], *, max_count: int | None = None, max_bytes: int | None = None) -> Iterator[Batch]:
-    """Lines in groups that one request may hold, by the limits of their endpoint, or smaller ones.
+    """Gather lines into groups that one request may hold, by the limits of their endpoint, or smaller ones.
 
     The order of lines is kept for each endpoint; a group comes out when the next line has no room in it, and the last
     ones at the end. Holds one group for each endpoint. 1,000 bytes of a body are kept free for keys. Raises ValueError

@@ -7,8 +7,8 @@ from typing import Any, Final, Unpack
 
 from attrs import evolve
 
-from kmexport.migrate.converting import Options, Said, convert
-from kmexport.migrate.lines import Endpoint, Line
+from kmexport.migrate.convert import LineContent, Options, convert
+from kmexport.migrate.requests import Endpoint, Line
 from kmexport.migrate.rules import Rules
 from kmexport.records import Record
 
@@ -40,19 +40,19 @@ _RULES: Final = Rules(
     longest_id=1_024,
     refused_ids=_PLACEHOLDERS,
     first_time=0,
-    newest_age=None,
-    longest_name=1_024,
+    longest_event_name=1_024,
+    longest_property_name=1_024,
     refused_events=_RESERVED_EVENTS,
-    reserved=frozenset(),
     owns_dollar=True,
     longest_text=1_024,
     deepest=39,  # with the object around them 40 layers
-    most_inside=None,
+    drops_above=1_024,
+    takes_chains=False,
 )
 
 
 def amplitude(records: Iterable[Record], *, min_id_length: int = 5, **options: Unpack[Options]) -> Iterator[Line]:
-    """Records as lines for Amplitude: `amplitude-events` and `amplitude-usermap`.
+    """Convert records into lines for Amplitude: `amplitude-events` and `amplitude-usermap`.
 
     A property set is an event `$identify` with `$set` beside the other events, so that it counts from its own time on
     (calls of /identify have no time). Ids of less than `min_id_length` characters are refused; with less than 5, send
@@ -61,13 +61,15 @@ def amplitude(records: Iterable[Record], *, min_id_length: int = 5, **options: U
 
     Refused too: an identity of more than 1,024 characters or on Amplitude's list of placeholders, a time before
     1970, a name of its own ("[Amplitude] Revenue" …) or of more than 1,024 characters, more than 40 levels, a line that
-    has no room in a request. Values of more than 1,024 characters: counted in `counts.shortened`. An insert_id is known
-    there for 7 days: a second run after that adds every event again.
+    has no room in a request, an alias that is mapped to another identity already. Counted, since Amplitude drops what
+    is too much: values of more than 1,024 characters in `counts.shortened`, records of more than 1,024 properties in
+    `counts.overfull`. An insert_id is known there for 7 days: a second run after that adds every event again.
 
     Sources: amplitude.com/docs/apis/analytics/http-v2 (1 MB and less than 2,000 events a request, 1,024 characters,
     placeholders, reserved names, milliseconds, insert_id), /docs/apis/analytics/batch-event-upload (20 MB, 5
     characters, 40 layers, `$identify`: the smaller limits of both are kept, so the bodies suit either),
-    /docs/apis/analytics/user-mapping (2,000 mappings and 1 MB), /docs/data/data-backfill. Not confirmed: how far ahead
+    /docs/apis/analytics/user-mapping (2,000 mappings and 1 MB), /docs/data/data-backfill; the Python package
+    amplitude-analytics (1,024 properties). Not confirmed: how far ahead
     a time may lie, the longest name of a property, and what becomes of a string that is too long.
 
     >>> from kmexport import PropertySet
@@ -78,24 +80,24 @@ def amplitude(records: Iterable[Record], *, min_id_length: int = 5, **options: U
     if not isinstance(min_id_length, int) or min_id_length < 1:
         msg = f"min_id_length is 1 or more, not {min_id_length!r}"
         raise ValueError(msg)
-    return convert(records, evolve(_RULES, shortest_id=min_id_length), _Form(), **options)
+    return convert(records, evolve(_RULES, shortest_id=min_id_length), _Amplitude(), **options)
 
 
-class _Form:
-    def event(self, said: Said) -> tuple[Endpoint, dict[str, Any]]:
-        return _EVENTS, {**_head(said, said.name), "event_properties": said.properties}
+class _Amplitude:
+    def event(self, content: LineContent) -> tuple[Endpoint, dict[str, Any]]:
+        return _EVENTS, {**_head(content, content.name), "event_properties": content.properties}
 
-    def property_set(self, said: Said) -> tuple[Endpoint, dict[str, Any]]:
-        return _EVENTS, {**_head(said, "$identify"), "user_properties": {"$set": said.properties}}
+    def property_set(self, content: LineContent) -> tuple[Endpoint, dict[str, Any]]:
+        return _EVENTS, {**_head(content, "$identify"), "user_properties": {"$set": content.properties}}
 
-    def alias(self, said: Said) -> tuple[Endpoint, dict[str, Any]]:
-        return _ALIASES, {"user_id": said.alias, "global_user_id": said.person}
+    def alias(self, content: LineContent) -> tuple[Endpoint, dict[str, Any]]:
+        return _ALIASES, {"user_id": content.alias, "global_user_id": content.person}
 
 
-def _head(said: Said, event_type: str) -> dict[str, Any]:
+def _head(content: LineContent, event_type: str) -> dict[str, Any]:
     return {
-        "user_id": said.person,
+        "user_id": content.person,
         "event_type": event_type,
-        "time": said.timestamp * 1_000,
-        "insert_id": said.id,
+        "time": content.timestamp * 1_000,
+        "insert_id": content.id,
     }
