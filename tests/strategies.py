@@ -58,13 +58,13 @@ def legal_lines(draw: st.DrawFn, record: object) -> tuple[bytes, int]:
         file = io.BytesIO()
         dump_records([record], file)
         return file.getvalue().removesuffix(b"\n"), 1
-    form = draw(st.sampled_from(["compact", "spaced", "raw", "vendor", "pretty", "octal", "doubled"]))
+    form = draw(st.sampled_from(["compact", "spaced", "raw", "vendor", "pretty", "octal", "doubled", "windows"]))
 
-    if form in ("octal", "doubled") and _is_plain(found):
+    if form in ("octal", "doubled", "windows") and _is_plain(found):
         text = json.dumps(found, ensure_ascii=False)
-        backslash = "\\" if form == "octal" else "\\\\"
-        octal = "".join(c if ord(c) < 0x80 else "".join(f"{backslash}{b:03o}" for b in c.encode()) for c in text)
-        return octal.encode(), 1
+        if form == "windows":
+            return draw(windows_1252(text)), 1
+        return in_octal(text.encode(), "\\" if form == "octal" else "\\\\"), 1
     if form in ("vendor", "pretty"):
         indent = draw(st.integers(1, 4)) if form == "pretty" else None
         separators = (",\n  ", ":") if form == "vendor" else None
@@ -78,12 +78,49 @@ def legal_lines(draw: st.DrawFn, record: object) -> tuple[bytes, int]:
         return json.dumps(found).encode(), 1
 
 
+def in_octal(line: bytes, backslash: str = "\\") -> bytes:
+    """The line with each byte outside ASCII as an octal escape."""
+    return "".join(chr(byte) if byte < 0x80 else f"{backslash}{byte:03o}" for byte in line).encode()
+
+
+@st.composite
+def windows_1252(draw: st.DrawFn, text: str) -> bytes:
+    """The text, what it can of it as single bytes of Windows-1252, raw or as octal escapes."""
+    line = b""
+    for character in text:
+        alone = character.encode("cp1252", "ignore")
+        line += alone if alone and draw(st.booleans()) else character.encode()
+    line = line if read_bytes(line) == text else text.encode()  # some neighbours are one character of UTF-8
+    return in_octal(line) if draw(st.booleans()) else line
+
+
+def read_bytes(line: bytes) -> str:
+    """What bytes say, told with no decoder's help: whole characters of UTF-8, and each other byte alone."""
+    text, at = "", 0
+    while at < len(line):
+        for length in (4, 3, 2, 1):
+            try:
+                character = line[at : at + length].decode()
+            except UnicodeDecodeError:
+                continue
+            if len(character) == 1:
+                break
+        else:
+            length, character = 1, WINDOWS_1252.get(line[at], chr(line[at]))
+        text, at = text + character, at + length
+    return text
+
+
+# Above 0x9f the bytes of Windows-1252 are the first characters of Unicode.
+ODD_ONES = "€\ufffd‚ƒ„…†‡ˆ‰Š‹Œ\ufffdŽ\ufffd\ufffd‘’“”•–—˜™š›œ\ufffdžŸ"  # noqa: RUF001  # look-alikes are meant
+WINDOWS_1252 = dict(zip(range(0x80, 0xA0), ODD_ONES, strict=True))
+
 # Lines that are no record, whatever stands around them. (A bracket alone would close a hash that another one opened.)
 BROKEN = st.sampled_from(
     [
         b'{"_p":"a"', b'{"_p":"a",', b'"_t":1}', b"} x", b"{", b"[", b"]", b"{}", b"[]", b'"', b"null", b"7", b"x",
         b'{"_p":"a","_t":1}}', b'{"_p":"a","_t":1}{"_p":"a","_t":1}', b'{"_p":"a","_t":1},', b'{"x":[{}', b"{}]}",
-        b'{"_p":"a","_t":1,"x":"\xff"}', b'{"_p":"a","_t":1,"x":"\\303"}', b'{"_p":"a","_t":1,"x":"', b"\x00\x00",
+        b'\xff{"_p":"a","_t":1}', b'{"_p":"a","_t":1,"x":"\\400"}', b'{"_p":"a","_t":1,"x":"', b"\x00\x00",
         b'{"_p":"a","_t":1,"_n":7}', b'{"_p":null,"_t":1}', b'{"_p":"a","_t":"x"}', b'{"_p":"a","_t":1e400}',
         b"\xef\xbb\xbf", b'{"_p":"a","_t":1,"_n":"n","_p2":"b"}', b'{"_p":"a","_t":NaN}', b'{"_n":"x","_t":1}',
     ]

@@ -1,4 +1,4 @@
-"""Reading lines gives what an obvious model gives: octal escapes byte by byte, then json, then the rules one by one."""
+"""Reading lines gives what an obvious model gives: octal escapes and bytes one by one, json, the rules one by one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kmexport import LineCounts, MalformedRecordError, iter_records
 from kmexport.format.octal import has_doubled_octal
+from tests.strategies import read_bytes
 
 MARK = b"\xef\xbb\xbf"
 NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
@@ -22,10 +23,11 @@ VALUES = st.sampled_from(
         "1", '"1"', "1.5", '"1.5"', "-0.5", '"x"', "null", "true", "7", '"7"', "1e3", '"é"', '"\\303\\251"', '"\\\\x"',
         '"\\u00e9"', '"\\ud83d"', '[1,{"a":"}"}]', '{"_p":1}', '"a\\"b"', "1349222400.0", '"-1.0"', '"C:\\\\303"',
         "NaN", "12345678901234567890123", '""', '"\\342\\202\\254x\\\\\\303\\241"', "-0", '"{"', "253402300799.9",
-        '"\\101"',
+        '"\\101"', '"caf\\351"', '"\\231"', '"\\303\\241\\303"', '"\\355\\240\\275"', '"\\201"',
+        '"\\\\\\231"', '"\\303\\012"',
     ]
 )  # fmt: skip
-DAMAGE = st.sampled_from([b"", b'"', b"{", b"}", b"\\", b",", b"\xff", b"\x00", b" ", b"\xc3"])
+DAMAGE = st.sampled_from([b"", b'"', b"{", b"}", b"\\", b",", b"\xff", b"\x00", b" ", b"\xc3", b"\x81", b"\xe2\x82"])
 
 
 class Float(str):
@@ -49,22 +51,18 @@ def lines(draw: st.DrawFn) -> bytes:
 
 
 def without_octal(line: bytes) -> bytes:
-    """The line itself where it has none, or the bytes of one are not UTF-8."""
-    out, run, found, at = bytearray(), bytearray(), False, 0
-    while at <= len(line):
+    """The line with the byte that each escape stands for; within ASCII, as JSON spells it in a string."""
+    out, at = b"", 0
+    while at < len(line):
         if re.match(rb"\\[0-3][0-7][0-7]", line[at : at + 4]):
-            run.append(int(line[at + 1 : at + 4], 8))
-            at, found = at + 4, True
-            continue
-        try:
-            out += json.dumps(run.decode(), ensure_ascii=False)[1:-1].encode()
-        except UnicodeDecodeError:
-            return line
-        run.clear()
-        step = 2 if line[at : at + 1] == b"\\" else 1
-        out += line[at : at + step]
-        at += step
-    return bytes(out) if found else line
+            byte = int(line[at + 1 : at + 4], 8)
+            out += bytes([byte]) if byte > 0x7F else json.dumps(chr(byte))[1:-1].encode()
+            at += 4
+        else:
+            step = 2 if line[at : at + 1] == b"\\" else 1
+            out += line[at : at + step]
+            at += step
+    return out
 
 
 def refuse(constant: str) -> NoReturn:
@@ -76,7 +74,7 @@ def model(line: bytes) -> dict[str, Any] | None:
     while line.startswith(MARK):
         line = line.removeprefix(MARK)
     try:
-        text = without_octal(line).decode()
+        text = read_bytes(without_octal(line))
         found = json.loads(text, parse_constant=refuse, parse_int=Integer, parse_float=Float)
         values = json.loads(text)
         if not isinstance(found, dict):

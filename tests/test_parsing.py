@@ -120,13 +120,14 @@ GOOD_ITEMS = st.sampled_from(
         GOOD, b'{"_p":"bob","_t":2,"x":"}, {"}', b'{"_p":"eve","_t":3,"x":{"y":[1,{"z":"]"}]}}',
         b'{"_p":"kim","_t":4.5}',
         b'{"_p":"Paran\\303\\241","_t":5}', b'{\n"_p":"leo",\n"_t":6\n}', b'{"_p":"max","_t":7,"x":"\\"},{\\""}',
+        b'{"_p":"\xe9","_t":8,"x":"},{\xe2\x82"}', b'{"_p":"\\351","_t":9,"caf\xe9":{"x":"\\231"}}',
     ]
 )  # fmt: skip
 BROKEN_ITEMS = st.sampled_from(
     [
         b"null", b"17", b"-1.5e3", b'"s, t"', b'"half', b"nul", b":", b"[1]", b'[{"_p":"n","_t":1}]', b"{}", b"oops",
         b'{"_p":"x","_t":}', b'{"_p" "x"}', b'{"_p":"x","_t":1,}', b"{]}", b'{"_p":"x","_t":NaN}',
-        b'{"_p":"\xff","_t":1}',
+        b'{"_p":"x\xff","_t":1]',
         b'{"_p":"x","y":"\x01","_t":1}',
     ]
 )  # fmt: skip
@@ -147,7 +148,7 @@ def test_broken_items_of_an_array_cost_their_neighbours_nothing(items, separator
     assert (records, [str(e) for e in errors], counts) == unsized(content)
 
 
-BROKEN_ITEM = re.compile(rb"^[^{]|:}|,}|NaN|\xff|\x01")
+BROKEN_ITEM = re.compile(rb"^[^{]|:}|,}|NaN|[^}]$|\x01")
 
 
 def unsized(content: bytes):
@@ -311,10 +312,15 @@ def test_any_bytes_are_accounted_for(content, size):
         (rb'{"a":"\101"}', '{"a":"A"}'),
         (rb'{"a":"\012"}', '{"a":"\\n"}'),
         (rb'{"a":"\\303"}', None),
-        (rb'{"a":"\303"}', None),
+        (rb'{"a":"\303"}', '{"a":"Ã"}'),
         (rb'{"a":"\400"}', None),
-        (rb'{"a":"\303x\241"}', None),
-        (rb'{"a":"\355\240\275"}', None),  # half a surrogate pair is not UTF-8
+        (rb'{"a":"\303x\241"}', '{"a":"Ãx¡"}'),
+        (rb'{"a":"\355\240\275"}', '{"a":"í\xa0½"}'),  # half a surrogate pair is not UTF-8
+        (rb'{"a":"Frida\231"}', '{"a":"Frida™"}'),
+        (rb'{"a":"\\\231 \\231"}', r'{"a":"\\™ \\231"}'),
+        (rb'{"a":"\303\241\303"}', '{"a":"áÃ"}'),
+        (rb'{"a":"\201\303\012\342\202"}', '{"a":"\ufffdÃ\\nâ\u201a"}'),
+        (b'{"a":"\xc3\\241 \\303\xa1 \xe9\\351"}', '{"a":"á á éé"}'),
         (rb'{"a":"b"}', None),
     ],
 )
@@ -331,7 +337,9 @@ def test_single_octal(line, repaired):
         (rb'{"a":"\\\\\\303\\241"}', '{"a":"\\\\\\\\á"}'),
         (rb'{"a":"\\303"}', r'{"a":"\\303"}'),
         (rb'{"a":"\\101"}', r'{"a":"\\101"}'),
-        (rb'{"a":"\\303\\241\\200"}', r'{"a":"\\303\\241\\200"}'),
+        (rb'{"a":"\\303\\241\\200"}', '{"a":"á€"}'),  # half a character, behind a whole one
+        (rb'{"a":"\\200\\303\\241"}', '{"a":"€á"}'),
+        (rb'{"a":"D:\\2012\\231"}', r'{"a":"D:\\2012\\231"}'),
     ],
 )
 def test_doubled_octal(line, repaired):

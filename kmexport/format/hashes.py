@@ -98,11 +98,7 @@ def load_slowly(text: bytes, decoder: json.JSONDecoder | None = None) -> dict[st
     if is_too_deep(text):
         msg = f"nested too deeply (more than {DEEPEST} levels)"
         raise NotAnObject(msg)
-    try:
-        decoded = text.decode("utf-8")
-    except UnicodeDecodeError as error:
-        msg = f"not UTF-8 (byte {text[error.start]:#04x} at column {error.start + 1})"
-        raise NotAnObject(msg) from error
+    decoded = text.decode()
     try:
         found = with_own_stack((decoder or _SLOW).decode, decoded)
     except json.JSONDecodeError as error:

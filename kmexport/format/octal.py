@@ -1,11 +1,26 @@
-"""Octal escapes in the text of a JSON line → the characters they stand for."""
+r"""Bytes of a JSON line that are not the text they stand for: octal escapes, and bytes that are not UTF-8.
+
+The vendor writes text outside ASCII as octal escapes of its bytes, `\303\241` for á. Most are UTF-8. Some are single
+bytes of Windows-1252 (`\231`, the trade mark sign), and text that was cut at a limit of bytes ends in half a character.
+`to_utf8` decides what all of them mean.
+"""
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
+from typing import Final
 
-__all__ = ["has_doubled_octal", "hide_doubled_octal", "repair_doubled_octal", "repair_octal"]
+__all__ = [
+    "encode_text",
+    "has_doubled_octal",
+    "hide_doubled_octal",
+    "repair_doubled_octal",
+    "repair_octal",
+    "spellings_of",
+    "to_utf8",
+]
 
 # A run of octal escapes, or one other escape: matched from left to right, so the parity is always right.
 _ESCAPE = re.compile(rb"((?:\\[0-3][0-7]{2})+)|\\.", re.DOTALL)
@@ -16,36 +31,88 @@ _ESCAPE = re.compile(rb"((?:\\[0-3][0-7]{2})+)|\\.", re.DOTALL)
 _DOUBLED = re.compile(rb"(?<!\\)((?:\\\\\\\\)*+)((?:\\\\[23][0-7]{2})+)")
 _TRIPLE = re.compile(rb"[0-3][0-7]{2}")
 
+_HALF_OF_PAIR = re.compile("[\ud800-\udfff]")
+_ALONE: Final = [bytes([byte]).decode("cp1252", "replace") for byte in range(0x100)]
+_READ_ALONE: Final = "kmexport.windows-1252"
+
+
+def _read_alone(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return _ALONE[error.object[error.start]], error.start + 1
+
+
+codecs.register_error(_READ_ALONE, _read_alone)
+
+
+def to_utf8(text: bytes) -> bytes:
+    r"""Keep what decodes as UTF-8, and read each other byte alone as Windows-1252 (U+FFFD where that has nothing).
+
+    Cost: linear in the length of the text, whatever its bytes.
+
+    >>> to_utf8(b"caf\xe9, \xc3\xa1\xc3, \x81").decode()
+    'café, áÃ, \ufffd'
+    """
+    return text if text.isascii() else text.decode("utf-8", _READ_ALONE).encode()
+
+
+def encode_text(text: str) -> bytes:
+    r"""A line of text as the bytes of a file.
+
+    Half of a surrogate pair becomes its JSON escape, or the byte that it stands for if the text was decoded with
+    `errors="surrogateescape"`.
+
+    >>> encode_text('{"x":"caf\udce9 \ud83d"}')
+    b'{"x":"caf\xe9 \\ud83d"}'
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _HALF_OF_PAIR.sub(_escape_half, text).encode("utf-8", "surrogateescape")
+
+
+def _escape_half(match: re.Match[str]) -> str:
+    half = match[0]
+    return half if "\udc80" <= half <= "\udcff" else f"\\u{ord(half):04x}"
+
+
+def spellings_of(character: str) -> list[bytes]:
+    r"""List the bytes that `to_utf8` may read as a character.
+
+    >>> spellings_of("a"), spellings_of("é"), spellings_of("\u0416")
+    ([b'a'], [b'\xc3\xa9', b'\xe9'], [b'\xd0\x96'])
+    """
+    alone = [bytes([byte]) for byte, found in enumerate(_ALONE[0x80:], 0x80) if found == character]
+    return [character.encode(errors="surrogatepass"), *alone]
+
 
 def repair_octal(text: bytes) -> bytes | None:
-    r"""The line with its single octal escapes replaced; None where it has none, or their bytes are not UTF-8.
+    r"""Replace the single octal escapes of a line; None where it has none.
 
-    An escape is a backslash that is not itself escaped, with three octal digits. The bytes of neighbouring escapes
-    are taken together. Cost: linear in the length of the line. Source: real exports, which write
-    text outside ASCII so.
+    An escape is a backslash that is not itself escaped, with three octal digits. Each becomes its byte, and `to_utf8`
+    reads the bytes. Cost: linear in the length of the line. Source: real exports.
 
-    >>> repair_octal(rb'{"city":"Paran\303\241"}').decode()
-    '{"city":"Paraná"}'
+    >>> repair_octal(rb'{"city":"Paran\303\241","name":"Frida\231"}').decode()
+    '{"city":"Paraná","name":"Frida™"}'
     >>> repair_octal(rb'{"path":"C:\\303"}') is None  # a backslash and "303"
-    True
-    >>> repair_octal(rb'{"city":"Paran\303"}') is None  # half a character
     True
     """
     found = False
 
     def character(match: re.Match[bytes]) -> bytes:
         nonlocal found
-        run = match[1]
-        if run is None:
+        if match[1] is None:
             return match[0]
         found = True
-        return _as_json_text(run)
+        return b"".join(map(_in_a_string, _bytes_of(match[1])))
 
-    try:
-        repaired = _ESCAPE.sub(character, text)
-    except UnicodeDecodeError:
-        return None
-    return repaired if found else None
+    repaired = _ESCAPE.sub(character, text)
+    return to_utf8(repaired) if found else None
+
+
+def _in_a_string(byte: int) -> bytes:
+    # A quote, a backslash or a control character given in octal stays inside its string.
+    return bytes([byte]) if byte >= 0x80 else json.dumps(chr(byte))[1:-1].encode()
 
 
 def has_doubled_octal(text: bytes) -> bool:
@@ -68,24 +135,21 @@ def hide_doubled_octal(text: bytes) -> bytes:
 
 
 def repair_doubled_octal(text: bytes) -> bytes:
-    r"""The line with its doubled octal escapes replaced, where their bytes are UTF-8; else as it was.
+    r"""Replace the doubled octal escapes of a line where neighbours make a whole character of UTF-8.
 
-    >>> repair_doubled_octal(rb'{"city":"Paran\\303\\241"}').decode()
-    '{"city":"Paraná"}'
-    >>> repair_doubled_octal(rb'{"path":"C:\\303"}')
-    b'{"path":"C:\\\\303"}'
+    `to_utf8` reads the bytes of such neighbours, so half a character behind them is read too. Other escapes stay text:
+    the line is valid JSON without a repair, and `C:\\303` or `D:\\2012` may be a path.
+
+    >>> repair_doubled_octal(rb'{"city":"Paran\\303\\241","path":"C:\\303"}').decode()
+    '{"city":"Paraná","path":"C:\\\\303"}'
     """
 
     def character(match: re.Match[bytes]) -> bytes:
-        try:
-            return match[1] + _as_json_text(match[2])
-        except UnicodeDecodeError:
-            return match[0]
+        run = _bytes_of(match[2])
+        return match[1] + to_utf8(run) if run.decode("utf-8", "ignore") else match[0]
 
     return _DOUBLED.sub(character, text)
 
 
-def _as_json_text(run: bytes) -> bytes:
-    text = bytes(int(digits, 8) for digits in _TRIPLE.findall(run)).decode("utf-8")
-    # A quote, a backslash or a control character given in octal stays inside its string.
-    return json.dumps(text, ensure_ascii=False)[1:-1].encode()
+def _bytes_of(run: bytes) -> bytes:
+    return bytes(int(digits, 8) for digits in _TRIPLE.findall(run))

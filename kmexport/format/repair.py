@@ -23,7 +23,7 @@ from kmexport.format.hashes import (
     load_slowly,
     no_number,
 )
-from kmexport.format.octal import has_doubled_octal, repair_doubled_octal, repair_octal
+from kmexport.format.octal import has_doubled_octal, repair_doubled_octal, repair_octal, to_utf8
 
 __all__ = ["Judge", "Judged", "decode_carefully", "is_plain", "judge"]
 
@@ -94,13 +94,11 @@ def _repaired(text: bytes) -> bytes:
     while text.startswith(codecs.BOM_UTF8):
         text = text.removeprefix(codecs.BOM_UTF8)
     if b"\\" not in text:
-        return text
+        return to_utf8(text)
     repaired = repair_octal(text)
     if repaired is not None:
         return repaired
-    if has_doubled_octal(text):
-        return repair_doubled_octal(text)
-    return text
+    return repair_doubled_octal(to_utf8(text))
 
 
 # Halves of two records.

@@ -82,10 +82,10 @@ def iter_records(
     passed over before they are parsed, malformed or not.
 
     Lines are repaired, and repairs are counted: a byte-order mark, CRLF and blank lines are passed over, octal escapes
-    become the text they stand for, `_t` in a string or as a float becomes the second it lies in, a hash over several
-    lines and a file that is one array are read. A line that still is no record gives one
-    `MalformedRecordError`: `on_error="raise"` raises it, `"skip"` goes on and logs one warning with the
-    count, a callable gets each error and the reader goes on. A line (or an item of an array) of more than
+    become the text they stand for, a byte that is not UTF-8 is read as Windows-1252, `_t` in a string or as a float
+    becomes the second it lies in, a hash over several lines and a file that is one array are read. A line that still is
+    no record gives one `MalformedRecordError`: `on_error="raise"` raises it, `"skip"` goes on and logs one warning with
+    the count, a callable gets each error and the reader goes on. A line (or an item of an array) of more than
     `max_line_bytes` bytes is malformed. `counts`, a `LineCounts`, is added to while lines are read.
 
     Lazy: reads 64 KiB at a time (of lines: one, then more and more up to that). Holds what it has read ahead, about

@@ -254,7 +254,7 @@ class _Parser:
         todo = iter(lines)
         read = _read_heads if is_plain(together) and not _any_too_deep(lines) else _read_carefully
         try:
-            decode_carefully(last)
+            self._check_whole(last)
             while True:
                 read(todo, heads)
                 if len(heads) == len(lines):
@@ -274,6 +274,13 @@ class _Parser:
         self._counts.repaired += repaired
         self._counts.passed += here - len(lines)
         return ParsedLines(heads, texts, numbers)
+
+    def _check_whole(self, line: bytes) -> None:
+        """Raise one of DECODE_ERRORS for a line that is not a record, repaired or not."""
+        try:
+            decode_carefully(line)
+        except DECODE_ERRORS:
+            self._judge(line)
 
 
 def _read_heads(lines: Iterator[bytes], heads: list[Any]) -> None:

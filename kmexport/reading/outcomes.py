@@ -58,7 +58,8 @@ class LineCounts:
     """How the lines of files were counted. Pass one as `counts=`: it is added to while lines are read.
 
     `records` are those that were read, wanted or not; `rejected` are the lines that are none; `repaired` are the
-    records in which something was mended. A hash over several lines is one record; `joined` counts its further lines.
+    records in which something was mended: octal escapes, bytes that are not UTF-8, a byte-order mark, a fraction of a
+    second. A hash over several lines is one record; `joined` counts its further lines.
     The lone brackets and commas of a file that is one array count as `blank`, and several records on one of its lines
     in `shared`. `passed` lines were not looked at, since no wanted record can stand there. Every line is counted:
     `lines == records + rejected + blank + joined - shared + passed`.

@@ -13,6 +13,7 @@ from typing import TypeAlias, cast
 from attrs import define
 
 from kmexport.files import BinaryFile
+from kmexport.format.octal import encode_text
 
 __all__ = [
     "BLOCK_BYTES",
@@ -99,8 +100,7 @@ def _as_bytes(item: object) -> bytes:
     if isinstance(item, bytes):
         return item
     if isinstance(item, str):
-        # A lone surrogate can't be UTF-8: it makes the line malformed later, with its number.
-        return item.encode("utf-8", "surrogatepass")
+        return encode_text(item)
     if isinstance(item, bytearray | memoryview):
         return bytes(item)
     msg = f"a line is bytes or str, not {type(item).__name__}"

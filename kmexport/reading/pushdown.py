@@ -8,6 +8,8 @@ from functools import partial
 
 from attrs import frozen
 
+from kmexport.format.octal import spellings_of
+
 __all__ = ["LineFilter", "alias_filter", "name_filter", "no_event_filter", "people_filter"]
 
 # What begins another spelling of a character: an escape, or a letter outside ASCII that folds to one inside.
@@ -75,7 +77,8 @@ def name_filter(names: frozenset[str] | set[str]) -> LineFilter | None:
     if len(names) > _MOST_NAMES:
         return None
     begin = b"".join(_spellings(name, 0) for name in names)
-    goes_on = b"".join(_spellings(name, 1) for name in names)
+    # "ss" may be one byte: ß of Windows-1252.
+    goes_on = b"".join(_spellings(name, at) for name in names for at in ((1, 2) if name.startswith("ss") else (1,)))
     spelt = b"|".join(b"".join(b"[%s]" % _spellings(name, at) for at in range(len(name))) + b'"' for name in names)
     special = rb'[^"\n%s]*[%s]' % (_SPECIAL, _SPECIAL)
     guard = rb"(?=[%s%s][%s%s%s])" % (begin, _SPECIAL, goes_on, _SPECIAL, _BEHIND_BACKSLASH)
@@ -108,8 +111,12 @@ def people_filter(people: frozenset[str] | set[str]) -> LineFilter | None:
 
 
 def _any_of(people: Iterable[str]) -> bytes:
-    spellings = [re.escape(person.encode(errors="surrogatepass")) for person in people]
-    return b"|".join(spellings) if spellings else _NOTHING
+    patterns = [re.escape(person.encode()) if person.isascii() else _in_any_bytes(person) for person in people]
+    return b"|".join(patterns) if patterns else _NOTHING
+
+
+def _in_any_bytes(text: str) -> bytes:
+    return b"".join(b"(?:%s)" % b"|".join(map(re.escape, spellings_of(character))) for character in text)
 
 
 def _lines_of(pattern: re.Pattern[bytes], block: bytes) -> list[bytes]:
