@@ -11,7 +11,6 @@ from kmexport.errors import IndexFormatError
 from kmexport.gaps import count_lacking, skipped_numbers
 from kmexport.manifest import Revision, Status
 from kmexport.moments import spell_moment
-from kmexport.present import find_gone
 from kmexport.revisions import Listing
 from kmexport.storage import Folder
 
@@ -66,7 +65,6 @@ class Audit:
 
 def compare(folder: Folder, status: Status, listing: Listing, *, deep: bool) -> Audit:
     """Hold status, index and the files that are there against each other; with `deep`, what is in them too."""
-    listing = listing.tried(find_gone(folder, listing.revisions, listing))
     named = {row.number for row in listing.index}
     audit = Audit(
         missing=list(listing.missing),
@@ -81,6 +79,8 @@ def compare(folder: Folder, status: Status, listing: Listing, *, deep: bool) -> 
     if deep:
         for contents in look_into(folder, listing.revisions):
             revision = contents.revision
+            if contents.is_gone:
+                audit.missing.append(revision)
             if contents.oversteps or (contents.falls_short and revision.size != 0):
                 audit.out_of_range.append(contents)
             if contents.is_cut_off:

@@ -262,9 +262,8 @@ class Bucket(ExportFiles):
     def _read_selected(
         self, window: Window | None, after: int, neighbours: int, reading: Reading, read_file: ReadFile[_T]
     ) -> Generator[_T, None, None]:
-        listing = self._listing()
-        selected = listing.select(window, after, neighbours)
-        yield from read_in_turn(self._folder, selected, reading, read_file, listing)
+        selected = self._listing().select(window, after, neighbours)
+        yield from read_in_turn(self._folder, selected, reading, read_file)
 
     def _read(
         self, wanted: list[Revision | int], reading: Reading, read_file: ReadFile[_T]

@@ -8,7 +8,7 @@ from contextlib import closing
 
 from attrs import field, frozen
 
-from kmexport.errors import MalformedRecordError
+from kmexport.errors import MalformedRecordError, RevisionNotFoundError
 from kmexport.files import BinaryFile
 from kmexport.in_turn import Reading, open_in_turn
 from kmexport.manifest import Revision
@@ -26,8 +26,9 @@ _FAR = 2 * 24  # hours without a record, behind which the next ones may be of a 
 class Contents:
     """What one revision holds: the unix seconds of its `first` and `last` record, and how many lines are malformed.
 
-    `is_cut_off`: it ends inside a line. `reached` is the last second of its largest group of records between which no
-    more than two days lie, for the others may be of a wrong clock; `support` is how many that group has.
+    `is_gone`: there is no such file. `is_cut_off`: it ends inside a line. `reached` is the last second of its largest
+    group of records between which no more than two days lie, for the others may be of a wrong clock; `support` is how
+    many that group has.
     """
 
     revision: Revision
@@ -37,6 +38,7 @@ class Contents:
     is_cut_off: bool = False
     reached: int | None = field(default=None, repr=spell_moment)
     support: int = 0
+    is_gone: bool = False
 
     @property
     def oversteps(self) -> bool:
@@ -50,7 +52,7 @@ class Contents:
     def falls_short(self) -> bool:
         """Whether the records do not reach the ends of the range that the index states, as those of a cut file."""
         start, end = self.revision.min_timestamp, self.revision.max_timestamp
-        if start is None or end is None:
+        if start is None or end is None or self.is_gone:
             return False
         return self.first is None or self.last is None or self.first > start or self.last < end
 
@@ -71,8 +73,11 @@ def look_into(folder: Folder, revisions: Sequence[Revision]) -> Iterator[Content
     """Read each file. Holds one number for each hour of one file."""
     with closing(open_in_turn(folder, revisions, Reading())) as openings:
         for revision, opening in openings:
-            with opening as file:
-                contents = _contents(file, revision)
+            try:
+                with opening as file:
+                    contents = _contents(file, revision)
+            except RevisionNotFoundError:
+                contents = Contents(revision, is_gone=True)
             yield contents
 
 

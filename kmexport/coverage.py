@@ -11,7 +11,6 @@ from kmexport.contents import Contents, look_into
 from kmexport.gaps import count_lacking, skipped_numbers
 from kmexport.manifest import Revision, Status
 from kmexport.moments import spell_moment
-from kmexport.present import find_gone
 from kmexport.reach import ends_in_doubt, exported_until, known_ranges, latest_begin, starts_at
 from kmexport.revisions import Listing, select_revisions
 from kmexport.storage import Folder
@@ -89,7 +88,6 @@ class Coverage:
 
 def cover(folder: Folder, window: Window, status: Status, listing: Listing, settle: int, *, deep: bool) -> Coverage:
     """What the manifests and the listing say of a window; with `deep`, its files too."""
-    listing = listing.tried(find_gone(folder, select_revisions(listing.revisions, window, 0), listing))
     needed = select_revisions(listing.revisions, window, 0)
     if deep:
         contents = {found.revision.number: found for found in look_into(folder, needed)}
@@ -102,7 +100,10 @@ def cover(folder: Folder, window: Window, status: Status, listing: Listing, sett
         window=window,
         exported_until=until,
         pending_revisions=0 if is_settled else status.pending_revisions,
-        missing=tuple(select_revisions(listing.missing, window, 0)),
+        missing=(
+            *select_revisions(listing.missing, window, 0),
+            *(one.revision for one in contents.values() if one.is_gone),
+        ),
         skipped_numbers=tuple(_skipped_in(window, listing)),
         starts_at=starts_at(ranges, listing.known),
         lacking_revisions=0 if is_settled else count_lacking(status, listing.known),

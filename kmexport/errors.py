@@ -93,7 +93,7 @@ class EmptyListingError(KmExportError, FileNotFoundError):
 
 
 class RevisionNotFoundError(KmExportError, FileNotFoundError):
-    """A revision was listed and is gone now: `.source` names it."""
+    """The file of a revision is gone: `.source` names it. It was listed, or a web server's index names it."""
 
     def __init__(self, source: str) -> None:
         super().__init__(errno.ENOENT, "the revision is gone", source)
@@ -101,7 +101,7 @@ class RevisionNotFoundError(KmExportError, FileNotFoundError):
 
     def __str__(self) -> str:
         return (
-            f"{self.source}: the file was in the bucket when it was listed and is gone now. "
+            f"{self.source}: the file is gone. It was there when it was listed, or the index of a web server names it. "
             'List again with Bucket.revisions(), or pass on_error="skip" to go on without it.'
         )
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from kmexport.audit import Audit, compare
 from kmexport.coverage import Coverage, cover
 from kmexport.manifest import Revision, Status, parse_status, read_index
-from kmexport.present import present_revisions, take_listing
-from kmexport.revisions import Listing, check_selecting
+from kmexport.revisions import Listing, check_selecting, take_listing
 from kmexport.storage import Folder
 from kmexport.windows import Window, check_window
 
@@ -89,8 +88,8 @@ class ExportFiles:
         seen at once, whatever fsspec has cached.
 
         A row of the index whose file is gone is left out, with one warning; `audit()` tells them all. Raises
-        EmptyListingError where the index names files and none is there. The listings of web servers may lack files:
-        there one that only the index names is tried.
+        EmptyListingError where the index names files and none is there. A web server has no listing: there these are
+        the files that the index names.
 
         >>> from kmexport import Bucket, Window
         >>> revisions = Bucket.sample().revisions(Window.day("2012-10-01"))
@@ -98,7 +97,7 @@ class ExportFiles:
         [5, 6, 7, 8, 9]
         """
         check_selecting(window, neighbours)
-        return present_revisions(self._folder, self._listing(), window, after, neighbours)
+        return self._listing().select(window, after, neighbours)
 
     def coverage(self, window: Window, *, settle: int = 86_400, deep: bool = True) -> Coverage:
         """Whether all records of the window are there, and if not, why not. A job asks it before it trusts a day.

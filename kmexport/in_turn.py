@@ -23,7 +23,6 @@ from kmexport.reading import (
     read_lists,
 )
 from kmexport.records import Record
-from kmexport.revisions import Listing
 from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Folder, Progress, check_progress, progress_bar
 
 __all__ = [
@@ -94,14 +93,8 @@ def read_in_turn(
     revisions: Sequence[Revision],
     reading: Reading,
     read_file: ReadFile[T],
-    listing: Listing | None = None,
 ) -> Generator[T, None, None]:
-    """What `read_file` gives of each revision, in the order given. One that its listing has not listed may be gone.
-
-    EmptyListingError where nothing was listed and none of them is there.
-    """
-    unlisted = listing.unlisted if listing is not None else ()
-    gone: set[int] = set()
+    """What `read_file` gives of each revision, in the order given."""
     with closing(open_in_turn(folder, revisions, reading)) as openings:
         for revision, opening in openings:
             is_open = False
@@ -114,15 +107,10 @@ def read_in_turn(
                         # (The range of a revision that has no records is 0 to 0.)
                         logger.warning("%s: is empty, and the index says that it holds records", revision.path)
             except RevisionNotFoundError:
-                if not is_open and revision.number in unlisted:
-                    gone.add(revision.number)
-                elif reading.on_error == "skip":
-                    rest = "the rest of it" if is_open else "it"
-                    logger.warning("%s: the file went after it was listed; %s was left out", revision.path, rest)
-                else:
+                if reading.on_error != "skip":
                     raise
-    if listing is not None:
-        listing.without(gone, revisions)
+                rest = "the rest of it" if is_open else "it"
+                logger.warning("%s: the file is gone; %s was left out", revision.path, rest)
 
 
 def open_in_turn(

@@ -18,7 +18,7 @@ from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
 from kmexport.in_turn import Reading, open_in_turn
 from kmexport.manifest import Revision, is_revision_name, parse_status, read_index, revision_number
 from kmexport.manifest_text import spell_index
-from kmexport.present import present_revisions, take_listing
+from kmexport.revisions import take_listing
 from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Folder, Progress
 
 __all__ = ["MirrorSummary", "mirror"]
@@ -34,7 +34,7 @@ class MirrorSummary:
     """What `mirror` has done: the numbers of the `revisions` that it copied, and how many `bytes` they have.
 
     `present` is how many the copy had before. `grown` are paths that were copied again, for they are larger now;
-    `shrunk` are those that are smaller now than their copy: the copy stays. `vanished` went after they were listed.
+    `shrunk` are those that are smaller now than their copy: the copy stays. `vanished` were gone when their turn came.
     """
 
     url: str
@@ -52,7 +52,7 @@ class MirrorSummary:
         return [
             *(f"{path} is larger now than its copy was, and was copied again" for path in self.grown),
             *(f"{path} is smaller now than its copy, which stays" for path in self.shrunk),
-            *(f"{path} went after it was listed" for path in self.vanished),
+            *(f"{path} is gone: it was listed, or the index names it" for path in self.vanished),
         ]
 
     def __str__(self) -> str:
@@ -111,7 +111,7 @@ def mirror(
     index_text = source.read("index.csv")
     index = read_index(index_text)
     summary = MirrorSummary(target.public_url)
-    here = present_revisions(source, take_listing(source, index, warned=set()), window=None)
+    here = take_listing(source, index, warned=set()).select(None, 0, 0)
     _copy(source, target, _lacking(here, _files_of(target), summary), reading, summary)
 
     named = {revision.number for revision in index.revisions}
@@ -162,7 +162,7 @@ def _copy(
                     content = b"".join(iter(partial(file.read, _BLOCK), b""))
             except RevisionNotFoundError:
                 summary.vanished.append(revision.path)
-                logger.warning("%s: went after it was listed; it was left out", revision.path)
+                logger.warning("%s: the file is gone; it was left out", revision.path)
                 continue
             target.write(revision.path, content)
             summary.revisions.append(revision.number)

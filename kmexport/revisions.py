@@ -1,17 +1,18 @@
-"""The listing of a bucket, held against its index; and which of the revisions a window needs."""
+"""The revisions in a bucket now: its listing held against its index, and which of them a window needs."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
-from kmexport.errors import EmptyListingError, IndexFormatError
+from kmexport.errors import BucketNotFoundError, EmptyListingError, IndexFormatError
 from kmexport.manifest import Index, Revision, is_revision_name, revision_number
+from kmexport.storage import Folder
 from kmexport.windows import Window, check_window
 
-__all__ = ["Listing", "check_selecting", "hold_against_index", "select_revisions"]
+__all__ = ["Listing", "check_selecting", "hold_against_index", "select_revisions", "take_listing"]
 
 _GONE = "left out: the index names it and it is not there"
 
@@ -25,7 +26,6 @@ class Listing:
     url: str  # of the bucket, without credentials
     index: Sequence[Revision]  # its rows, in numeric order
     revisions: Sequence[Revision]  # to be read, in numeric order: size as listed, range of the index
-    unlisted: frozenset[int]  # numbers of those that only the index names, where a listing is not the whole truth
     missing: Sequence[Revision]  # rows of the index whose file is gone
     doubled: Sequence[str]  # paths that are not read, for another file is the same revision
     unknown: Sequence[str]  # paths of files that are no revision
@@ -63,41 +63,37 @@ class Listing:
                 self._warn(row.path, _GONE)
         return [revision for revision in revisions if revision.number > after]
 
-    def without(self, gone: Collection[int], revisions: Sequence[Revision]) -> list[Revision]:
-        """The revisions without those that only the index names and that were not there when they were tried."""
-        if gone and len(gone) == len(revisions) and len(self.unlisted) == len(self.revisions):
-            raise EmptyListingError(self.url, len(gone))
-        for revision in revisions:
-            if revision.number in gone:
-                self._warn(revision.path, _GONE)
-        return [revision for revision in revisions if revision.number not in gone]
-
-    def tried(self, gone: Collection[int]) -> Listing:
-        """The listing when all that it did not list was looked for, and these were gone."""
-        return evolve(
-            self,
-            revisions=[revision for revision in self.revisions if revision.number not in gone],
-            missing=[*self.missing, *(row for row in self.index if row.number in gone)],
-            unlisted=frozenset(),
-        )
-
     def _warn(self, path: str, reason: str) -> None:
         if path not in self.warned:
             self.warned.add(path)
             logger.warning("%s: %s", path, reason)
 
 
-def hold_against_index(
-    url: str, index: Index, files: Iterable[tuple[str, int | None]], *, is_whole: bool, warned: set[str]
-) -> Listing:
-    r"""The listing of revisions/, given as names and sizes. With `is_whole=False` it may lack files that are there.
+def take_listing(folder: Folder, index: Index, warned: set[str]) -> Listing:
+    """List revisions/ now, and hold it against an index that was read before.
+
+    In that order, for the vendor writes new files before their rows: so no row is without its file. A web server has
+    no listing: there the index is the listing, and a file that it names and that is gone shows when it is read.
+    """
+    if not folder.has_listings:
+        files: list[tuple[str, int | None]] = [(row.path.rpartition("/")[2], None) for row in index.revisions]
+        return hold_against_index(folder.public_url, index, files, warned)
+    try:
+        files = folder.list("revisions")
+    except BucketNotFoundError:
+        files = []
+    return hold_against_index(folder.public_url, index, files, warned)
+
+
+def hold_against_index(url: str, index: Index, files: Iterable[tuple[str, int | None]], warned: set[str]) -> Listing:
+    r"""Hold the listing of revisions/, given as names and sizes, against the index.
 
     The paths in `warned` are not logged again.
 
     >>> from kmexport.manifest import read_index
     >>> index = read_index(b"7.json,10,19\n8.json,20,29\n")
     >>> files = [("7.json.gz", 100), ("07.json", 30), ("notes.txt", 5)]
-    >>> listing = hold_against_index("s3://acme", index, files, is_whole=True, warned=set())
+    >>> listing = hold_against_index("s3://acme", index, files, set())
     >>> [(one.path, one.min_timestamp, one.size) for one in listing.revisions]
     [('revisions/7.json.gz', 10, 100)]
     >>> [revision.path for revision in listing.missing], listing.doubled, listing.unknown
@@ -120,15 +116,11 @@ def hold_against_index(
         named = rows[number].path if number in rows else f"revisions/{number}.json"
         found[number], *others = sorted(files_of_one, key=lambda file: _strangeness(file.path, named))
         doubled += [other.path for other in others]
-    missing = [row for row in index.revisions if row.number not in found]
-    if not is_whole:
-        found |= {row.number: row for row in missing}
     return Listing(
         url=url,
         index=index.revisions,
         revisions=[found[number] for number in sorted(found)],
-        unlisted=frozenset() if is_whole else frozenset(row.number for row in missing),
-        missing=missing if is_whole else [],
+        missing=[row for row in index.revisions if row.number not in found],
         doubled=sorted(doubled),
         unknown=unknown,
         odd_rows=index.odd_rows,

@@ -356,7 +356,7 @@ class TestRead:
             list(bucket.read([1, 7]))
         assert list(bucket.read([7, 1], on_error="skip")) == EVENTS
         assert [record.getMessage() for record in caplog.records] == [
-            "revisions/7.json: the file went after it was listed; it was left out"
+            "revisions/7.json: the file is gone; it was left out"
         ]
 
     @pytest.mark.parametrize(

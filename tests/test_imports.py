@@ -23,7 +23,7 @@ FLOORS = [
     {"reading", "dumping", "windows", "duplicates", "identities", "profiles", "cursor"},
     {"revisions", "gaps", "groups", "latest", "manifest_text", "migrate", "rows"},
     {"in_turn"},
-    {"contents", "present", "tables"},
+    {"contents", "tables"},
     {"audit", "reach"},
     {"coverage"},
     {"export_files"},
@@ -86,7 +86,7 @@ FLOORS_INSIDE = {
     ],
     "storage": [
         {"faults", "layers", "locks", "options", "progress", "wanted"},
-        {"checked", "credentials", "patience", "versions", "webpage"},
+        {"checked", "credentials", "patience", "versions"},
         {"athand", "listing", "opening", "streams", "translation", "whole"},
         {"fetching", "ranges", "threads", "web"},
         {"ahead"},

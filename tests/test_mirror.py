@@ -224,7 +224,7 @@ def test_a_file_that_goes_meanwhile(bucket, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(type(bucket.folder), "write", removing)
     copy = mirror(bucket, tmp_path / "copy")
     assert (copy.revisions, copy.vanished) == ([1, 2, 3, 5], ["revisions/4.json"])
-    assert "revisions/4.json: went after it was listed" in caplog.text
+    assert "revisions/4.json: the file is gone" in caplog.text
 
 
 def test_two_at_once(bucket, tmp_path):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
 from kmexport.storage.checked import open_checked
 from kmexport.storage.credentials import redact, secrets_of
+from kmexport.storage.faults import WrongAnswerError
 from kmexport.storage.layers import unwrap_path, without_cache
-from kmexport.storage.listing import list_files, lists_reliably
+from kmexport.storage.listing import has_listings, list_files
 from kmexport.storage.opening import lock_of
 from kmexport.storage.options import complete, leave_tries_to_us
 from kmexport.storage.patience import SILENT_FOR, retrying
@@ -55,10 +56,10 @@ class Folder:
         return {**self.__dict__, "_resolved": None}
 
     @property
-    def lists_reliably(self) -> bool:
-        """Whether a listing is the whole truth. The page of a web server may leave out anything."""
+    def has_listings(self) -> bool:
+        """Whether the folders of this storage can be listed. Those of a web server can't."""
         with self._access("opening the storage"):
-            return lists_reliably(self._fresh("")[0])
+            return has_listings(self._fresh("")[0])
 
     def check_shared(self) -> None:
         """ValueError where another process can't see the files."""
@@ -75,6 +76,10 @@ class Folder:
                 with attempt, alone(fs):
                     forget_listings(fs, path)
                     content = cast("bytes", fs.cat_file(path))
+                    if not content and not has_listings(fs):
+                        # An index without a byte would hide every file. A web server that fails may answer so.
+                        msg = "an empty answer came where a file was asked for"
+                        raise WrongAnswerError(msg)
         return content
 
     def list(self, name: str) -> list[tuple[str, int | None]]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kmexport.storage.faults import WrongAnswerError, is_without_bucket
-from kmexport.storage.webpage import list_on_the_web
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["list_files", "lists_reliably"]
+__all__ = ["has_listings", "list_files"]
 
 Files: TypeAlias = "list[tuple[str, int | None]]"
+
+_WEB = "fsspec.implementations.http"
 
 logger: logging.Logger = logging.getLogger("kmexport")
 
@@ -26,14 +25,15 @@ def list_files(fs: AbstractFileSystem, path: str) -> Files:
     Raises FileNotFoundError where there is no such folder, and WrongAnswerError for an answer that is no listing.
     On S3 a folder without files and none at all are the same: no files.
     """
-    return _WAYS.get(type(fs).__module__, _list_anywhere)(fs, path)
+    if not has_listings(fs):
+        msg = "a web server has no listing of its files"
+        raise WrongAnswerError(msg, may_pass=False)
+    return _list_on_s3(fs, path) if type(fs).__module__ == "s3fs.core" else _list_anywhere(fs, path)
 
 
-def lists_reliably(fs: AbstractFileSystem) -> bool:
-    """Whether a listing is the whole truth. The page of a web server may leave out anything."""
-    # Where its module was never imported (it brings aiohttp and asyncio), nothing is one of its filesystems.
-    web = sys.modules.get("fsspec.implementations.http")
-    return web is None or not isinstance(fs, web.HTTPFileSystem)
+def has_listings(fs: AbstractFileSystem) -> bool:
+    """Tell whether a filesystem can list a folder. A web server can't: a page of links is none."""
+    return not any(kind.__module__ == _WEB and kind.__name__ == "HTTPFileSystem" for kind in type(fs).__mro__)
 
 
 def _list_anywhere(fs: AbstractFileSystem, path: str) -> Files:
@@ -103,9 +103,3 @@ def _page_on_s3(fs: AbstractFileSystem, asked: dict[str, Any]) -> dict[str, Any]
         msg = "the answer is no listing of S3"
         raise WrongAnswerError(msg)
     return page
-
-
-_WAYS: dict[str, Callable[[AbstractFileSystem, str], Files]] = {
-    "s3fs.core": _list_on_s3,
-    "fsspec.implementations.http": list_on_the_web,
-}

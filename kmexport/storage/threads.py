@@ -31,7 +31,8 @@ class OpenFile(Protocol):
 class ThreadSource:
     """Any filesystem without coroutines: `open_file` opens a path.
 
-    `version_of` tells what is equal as long as a file is the same; None where the bytes of an open file can't change.
+    `tell` gives what is equal as long as a file is the same, and its size in bytes; None where the bytes of an open
+    file can't change.
     """
 
     by_parts = False
@@ -40,12 +41,12 @@ class ThreadSource:
         self,
         open_file: Callable[[str], OpenFile],
         threads: int,
-        version_of: Callable[[str], Any] | None = None,
+        tell: Callable[[str], tuple[Any, int | None]] | None = None,
         cost: int = 1,
     ) -> None:
         self.cost = cost
         self._open_file = open_file
-        self._version_of = version_of
+        self._tell = tell
         self._workers = _Workers(threads)
         self._calls: dict[asyncio.Future[Any], float] = {}  # those that run, and when they began
         self.loop: asyncio.AbstractEventLoop = _own_loop()
@@ -53,16 +54,18 @@ class ThreadSource:
     async def open(self, file: File, start: int, end: int | None) -> _ThreadBody:  # noqa: ARG002  # it has no parts
         # A small file comes in one piece, and so from one version.
         is_large = file.size is None or file.size > BLOCK_BYTES
-        version_of = self._version_of if is_large else None
+        tell = self._tell if is_large else None
         async with asyncio.timeout(file.patience.silent_for):
-            version = await self.wait(self.start(version_of, file.path)) if version_of is not None else None
+            version, size = await self.wait(self.start(tell, file.path)) if tell is not None else (None, None)
             opening = self.start(self._open_file, file.path)
             try:
                 opened = await self.wait(opening)
             except asyncio.CancelledError:
                 opening.add_done_callback(_close_what_was_opened)
                 raise
-        body = _ThreadBody(0, version, self, file.path, opened, version_of)
+        body = _ThreadBody(0, version, self, file.path, opened, tell)
+        if file.size is None:
+            body.size = size
         if start:
             await body.go_to(start)
         return body
@@ -99,7 +102,7 @@ class _ThreadBody:
     _source: ThreadSource
     _path: str
     _opened: OpenFile
-    _version_of: Callable[[str], Any] | None
+    _tell: Callable[[str], tuple[Any, int | None]] | None
     end: int | None = None
     size: int | None = None  # one that grows is read to the size that was listed
     _running: Future[Any] | None = None
@@ -111,7 +114,7 @@ class _ThreadBody:
 
     async def read(self, most: int) -> bytes:
         block: bytes = await self._call(self._opened.read, most)
-        if self._version_of is not None and block and await self._call(self._version_of, self._path) != self.version:
+        if self._tell is not None and block and (await self._call(self._tell, self._path))[0] != self.version:
             msg = "the file changed while it was read"
             raise OtherVersionError(msg)
         return block

@@ -13,7 +13,7 @@ from attrs import frozen
 from kmexport.errors import OtherProcessError
 from kmexport.storage.athand import LocalFile, open_in_memory
 from kmexport.storage.layers import without_cache
-from kmexport.storage.opening import lock_of, open_alone, open_cached, open_new
+from kmexport.storage.opening import lock_of, open_alone
 from kmexport.storage.patience import tries_within
 from kmexport.storage.versions import version_and_size_at_once
 from kmexport.storage.wanted import Wanted
@@ -41,7 +41,7 @@ def openers(
         return
     from kmexport.storage.ahead import fetch_ahead  # noqa: PLC0415  # asyncio takes longer to load than a local export
 
-    if way.may_unpack and fs.compression:
+    if getattr(fs, "compression", None):  # a cache that unpacks: the sizes that are listed are those of packed files
         files = [Wanted(wanted.name, wanted.path, None) for wanted in files]
     requests = 1 if way.is_alone else requests
     fetched = fetch_ahead(
@@ -78,18 +78,17 @@ def _by_ranges(fs: AbstractFileSystem, _requests: int) -> Source:
     return RangeSource(fs)
 
 
-def _by_threads(
-    open_file: Callable[[AbstractFileSystem, str], Any],
-    fs: AbstractFileSystem,
-    requests: int,
-    *,
-    has_versions: bool = True,
-) -> Source:
+def _by_thread(fs: AbstractFileSystem, requests: int, *, has_versions: bool = True) -> Source:
     from kmexport.storage.threads import ThreadSource  # noqa: PLC0415
 
     below = without_cache(fs)
-    version_of = (lambda path: version_and_size_at_once(below, path)[0]) if has_versions else None
-    return ThreadSource(partial(open_file, fs), requests, version_of, tries_within(below))
+
+    def tell(path: str) -> tuple[Any, int | None]:
+        with alone(fs):
+            return version_and_size_at_once(below, path)
+
+    has_versions = has_versions and not getattr(fs, "compression", None)
+    return ThreadSource(partial(open_alone, fs), requests, tell if has_versions else None, tries_within(below))
 
 
 @frozen
@@ -99,7 +98,6 @@ class _Way:
     open_here: Callable[[AbstractFileSystem, Wanted], Any] | None = None
     make_source: MakeSource = _by_ranges
     is_alone: bool = False  # one request at a time, however many loops read
-    may_unpack: bool = False  # so that the sizes that are listed may be those of the packed files
     with_subclasses: bool = True
 
 
@@ -112,24 +110,12 @@ _WAYS = {
     "fsspec.implementations.http.HTTPFileSystem": _Way(make_source=_by_web),
     "s3fs.core.S3FileSystem": _Way(make_source=_by_s3),
     "fsspec.asyn.AsyncFileSystem": _Way(make_source=_by_ranges),
-    # One open file, and one connection.
+    # One open file: what is packed in it does not change.
     "fsspec.archive.AbstractArchiveFileSystem": _Way(
-        make_source=partial(_by_threads, open_alone, has_versions=False), is_alone=True
+        make_source=partial(_by_thread, has_versions=False), is_alone=True
     ),
-    "fsspec.implementations.ftp.FTPFileSystem": _Way(make_source=partial(_by_threads, open_alone), is_alone=True),
-    # Caches. All but the simple one keep a list of their files, which is not made for many threads.
-    "fsspec.implementations.cached.SimpleCacheFileSystem": _Way(
-        make_source=partial(_by_threads, open_cached, has_versions=False), may_unpack=True
-    ),
-    "fsspec.implementations.cached.WholeFileCacheFileSystem": _Way(
-        make_source=partial(_by_threads, open_cached, has_versions=False), is_alone=True, may_unpack=True
-    ),
-    # It asks for blocks while it is read.
-    "fsspec.implementations.cached.CachingFileSystem": _Way(
-        make_source=partial(_by_threads, open_cached), is_alone=True, may_unpack=True
-    ),
-    # Any other: in threads.
-    "fsspec.spec.AbstractFileSystem": _Way(make_source=partial(_by_threads, open_new)),
+    # Any other may have one connection and one list of its files, and no lock for them: FTP, SFTP, fsspec's caches.
+    "fsspec.spec.AbstractFileSystem": _Way(make_source=_by_thread, is_alone=True),
 }
 
 

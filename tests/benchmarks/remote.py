@@ -133,7 +133,7 @@ def web_group(folder: Path, count: int, runs: int) -> Table:
         }
         rows = rows_of(compare(counted.cases(cases), runs), rival) + counted.rows()
     title = f"web: {counted.records[OURS]:,} records in {revisions_of(count)} revisions, {MILLISECONDS} ms a request"
-    return Table(f"{title}; a web server that lists its folders", rows)
+    return Table(title, rows)
 
 
 def day_group(folder: Path, count: int, runs: int) -> Table:
