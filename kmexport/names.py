@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["VENDOR_KEYS", "fold_name"]
 
 # The vendor's own keys: they ride on a line, and are no properties of the person.
-VENDOR_KEYS: Final = frozenset({"_c", "_d", "_k", "_s", "_server_timestamp"})
+VENDOR_KEYS: Final = frozenset({"_c", "_d", "_k", "_s", "_server_timestamp", "_u"})
 
 _KNOWN = 1 << 14  # more names than any export has, unless somebody puts a number into each
 _LONGEST_KNOWN = 255  # characters, the vendor's limit

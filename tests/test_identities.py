@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmexport import Alias, Event, IdentityMap, IdentityMapFormatError, PropertySet, iter_records, merge_identities
+from kmexport import (
+    Alias,
+    Event,
+    Facts,
+    IdentityMap,
+    IdentityMapFormatError,
+    PropertySet,
+    iter_records,
+    merge_identities,
+)
 
 ANONYMOUS = "qFq2LweZugFNE4o49hLhmRPBW34="
 PAIRS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("abcdefgh")), max_size=12)
@@ -91,6 +100,65 @@ def test_policies(prefer, name):
     for seed in range(5):
         random.Random(seed).shuffle(identities)
         assert linked(*itertools.pairwise(identities), prefer=prefer).resolve("bob") == name
+
+
+# Made up, in the forms that real exports and the vendor's libraries have.
+FORMS = [
+    ANONYMOUS,
+    ANONYMOUS.lower(),
+    ANONYMOUS.rstrip("="),
+    "k3xq0v9bu/ta7m+r2hy1zc84wle=",
+    "k3xq0v9bu7ta7mr2hy1z",
+    "0b51f2c8-5a3e-4d07-9c44-1e7f0a9d6b32",
+    "0B51F2C8-5A3E-4D07-9C44-1E7F0A9D6B32",
+]
+NAMES = [
+    "zoe", "user-77", "Zoe", "z", "+18887675477", "user #12345", "christopherjohnsonsmith", "christopherjohnsonsm",
+    "k3xq0v9bu7ta7mr2hy1", "k3xq0v9bu7ta7mr2hy1zz", "K3xq0v9bu7ta7mr2hy1z", "k3xq0v9bu-ta7mr2hy1z",
+    "0b51f2c8-5a3e-4d07-9c44-1e7f0a9d6b3", "0b51f2c8-5a3e-4d07-9c44-1e7f0a9d6b3g", "cus_9s6XKzkNRiz8i3", "-5", "5.0",
+    "\u0665\u0665", "", "k3xq0v9bu/ta7m+r2hy1zc84wle==", "k3xq0v9bu/ta7m+r2hy1zc84wle=\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("anonymous", FORMS)
+def test_an_anonymous_id_is_nobodys_name(anonymous):
+    records = [Event(anonymous, 1, "visited site"), Event("zoe", 2, "signed up")]
+    for name in (*NAMES, "12345678901234567890", "5", "bob@example.com"):
+        people = linked((anonymous, name or "empty"))
+        assert people.resolve(anonymous) == (name or "empty")
+    merged = merge_identities(records, linked((anonymous, "zoe")))
+    assert {record.person for record in merged} == {"zoe"}
+    with Facts([*records, Alias(anonymous, 3, "zoe")]) as facts:
+        assert facts.sql("select distinct person from events").fetchall() == [("zoe",)]
+
+
+@given(st.permutations([*FORMS, "zoe", "user-77", "5", "10017", "12345678901234567890", "zz@b.c", "b b@c"]))
+def test_the_order_is_address_name_digits_anonymous(identities):
+    """Ties go to the lowest string."""
+    ordered = ["zz@b.c", "b b@c", "user-77", "zoe", "10017", "12345678901234567890", "5", *sorted(FORMS)]
+    for number in range(len(ordered) - 1):
+        left = [identity for identity in identities if identity in ordered[number:]]
+        assert linked(*itertools.pairwise(left)).resolve(left[-1]) == ordered[number]
+    digits_first = [*ordered[4:7], *ordered[:4], *ordered[7:]]
+    assert linked(*itertools.pairwise(identities), prefer="numeric_first").resolve("zoe") == digits_first[0]
+
+
+def test_the_other_spelling_is_offered_where_there_is_one(caplog):
+    people = linked(("bob@example.com", "10017"), ("Eve@example.com", "7"))
+    for identity in (
+        "bob@example.com",
+        "nobody@example.com",
+        "Nobody@example.com",
+        "Eve@example.com",
+        "eve@example.com",
+    ):
+        assert identity in people.identities_of(identity)
+    assert caplog.records == []
+    assert people.identities_of("Bob@Example.com") == {"Bob@Example.com"}
+    (told,) = caplog.records
+    assert told.getMessage() == (
+        "identities_of('Bob@Example.com'): no alias names it; 'bob@example.com' is known. Identities compare exactly"
+    )
 
 
 def test_named_before_anonymous():

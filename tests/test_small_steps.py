@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from decimal import Decimal
 
 import pytest
@@ -12,13 +13,16 @@ from kmexport import (
     Alias,
     Bucket,
     Event,
+    Facts,
     IdentityMap,
     PropertySet,
     Window,
     as_number,
     drop_duplicates,
+    dump_records,
     fold_name,
     in_window,
+    iter_records,
     latest_properties,
     merge_identities,
     profile,
@@ -52,7 +56,7 @@ def test_latest_properties_against_a_model(records, before):
         if before is not None and record.timestamp >= before:
             continue
         for name, value in reversed(record.properties.items()):
-            if value is not None and name not in {"_c", "_d", "_k", "_s", "_server_timestamp"}:
+            if value is not None and name not in {"_c", "_d", "_k", "_s", "_server_timestamp", "_u"}:
                 model.setdefault(record.person, {})[fold_name(name)] = value
     assert latest_properties(iter(records), before=before) == model
 
@@ -112,3 +116,16 @@ def test_a_bucket_in_place_of_its_records_is_told_at_the_call(step):
         step(Bucket.sample())
     step([])
     step(iter(()))
+
+
+def test_the_user_agent_is_the_vendors_own_key():
+    """The vendor's mobile libraries send it with each request."""
+    sent = [Event("bob", 1, "x", {"_u": "kissmetrics-ios/2.3", "plan": "Pro"}), PropertySet("bob", 2, {"_u": "again"})]
+    assert latest_properties(sent) == {"bob": {"plan": "Pro"}}
+    assert [one.name for one in profile(sent).vendor_keys] == ["_u"]
+    assert list(drop_duplicates([*sent, sent[1]])) == sent
+    with Facts(sent) as facts:
+        assert facts.sql("select distinct name from properties").fetchall() == [("plan",)]
+    file = io.BytesIO()
+    dump_records(sent, file)
+    assert list(iter_records(file.getvalue().splitlines())) == sent

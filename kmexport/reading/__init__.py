@@ -78,7 +78,8 @@ def iter_records(
     `source` is an open binary file, or an iterable of lines (bytes or str). `kinds` are the record classes wanted,
     `names` the names of the events wanted (compared without case, with commas and colons as spaces; only such
     events come out), `people` the identities whose records are wanted: as they stand in the lines, as the person or the
-    other identity of an alias. Where names or people are given, or kinds without Event, lines that can't hold one are
+    other identity of an alias, compared exactly (real exports have small letters only: `IdentityMap.identities_of`
+    gives all of a person). Where names or people are given, or kinds without Event, lines that can't hold one are
     passed over before they are parsed, malformed or not.
 
     Lines are repaired, and repairs are counted: a byte-order mark, CRLF and blank lines are passed over, octal escapes
