@@ -9,6 +9,7 @@ import json
 import re
 import time
 from datetime import datetime
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 
@@ -171,9 +172,12 @@ def amplitude_event(event, least):
 
 
 def amplitude_usermap(body):
-    mappings = parse(body)
-    if len(body) > 10**6 or not 1 <= len(mappings) <= 2_000:
-        yield f"{len(mappings)} mappings in {len(body)} bytes"
+    form = dict(parse_qsl(body.decode("ascii"), strict_parsing=True))
+    if set(form) != {"api_key", "mapping"} or len(body) > 10**6:
+        yield "another form"
+    mappings = parse(form["mapping"].encode())
+    if not 1 <= len(mappings) <= 2_000:
+        yield f"{len(mappings)} mappings"
     for mapping in mappings:
         if set(mapping) != {"user_id", "global_user_id"} or mapping["user_id"] == mapping["global_user_id"]:
             yield f"not a mapping: {mapping!r:.99}"

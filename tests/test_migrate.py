@@ -12,6 +12,7 @@ from decimal import Decimal
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import parse_qs, urlencode
 from uuid import UUID
 
 import pytest
@@ -31,6 +32,7 @@ from kmexport import (
 )
 from kmexport.migrate import (
     ENDPOINTS,
+    AnswerError,
     Batch,
     Endpoint,
     Line,
@@ -41,6 +43,7 @@ from kmexport.migrate import (
     known_aliases,
     mixpanel,
     posthog,
+    read_answer,
     segment,
     write,
 )
@@ -58,6 +61,7 @@ TARGETS = {
     "segment": segment,
 }
 KEYS = {
+    "amplitude-usermap": {"api_key": "KEY"},
     "amplitude-events": {"api_key": "KEY"},
     "posthog-batch": {"api_key": "KEY"},
     "segment-batch": {"writeKey": "KEY"},
@@ -397,7 +401,11 @@ def test_amplitude_with_a_shorter_limit():
     body = first.body(api_key="KEY", options={"min_id_length": 1})
     assert complaints("amplitude-events", body) == []
     assert complaints("amplitude-events", first.body(api_key="KEY")) != []
-    assert parse(second.body()) == [{"user_id": "8", "global_user_id": BOB}]
+    assert parse_qs(second.body(api_key="KEY").decode()) == {
+        "api_key": ["KEY"],
+        "mapping": ['[{"user_id":"8","global_user_id":"bob@example.com"}]'],
+    }
+    assert second.endpoint.content_type == "application/x-www-form-urlencoded"
 
 
 @each_target
@@ -580,7 +588,7 @@ WRONG = {
             {"user_id": "bob", "event_type": "x", "time": T * 1_000, "insert_id": SOME_ID, "event_properties": {}},
         ],
     },
-    "amplitude-usermap": [{"user_id": "a", "global_user_id": "a"}],
+    "amplitude-usermap": {"mapping": json.dumps([{"user_id": "a", "global_user_id": "a"}]), "api_key": "K"},
     "posthog-batch": {
         "api_key": "K",
         "historical_migration": True,
@@ -600,4 +608,52 @@ WRONG = {
 
 @pytest.mark.parametrize(("name", "body"), WRONG.items(), ids=WRONG)
 def test_the_checker_complains(name, body):
-    assert len(complaints(name, json.dumps(body).encode())) == (3 if name == "mixpanel-events" else 1)
+    text = urlencode(body) if ENDPOINTS[name].is_form else json.dumps(body)
+    assert len(complaints(name, text.encode())) == (3 if name == "mixpanel-events" else 1)
+
+
+LINES = [b'{"a":1}', b'{"b":2}', b'{"c":3}']
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "expected"),
+    [
+        (200, {"code": 200, "num_records_imported": 3, "status": "OK"}, ([], [])),
+        (200, {"error": None, "status": 1}, ([], [])),
+        (200, {"status": "Ok"}, ([], [])),
+        (200, {"success": True}, ([], [])),
+        (200, "1", ([], [])),
+        (204, "", ([], [])),
+        (400, {"num_records_imported": 2, "failed_records": [{"index": 1, "field": "x"}]}, (LINES[1:2], [])),
+        (400, {"code": 400, "events_with_invalid_fields": {"time": [0], "user_id": [0, 2]}}, (LINES[::2], LINES[1:2])),
+        (400, {"code": 400, "events_with_missing_fields": {"event_type": [1]}}, (LINES[1:2], LINES[::2])),
+        (400, {"code": 400, "events_with_invalid_id_lengths": {"user_id": [0, 1, 2]}}, (LINES, [])),
+        (400, {"code": 400, "silenced_events": [2], "events_with_invalid_fields": None}, (LINES[2:], LINES[:2])),
+    ],
+)
+def test_answers(status, answer, expected):
+    body = answer if isinstance(answer, str) else json.dumps(answer)
+    assert read_answer(status, body.encode(), LINES) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, b'{"code": 400, "error": "Invalid API key: 0123456789abcdef0123456789abcdef"}'),
+        (401, b'{"error": "no"}'),
+        (413, b"too large"),
+        (500, b"\xff<html>"),
+        (200, b'{"error": "bad data", "status": 0}'),
+        (200, b'{"status": 1, "quota_limited": ["events"]}'),
+        (200, b'{"success": false}'),
+        (400, b'{"failed_records": []}'),
+        (400, b"[1]"),
+        (400, b"x" * 10_000),
+    ],
+)
+def test_an_answer_that_refuses_everything_is_an_error(status, body):
+    with pytest.raises(AnswerError, match=f"the target answered {status}: ") as caught:
+        read_answer(status, body, LINES)
+    assert (caught.value.status, len(caught.value.answer) <= 300) == (status, True)
+    assert "0123456789abcdef" not in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)

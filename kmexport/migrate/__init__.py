@@ -2,7 +2,8 @@
 
 Each function takes records after `merge_identities`, `drop_duplicates` and `sort_by_time`, and the aliases of
 `known_aliases`, in any order. It gives JSON objects, one a record, each for an endpoint of the target: `write` puts
-them into files, `batches` into bodies of requests. Nothing here sends anything. The lines of aliases come last, since
+them into files, `batches` into bodies of requests, and `read_answer` tells what the target took. Nothing here sends
+anything. The lines of aliases come last, since
 a target dates a person by the first line that names them. So they are held until then: some 500 bytes an alias.
 
 The arguments that all targets share:
@@ -21,7 +22,7 @@ from __future__ import annotations
 from typing import Final
 
 from kmexport.migrate.convert import MigrationCounts, known_aliases
-from kmexport.migrate.requests import Batch, Endpoint, Line, batches, write
+from kmexport.migrate.requests import AnswerError, Batch, Endpoint, Line, batches, read_answer, write
 from kmexport.migrate.rules import MigrationError
 from kmexport.migrate.targets.amplitude import ENDPOINTS as _AMPLITUDE
 from kmexport.migrate.targets.amplitude import amplitude
@@ -34,6 +35,7 @@ from kmexport.migrate.targets.segment import segment
 
 __all__ = [
     "ENDPOINTS",
+    "AnswerError",
     "Batch",
     "Endpoint",
     "Line",
@@ -44,6 +46,7 @@ __all__ = [
     "known_aliases",
     "mixpanel",
     "posthog",
+    "read_answer",
     "segment",
     "write",
 ]

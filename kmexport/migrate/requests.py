@@ -1,18 +1,24 @@
-"""Requests to a target: its endpoints, and lines gathered into files and into the bodies of requests."""
+"""Requests to a target: its endpoints, lines gathered into files and bodies, and what an answer says of the lines.
+
+Nothing here sends anything: bytes go out, bytes come in.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import IO, Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 import msgspec
 from attrs import field, frozen
 
+from kmexport.errors import KmExportError
 from kmexport.storage import open_whole
 
-__all__ = ["Batch", "Endpoint", "Line", "batches", "write"]
+__all__ = ["AnswerError", "Batch", "Endpoint", "Line", "batches", "read_answer", "write"]
 
 _KEYS_BYTES: Final = 1_000  # what is kept free in a body for an API key and the like
 
@@ -23,7 +29,7 @@ class Endpoint:
 
     A request holds at most `max_count` lines and `max_bytes` bytes, a line at most `max_line_bytes`. `key` is the key
     of the body under which the lines stand as an array; without one, the body is the array. `fields` are what the body
-    always says beside them.
+    always says beside them. A body is JSON, or a form where `is_form`; `content_type` is the header that says so.
     """
 
     name: str
@@ -33,6 +39,12 @@ class Endpoint:
     max_line_bytes: int
     key: str | None = None
     fields: Mapping[str, Any] = field(factory=dict, hash=False)
+    is_form: bool = False
+
+    @property
+    def content_type(self) -> str:
+        """The value of the header Content-Type."""
+        return "application/x-www-form-urlencoded" if self.is_form else "application/json"
 
 
 class Line(NamedTuple):
@@ -64,7 +76,9 @@ class Batch:
         endpoint = self.endpoint
         given = {**endpoint.fields, **fields}
         joined = b",".join(self.lines)
-        if endpoint.key is not None:
+        if endpoint.is_form and endpoint.key is not None:
+            body = urlencode({**given, endpoint.key: b"[" + joined + b"]"}).encode()
+        elif endpoint.key is not None:
             head = msgspec.json.encode({**given, endpoint.key: []}).removesuffix(b"]}")
             body = head + joined + b"]}"
         elif given:
@@ -76,6 +90,70 @@ class Batch:
             msg = f"{endpoint.name}: the body has {len(body):,} bytes, above {endpoint.max_bytes:,}: shorten the fields"
             raise ValueError(msg)
         return body
+
+
+class AnswerError(KmExportError):
+    """A target refused a whole request: `.status` is its HTTP status, `.answer` what it said.
+
+    `.answer` is cut to 300 characters, and what looks like a key in it is left out: targets repeat a wrong one.
+
+    >>> read_answer(401, b'{"error": "no such key: 0123456789abcdef0123"}', [b"{}"])
+    Traceback (most recent call last):
+        ...
+    kmexport.migrate.requests.AnswerError: the target answered 401: {"error": "no such key: …"}. None of these ...
+    """
+
+    def __init__(self, status: int, answer: str) -> None:
+        super().__init__(status, answer)
+        self.status = status
+        self.answer = answer
+
+    def __str__(self) -> str:
+        return (
+            f"the target answered {self.status}: {self.answer}. "
+            "None of these lines counts as sent: mend the cause, and send them again."
+        )
+
+
+_LIKE_A_KEY: Final = re.compile(r"[\w=+/-]{16,}")
+_AMPLITUDE_NAMES: Final = ("events_with_invalid_fields", "events_with_missing_fields", "events_with_invalid_id_lengths")
+
+
+def read_answer(status: int, body: bytes, lines: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Read the answer to a request with these lines; return the lines that are refused, and those to be sent again.
+
+    Mixpanel takes the others of a request in which it refuses some. Amplitude takes none of them: they are to be sent
+    again. Raises AnswerError where the answer refuses the request as a whole: a wrong key, a full quota, a body that
+    is too large (of which halves may pass). 408, 429 and 500 and more mean: wait, and send the same again.
+
+    >>> body = (
+    ...     b'{"code": 400, "num_records_imported": 1, "failed_records": [{"index": 1}]}'
+    ... )
+    >>> read_answer(400, body, [b'{"a":1}', b'{"b":2}'])
+    ([b'{"b":2}'], [])
+    """
+    said = _decode_object(body)
+    refused: set[int] = {record["index"] for record in said.get("failed_records") or ()}
+    for name in _AMPLITUDE_NAMES:
+        refused.update(*(said.get(name) or {}).values())
+    refused.update(said.get("silenced_events") or ())
+    is_good = 200 <= status < 300 and said.get("status") != 0 and said.get("success") is not False
+    if not refused and (not is_good or "quota_limited" in said):
+        text = _LIKE_A_KEY.sub("…", body[:1_000].decode(errors="replace"))
+        raise AnswerError(status, text[:300])
+    others = [] if is_good or "num_records_imported" in said else lines
+    return (
+        [line for number, line in enumerate(lines) if number in refused],
+        [line for number, line in enumerate(others) if number not in refused],
+    )
+
+
+def _decode_object(body: bytes) -> dict[str, Any]:
+    try:
+        said = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def batches(lines: Iterable[Line], *, max_count: int | None = None, max_bytes: int | None = None) -> Iterator[Batch]:

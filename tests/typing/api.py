@@ -173,6 +173,7 @@ counted = migrate.MigrationCounts()
 moved = migrate.mixpanel(bucket.iter_records(), token="T", id_merge="simplified", rule="strict", counts=counted)
 assert_type(moved, Iterator[migrate.Line])
 assert_type(next(migrate.batches(moved, max_bytes=1_000)).body(api_key="K"), bytes)
+assert_type(migrate.read_answer(200, b"{}", [b"{}"]), tuple[list[bytes], list[bytes]])
 assert_type(migrate.write(migrate.posthog([], spelling=str), "memory://moving"), dict[str, int])
 assert_type(migrate.write(migrate.amplitude([], min_id_length=1, on_error="skip"), Path()), dict[str, int])
 assert_type(
