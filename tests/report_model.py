@@ -71,14 +71,9 @@ def in_force(records, person, name, moment):
     return before[-1] if before else None
 
 
-def value_at(records, record, name):
-    """What a split by a property files a record under: its own value, else the person's value in force."""
-    own = own_values(record, name)
-    return text(own[-1]) if own else in_force(records, record.person, name, record.timestamp)
-
-
 def split(records, record, by):
-    return value_at(records, record, by) if by is not None else None
+    """What a split by a property files a record under: the person's value of that second, else the latest before."""
+    return in_force(records, record.person, by, record.timestamp) if by is not None else None
 
 
 def label(timestamp, every, tz):
@@ -167,9 +162,12 @@ def property_total(records, name, window=ALL_TIME, event=None, population="with_
     def group(value):
         return found.setdefault(value, ([], set()))
 
+    did = {(r.person, r.timestamp) for r in occurrences(records, event)} if event is not None else None
+    members = {r.person for r in occurrences(records, population, window)}
     for record in records:
-        is_asked = event is None or (isinstance(record, Event) and fold_name(record.name) == fold_name(event))
-        if record.timestamp not in window or not is_asked:
+        if record.timestamp not in window or (did is not None and (record.person, record.timestamp) not in did):
+            continue
+        if population not in ("with_property", "everyone") and record.person not in members:
             continue
         for value in own_values(record, name):
             if number(value) is not None:

@@ -77,10 +77,10 @@ FLOORS_INSIDE = {
         {"__init__"},
     ],
     "reports": [
-        {"asking", "periods", "plots"},
+        {"asking", "periods", "writing"},
         {"cuts", "results"},
-        {"occurrences"},
-        {"funnel_sql", "splits"},
+        {"occurrences", "plots"},
+        {"amounts", "funnel_sql", "splits"},
         {"cohorts", "conversions", "counts", "durations", "funnels", "totals", "values"},
         {"__init__"},
     ],

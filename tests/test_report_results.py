@@ -166,7 +166,7 @@ def test_people_are_counted_in_whole_numbers():
     whole = plots.lines(["a", "b"], {"one": [3, 4]}, "a trend", "people", None)
     whole.figure.canvas.draw()
     assert all(at == int(at) for at in whole.get_yticks())
-    shares = plots.lines(["a", "b"], {"one": [0.3, 0.4]}, "a trend", "rate", None, share=True)
+    shares = plots.lines(["a", "b"], {"one": [0.3, 0.4]}, "a trend", "rate", None, form="share")
     shares.figure.canvas.draw()
     assert any(at != int(at) for at in shares.get_yticks())
     plt.close("all")

@@ -227,7 +227,12 @@ def test_property_total(records, rule, window, event, population, by):
 
 
 STEPS = st.lists(NAMES, min_size=1, max_size=4)
-LIMITS = st.sampled_from([None, 0, 3_600, 86_400, 3 * 86_400])
+LIMITS = st.sampled_from([None, "0 s", "1 h", "1 day", "3 d"])
+SECONDS = {None: None, "0 s": 0, "1 h": 3_600, "1 day": 86_400, "3 d": 3 * 86_400}
+
+
+def in_seconds(options):
+    return {name: SECONDS[value] if "within" in name else value for name, value in options.items()}
 
 
 @SETTINGS
@@ -236,7 +241,7 @@ def test_funnel(records, rule, steps, window, tz, skip_steps, within, step_withi
     kept, facts = prepare(records, rule)
     options = {"tz": tz, "skip_steps": skip_steps, "within": within, "step_within": None if skip_steps else step_within}
     found = reports.funnel(facts, steps, window, **options, by=by)
-    [reached] = model.funnel(kept, steps, span(window), **options).values() or [[set() for _ in steps]]
+    [reached] = model.funnel(kept, steps, span(window), **in_seconds(options)).values() or [[set() for _ in steps]]
     assert [step.people for step in found.steps] == [len(people) for people in reached]
     assert [step.share for step in found.steps] == [ratio(len(people), len(reached[0])) for people in reached]
     for place, people in enumerate(reached):
@@ -244,7 +249,7 @@ def test_funnel(records, rule, steps, window, tz, skip_steps, within, step_withi
         if place:
             assert found.people_of(place + 1, dropped=True) == sorted(reached[place - 1] - people)
     if by is not None:
-        expected = model.funnel(kept, steps, span(window), **options, by=by)
+        expected = model.funnel(kept, steps, span(window), **in_seconds(options), by=by)
         counted = {row.value: [step.people for step in row.steps] for row in found.rows}
         assert counted == {value: [len(people) for people in reached] for value, reached in expected.items()}
 
@@ -305,7 +310,7 @@ def test_a_funnel_in_periods_is_that_of_each_period(records, steps, window, tz, 
     assert found.steps == reports.funnel(facts, steps, window, **options).steps
     for label, period in model.periods(window, every, tz).items():
         rows = {row.value: [step.people for step in row.steps] for row in found.rows if row.label == label}
-        expected = model.funnel(kept, steps, period, **options)
+        expected = model.funnel(kept, steps, period, **in_seconds(options))
         counted = {value: people for value, people in rows.items() if any(people)}
         assert counted == {value: [len(people) for people in reached] for value, reached in expected.items()}
         for value, reached in expected.items():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, tzinfo
 from typing import Any, Final
 
+from kmexport.days import Zone, find_zone
 from kmexport.errors import UnknownNameError
 from kmexport.names import fold_name
 from kmexport.tables import Facts
@@ -20,9 +22,15 @@ _PARAMETER: Final = re.compile(r"\$(\w+)")
 
 
 def ask(facts: Facts, query: str, params: Mapping[str, object]) -> list[tuple[Any, ...]]:
-    """The rows of a query. Only the parameters that it names are handed over: the engine takes no others."""
+    """Return the rows of a query. Only the parameters that it names are handed over: the engine takes no others."""
+    from duckdb import ConnectionException  # noqa: PLC0415  # kmexport.tables says which extra is missing
+
     used = {name: params[name] for name in _PARAMETER.findall(query)}
-    rows: list[tuple[Any, ...]] = facts.sql(query, used or None).fetchall()
+    try:
+        rows: list[tuple[Any, ...]] = facts.sql(query, used or None).fetchall()
+    except ConnectionException as error:
+        msg = "these Facts are closed: ask before .close() and inside the with statement, or build them again"
+        raise ValueError(msg) from error
     return rows
 
 
@@ -36,10 +44,10 @@ def parameters(
     facts: Facts,
     window: Window | None,
     *,
-    events: Mapping[str, str | None] | None = None,
-    properties: Mapping[str, str | None] | None = None,
+    events: Mapping[str, str] | None = None,
+    properties: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
-    """The parameters of a report: those of its window, and of each name that is given, as the tables have it.
+    """Return the parameters of a report: those of its window, and of each name as the tables have it.
 
     UnknownNameError for a name that no record has.
     """
@@ -47,8 +55,20 @@ def parameters(
     params = _bounds(window)
     # Properties come first: what they need is all that events need, and a bucket is read once.
     for kind, names in (("property", properties), ("event", events)):
-        params |= {key: _known(facts, kind, name) for key, name in (names or {}).items() if name is not None}
+        params |= {key: _known(facts, kind, name) for key, name in (names or {}).items()}
     return params
+
+
+def given(**names: str | None) -> dict[str, str]:
+    """Return the names that are given, for arguments that may be None."""
+    return {key: name for key, name in names.items() if name is not None}
+
+
+def zone_of(tz: Zone | None, window: Window | None) -> tzinfo:
+    """Return the zone of a report: the one that is asked for, else the window's own, else UTC."""
+    if tz is None:
+        return UTC if window is None or window.tz is None else window.tz
+    return find_zone(tz)
 
 
 def _bounds(window: Window | None) -> dict[str, object]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import ask, parameters
-from kmexport.reports.cuts import Cut, cut_into_periods
+from kmexport.reports.asking import ask, given, parameters, zone_of
+from kmexport.reports.cuts import GAP, PLENTY, Cut, cut_into_periods, last_moment, stretches_of
 from kmexport.reports.occurrences import events, firsts, in_periods, valued
 from kmexport.reports.periods import LENGTHS, Every, check_every
 from kmexport.reports.results import ALL, Choice, Column, Persons, Result, check_choice
+from kmexport.reports.writing import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +84,9 @@ class Cohorts(Result):
     def _title(self) -> str:
         people = sum(row.people for row in self.rows)
         shown = "cumulative" if self.cumulative else "first time only" if self.first_time_only else "every time"
-        return f"{self.first} → {self.second}: {people:,} people by {self.by or self.every}, {shown}"
+        return (
+            f"{self.first} → {self.second}: {counted(people, 'person', 'people')} by {self.by or self.every}, {shown}"
+        )
 
     def _columns(self) -> list[Column]:
         count = max((len(row.buckets) for row in self.rows), default=0)
@@ -103,7 +107,7 @@ def cohorts(
     window: Window | None = None,
     *,
     every: Every = "week",
-    tz: Zone = "UTC",
+    tz: Zone | None = None,
     by: str | None = None,
     first_time_only: bool = False,
     cumulative: bool = False,
@@ -140,30 +144,31 @@ def cohorts(
     >>> cohorts(facts, "signed up", "visited", cumulative=True).rows[0].buckets
     (1, 1, 1, 1, 2)
     """
+    if buckets is not None and (isinstance(buckets, bool) or not isinstance(buckets, int)):
+        msg = f"buckets is a whole number of buckets, not {buckets!r}"
+        raise TypeError(msg)
     if buckets is not None and buckets < 1:
         msg = f"buckets is a number of buckets, 1 or more, not {buckets}"
         raise ValueError(msg)
     check_every(every)
-    params = parameters(facts, window, events={"first": first, "second": second}, properties={"by": by})
+    params = parameters(facts, window, events={"first": first, "second": second}, properties=given(by=by))
     params["length"] = LENGTHS[every]
-    periods, cut = cut_into_periods(
-        facts, events("first"), params, window=window, every=every if by is None else None, tz=tz
+    periods = cut_into_periods(
+        facts, events("first"), params, window=window, every=every if by is None else None, zone=zone_of(tz, window)
     )
-    params["labels"] = [period.label for period in periods]
+    params["labels"] = periods.labels
     starts, returns = _queries(
-        cut,
+        periods.cut,
         by=by is not None,
         only_first=first_time_only or cumulative,
         is_same=params["first"] == params["second"],
     )
     people, counts = _counts(facts, starts, returns, params)
-    length = 1 + max((bucket for _, bucket in counts if bucket is not None), default=-1)
-    length = length if buckets is None else buckets
+    length, notes = _length(counts, every) if buckets is None else (buckets, ())
     if length * len(people) > MANY_CELLS:
         msg = f"{len(people):,} cohorts of {length:,} buckets are too many: give buckets=, or a longer every="
         raise ValueError(msg)
-    last_event = "select epoch_us(time) // 1000000 from kmexport.numbered_events order by time desc limit 1"
-    [(last,)] = ask(facts, last_event, {})
+    last = last_moment(facts)
 
     def row(label: str | None) -> CohortRow:
         size, started = people[label]
@@ -190,6 +195,26 @@ def cohorts(
         first_time_only=first_time_only,
         cumulative=cumulative,
         rows=tuple(map(row, ordered)),
+        notes=(*periods.notes, *notes),
+    )
+
+
+def _length(counts: dict[tuple[str | None, int], int], every: Every) -> tuple[int, tuple[str, ...]]:
+    """How many buckets there are; where they are very many, without those that lie years behind the others."""
+    people: Counter[int] = Counter()
+    for (_, bucket), count in counts.items():
+        people[bucket] += count
+    last = max(people, default=-1)
+    if last < PLENTY:
+        return last + 1, ()
+    years = GAP * 86_400 // LENGTHS[every]
+    (_, near, _), *far = stretches_of(sorted({0: 0, **people}.items()), years)
+    if not far:
+        return last + 1, ()
+    came = sum(count for _, _, count in far)
+    told = f"{came:,} who came back {far[0][0]:,} {every}s later or more"
+    return near + 1, (
+        f"In no column, for years lie before it (a wrong clock?): {told}. buckets= shows as many as it says.",
     )
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import parameters
+from kmexport.names import fold_name
+from kmexport.reports.asking import given, parameters, zone_of
 from kmexport.reports.occurrences import events, firsts
 from kmexport.reports.results import ALL, Choice, Column, ratio
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
@@ -71,9 +72,9 @@ class Conversion(SplitResult):
         title = f"“{self.first}” to “{self.second}”"
         if self.every is None:
             rows = self.rows or (ConversionRow(None, "all", self.numerator, self.denominator, self.rate),)
-            return bars([row.value for row in rows], [row.rate for row in rows], title, "rate", ax, share=True)
+            return bars([row.value for row in rows], [row.rate for row in rows], title, "rate", ax, form="share")
         labels, series = self._series(lambda row: row.rate)
-        return lines(labels, series, title, "rate", ax, share=True)
+        return lines(labels, series, title, "rate", ax, form="share")
 
     def _title(self) -> str:
         rate = "" if self.rate is None else f" ({self.rate:.1%})"
@@ -85,7 +86,7 @@ class Conversion(SplitResult):
             *(Column(name, "string", values) for name, values in self._split_columns()),
             Column("numerator", "int64", [row.numerator for row in rows]),
             Column("denominator", "int64", [row.denominator for row in rows]),
-            Column("rate", "float64", [row.rate for row in rows], is_share=True),
+            Column("rate", "float64", [row.rate for row in rows], form="share"),
         ]
 
 
@@ -98,7 +99,7 @@ def conversion(
     repeating: bool = False,
     by: str | None = None,
     every: Every | None = None,
-    tz: Zone = "UTC",
+    tz: Zone | None = None,
 ) -> Conversion:
     """The conversion rate from event 1 to event 2: of people, once each, or of occurrences.
 
@@ -126,8 +127,11 @@ def conversion(
     >>> once.numerator, once.denominator, once.people_of("dropped")
     (1, 3, ['b', 'd'])
     """
-    params = parameters(facts, window, events={"first": first, "second": second}, properties={"by": by})
-    splitting = Splitting.of(facts, events("first"), params, window=window, by=by, every=every, tz=tz)
+    params = parameters(facts, window, events={"first": first, "second": second}, properties=given(by=by))
+    both = f"{events('first')} union all {events('second')}"
+    source = both if repeating else events("first")
+    zone = zone_of(tz, window)
+    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, zone=zone)
 
     def query(pieces: Pieces) -> str:
         return _repeating(pieces) if repeating else _once(pieces)
@@ -147,6 +151,7 @@ def conversion(
         denominator=denominator,
         rate=ratio(numerator, denominator),
         rows=measured.rows,
+        notes=(*measured.notes, *_notes(first, second, repeating=repeating)),
     )
 
 
@@ -166,6 +171,17 @@ def _repeating(pieces: Pieces) -> str:
     return f"""
         select person, period, value, true as in_denominator, false as in_numerator from ({first})
         union all select person, period, value, false, true from ({second})"""
+
+
+def _notes(first: str, second: str, *, repeating: bool) -> tuple[str, ...]:
+    if fold_name(first) != fold_name(second):
+        return ()
+    if repeating:
+        return ("Event 1 and event 2 are the same event, so the rate is always 100%.",)
+    again = "cohorts() and time_between() tell who did it again."
+    return (
+        f"Event 1 and event 2 are the same event, whose first time is not after itself: the rate is always 0%. {again}",
+    )
 
 
 def _row(label: str | None, value: str | None, denominator: int, numerator: int) -> ConversionRow:

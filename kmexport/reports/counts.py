@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import parameters
+from kmexport.reports.asking import given, parameters, zone_of
 from kmexport.reports.occurrences import events
 from kmexport.reports.results import ALL, Choice, Column, ratio
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
+from kmexport.reports.writing import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,13 +52,14 @@ class EventCounts(SplitResult):
         title = f"People who did “{self.event}”"
         if self.every is None:
             rows = self.rows or (CountRow(None, self.event, self.people, self.times, self.average),)
-            return bars([row.value for row in rows], [row.people for row in rows], title, "people", ax)
-        labels, series = self._series(lambda row: row.people)
+            return bars([row.value for row in rows], [row.people or None for row in rows], title, "people", ax)
+        labels, series = self._series(lambda row: row.people if self.people else None)
         return lines(labels, series, title, "people", ax)
 
     def _title(self) -> str:
-        average = "" if self.average is None else f", {self.average:,.6g} times a person"
-        return f"{self.event}: {self.people:,} people, {self.times:,} times{average}"
+        average = "" if self.average is None else f", {self.average:,.2f} times a person"
+        people = counted(self.people, "person", "people")
+        return f"{self.event}: {people}, {counted(self.times, 'time')}{average}"
 
     def _columns(self) -> list[Column]:
         rows = self.rows if self.is_split else (CountRow(None, None, self.people, self.times, self.average),)
@@ -65,7 +67,7 @@ class EventCounts(SplitResult):
             *(Column(name, "string", values) for name, values in self._split_columns()),
             Column("people", "int64", [row.people for row in rows]),
             Column("times", "int64", [row.times for row in rows]),
-            Column("average", "float64", [row.average for row in rows]),
+            Column("average", "float64", [row.average for row in rows], form="average"),
         ]
 
 
@@ -76,7 +78,7 @@ def event_counts(
     *,
     by: str | None = None,
     every: Every | None = None,
-    tz: Zone = "UTC",
+    tz: Zone | None = None,
 ) -> EventCounts:
     """People who did an event, and times: each person once, each occurrence.
 
@@ -98,9 +100,9 @@ def event_counts(
     >>> counts.people_of()
     ['a', 'b']
     """
-    params = parameters(facts, window, events={"event": event}, properties={"by": by})
+    params = parameters(facts, window, events={"event": event}, properties=given(by=by))
     source = events("event")
-    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, tz=tz)
+    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, zone=zone_of(tz, window))
 
     def query(pieces: Pieces) -> str:
         return pieces.valued(pieces.in_periods(source))
@@ -118,6 +120,7 @@ def event_counts(
         times=times,
         average=ratio(times, people),
         rows=measured.rows,
+        notes=measured.notes,
     )
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import tzinfo
 from typing import Final
 
 from attrs import frozen
 
+from kmexport.moments import time_at
 from kmexport.reports.asking import FIRST_SECOND, LAST_SECOND, ask
-from kmexport.reports.periods import Every, Period, check_every, split
+from kmexport.reports.periods import LENGTHS, Every, Period, check_every, split
 from kmexport.tables import Facts
-from kmexport.windows import Window, Zone, find_zone
+from kmexport.windows import Window
 
 RUNS_AT_MOST: Final = 64
+PLENTY: Final = 1_000  # periods: for more of them, a clock that is years wrong is looked for
+GAP: Final = 366  # days without a row
 DAYS_AT_MOST: Final = 4_000  # that are made without a look at which of them have rows
 _DAY: Final = 86_400
 _AROUND: Final[dict[str, int]] = {"hour": 1, "day": 2, "week": 8, "month": 32}  # days that surely hold a whole period
@@ -21,6 +25,8 @@ _AROUND: Final[dict[str, int]] = {"hour": 1, "day": 2, "week": 8, "month": 32}  
 @frozen
 class Cut:
     """How a row finds its period and the period's end: two expressions over its time; None where a join has to.
+
+    The first expression is null for what lies before the first period or after the last.
 
     The join is with the lists of parameters whose names begin with `name`.
     """
@@ -36,37 +42,93 @@ class Cut:
         return f"select {numbers} as period, to_timestamp({starts}) as since, to_timestamp({ends}) as until"
 
 
+@frozen
+class Periods:
+    """What a report is cut into: the periods' labels, how rows find them, and what lies in none of them."""
+
+    labels: list[str]
+    cut: Cut | None
+    is_all: bool = True
+    notes: tuple[str, ...] = ()
+
+
 def cut_into_periods(
-    facts: Facts, source: str, params: dict[str, object], *, window: Window | None, every: Every | None, tz: Zone
-) -> tuple[list[Period], Cut | None]:
-    """The periods of the window, put into the params; without a window from the source's first row to its last."""
-    find_zone(tz)
+    facts: Facts, source: str, params: dict[str, object], *, window: Window | None, every: Every | None, zone: tzinfo
+) -> Periods:
+    """Put the periods of the window into the params; without a window those from the source's first row to its last."""
     if every is None:
-        return [], None
+        return Periods([], None)
     check_every(every)
-    periods = (
-        split(window, every, tz) if window is not None else _whole_periods(_span(facts, source, params), every, tz)
+    notes: tuple[str, ...] = ()
+    if window is not None:
+        periods = split(window, every, zone)
+    else:
+        span, notes = _bulk(facts, source, params, LENGTHS[every])
+        periods = _whole_periods(span, every, zone)
+    is_all = window is not None or bool(periods and not notes)
+    return Periods([period.label for period in periods], _cut(periods, params, "period"), is_all, notes)
+
+
+def _bulk(facts: Facts, source: str, params: dict[str, object], length: int) -> tuple[Window, tuple[str, ...]]:
+    """The window around the source's rows; where that is very long, without rows that lie years from most others."""
+    span = _span(facts, source, params)
+    if (span.end - span.start) // length <= PLENTY:
+        return span, ()
+    query = f"select epoch_us(time) // 86400000000 as day, count(*) from ({source}) group by day order by day"
+    stretches = stretches_of(ask(facts, query, params), GAP)
+    largest = max(stretches, key=lambda stretch: stretch[2])
+    if len(stretches) == 1:
+        return span, ()
+    near = f"select * from ({source}) where epoch_us(time) // 86400000000 between {largest[0]} and {largest[1]}"
+    far = [stretch for stretch in stretches if stretch is not largest]
+    told = ", ".join(f"{rows:,} of {time_at(first * _DAY):%Y-%m-%d}" for first, _, rows in far[:3])
+    more = f" and {len(far) - 3:,} times more" if len(far) > 3 else ""
+    note = f"In no row, for years lie between it and most others (a wrong clock?): {told}{more}. Give a window."
+    return _span(facts, near, params), (note,)
+
+
+def last_moment(facts: Facts) -> int:
+    """The last second of the facts' events, but for those that lie years behind most others (a wrong clock)."""
+    days = (
+        "select epoch_us(time) // 86400000000 as day, count(*) from kmexport.numbered_events group by day order by day"
     )
-    return periods, _cut(periods, params, "period")
+    _, day, _ = max(stretches_of(ask(facts, days, {}), GAP), key=lambda stretch: stretch[2])
+    events = f"kmexport.numbered_events where time < to_timestamp({(day + 1) * _DAY})"
+    [(last,)] = ask(facts, f"select epoch_us(max(time)) // 1000000 from {events}", {})
+    return int(last)
 
 
-def _whole_periods(span: Window, every: Every, tz: Zone) -> list[Period]:
+def stretches_of(counts: Iterable[tuple[int, int]], gap: int) -> list[tuple[int, int, int]]:
+    """Return (first, last, rows) of each stretch of numbers, in their order, in which no `gap` of them is missing.
+
+    >>> stretches_of([(1, 5), (2, 5), (90, 1)], gap=30)
+    [(1, 2, 10), (90, 90, 1)]
+    """
+    found: list[tuple[int, int, int]] = []
+    for number, rows in counts:
+        if found and number - found[-1][1] <= gap:
+            found[-1] = (found[-1][0], number, found[-1][2] + rows)
+        else:
+            found.append((number, number, rows))
+    return found
+
+
+def _whole_periods(span: Window, every: Every, zone: tzinfo) -> list[Period]:
     """The periods that hold a row, from the first to the last, none cut short: without a window each is whole."""
     if span.start == span.end:
         return []
     more = _AROUND[every] * _DAY
     start = span.start - more if span.start - more > FIRST_SECOND + _DAY else span.start
     end = span.end + more if span.end + more < LAST_SECOND - _DAY else span.end
-    around = split(Window(start, end), every, tz)
+    around = split(Window(start, end), every, zone)
     return [period for period in around if period.start < span.end and period.end > span.start]
 
 
-def cut_into_days(facts: Facts, tz: Zone, source: str, params: dict[str, object]) -> Cut:
+def cut_into_days(facts: Facts, zone: tzinfo, source: str, params: dict[str, object]) -> Cut:
     """The zone's days in which the source has rows, put into the params.
 
     Only those: the clock of one phone may be thousands of years away.
     """
-    find_zone(tz)
     span = _span(facts, source, params)
     in_utc: Sequence[int] = range(span.start // _DAY, -(-span.end // _DAY))
     if len(in_utc) > DAYS_AT_MOST:
@@ -74,7 +136,7 @@ def cut_into_days(facts: Facts, tz: Zone, source: str, params: dict[str, object]
         in_utc = [day for (day,) in ask(facts, query, params)]
     days: list[Period] = []
     for stretch in _stretches(in_utc):
-        days += split(stretch, "day", tz)
+        days += split(stretch, "day", zone)
     if days:  # the first days of the year 1 have no local date everywhere
         days[0] = Period(days[0].label, FIRST_SECOND, days[0].end)
     return _cut(days, params, "day")
@@ -113,7 +175,8 @@ def _cut(periods: Sequence[Period], params: dict[str, object], name: str) -> Cut
     runs = _runs(periods)
     if not 0 < len(runs) <= RUNS_AT_MOST:
         return Cut(name, len(periods))
-    number, until = "case", "case"
+    number = f"case when time < to_timestamp({periods[0].start}) then null"
+    until = "case"
     for first, start, length, end in runs:
         nth = f"(epoch_us(time) - {start * 1_000_000}) // {length * 1_000_000}" if end - start > length else "0"
         number += f" when time < to_timestamp({end}) then {first} + {nth}"

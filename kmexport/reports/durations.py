@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import parameters
+from kmexport.reports.asking import given, parameters, zone_of
 from kmexport.reports.occurrences import IN_WINDOW, events, firsts
 from kmexport.reports.results import ALL, Choice, Column
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
+from kmexport.reports.writing import counted, write_duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,16 +74,16 @@ class TimeBetween(SplitResult):
     def _title(self) -> str:
         if self.mean is None or self.median is None:
             return f"{self.first} → {self.second}: 0 people"
-        mean, median = (timedelta(seconds=round(seconds)) for seconds in (self.mean, self.median))
-        return f"{self.first} → {self.second}: {self.people:,} people, mean {mean}, median {median}"
+        mean, median = map(write_duration, (self.mean, self.median))
+        return f"{self.first} → {self.second}: {counted(self.people, 'person', 'people')}, mean {mean}, median {median}"
 
     def _columns(self) -> list[Column]:
         rows = self.rows if self.is_split else (TimeBetweenRow(None, None, self.people, self.mean, self.median),)
         return [
             *(Column(name, "string", values) for name, values in self._split_columns()),
             Column("people", "int64", [row.people for row in rows]),
-            Column("mean", "float64", [row.mean for row in rows]),
-            Column("median", "float64", [row.median for row in rows]),
+            Column("mean", "float64", [row.mean for row in rows], form="duration"),
+            Column("median", "float64", [row.median for row in rows], form="duration"),
         ]
 
 
@@ -96,7 +96,7 @@ def time_between(
     first_ever: bool = True,
     by: str | None = None,
     every: Every | None = None,
-    tz: Zone = "UTC",
+    tz: Zone | None = None,
 ) -> TimeBetween:
     """The average time from event 1 to the first event 2 after it, over the people who did both in this order.
 
@@ -121,9 +121,9 @@ def time_between(
     >>> between.people, between.mean, between.people_of(less_than=30)
     (2, 30.0, ['a'])
     """
-    params = parameters(facts, window, events={"first": first, "second": second}, properties={"by": by})
+    params = parameters(facts, window, events={"first": first, "second": second}, properties=given(by=by))
     covering = events("second" if first_ever else "first")
-    splitting = Splitting.of(facts, covering, params, window=window, by=by, every=every, tz=tz)
+    splitting = Splitting.of(facts, covering, params, window=window, by=by, every=every, zone=zone_of(tz, window))
 
     def query(pieces: Pieces) -> str:
         return _from_first_ever(pieces) if first_ever else _inside(pieces)
@@ -142,6 +142,7 @@ def time_between(
         mean=mean,
         median=median,
         rows=measured.rows,
+        notes=measured.notes,
     )
 
 

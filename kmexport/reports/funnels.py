@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from attrs import define, frozen
 
 from kmexport.names import fold_name
-from kmexport.reports.asking import check_facts, parameters
+from kmexport.reports.asking import check_facts, given, parameters, zone_of
 from kmexport.reports.cuts import cut_into_days
 from kmexport.reports.funnel_sql import FunnelQuery, step_events
 from kmexport.reports.results import ALL, Choice, Column, check_choice, ratio
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
+from kmexport.reports.writing import as_seconds, counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,14 +87,14 @@ class Funnel(SplitResult):
         title = f"From “{self.steps[0].event}” to “{self.steps[-1].event}”" if len(self.steps) > 1 else "Funnel"
         if self.every is not None:
             labels, series = self._series(lambda row: row.steps[-1].share)
-            return lines(labels, series, title, "share", ax, share=True)
+            return lines(labels, series, title, "share", ax, form="share")
         groups = {row.value: [step.people for step in row.steps] for row in self.rows}
         return funnel([step.event for step in self.steps], [step.people for step in self.steps], groups, title, ax)
 
     def _title(self) -> str:
         first, last = self.steps[0], self.steps[-1]
         share = "" if last.share is None else f" ({last.share:.1%})"
-        return f"{first.event} → {last.event}: {last.people:,} of {first.people:,} people{share}"
+        return f"{first.event} → {last.event}: {last.people:,} of {counted(first.people, 'person', 'people')}{share}"
 
     def _columns(self) -> list[Column]:
         rows = self.rows if self.is_split else (FunnelRow(None, None, self.steps),)
@@ -102,8 +103,8 @@ class Funnel(SplitResult):
             *(Column(name, "string", values) for name, values in self._split_columns([row for row, _ in lines])),
             Column("step", "string", [step.event for _, step in lines]),
             Column("people", "int64", [step.people for _, step in lines]),
-            Column("share", "float64", [step.share for _, step in lines], is_share=True),
-            Column("of_previous", "float64", [step.of_previous for _, step in lines], is_share=True),
+            Column("share", "float64", [step.share for _, step in lines], form="share"),
+            Column("of_previous", "float64", [step.of_previous for _, step in lines], form="share"),
         ]
 
 
@@ -112,10 +113,10 @@ def funnel(
     steps: Sequence[str],
     window: Window | None = None,
     *,
-    tz: Zone = "UTC",
+    tz: Zone | None = None,
     skip_steps: bool = False,
-    within: float | timedelta | None = None,
-    step_within: float | timedelta | None = None,
+    within: timedelta | str | None = None,
+    step_within: timedelta | str | None = None,
     by: str | None = None,
     every: Every | None = None,
 ) -> Funnel:
@@ -127,10 +128,10 @@ def funnel(
     each needs an occurrence of its own, which is on a later day then.
 
     `skip_steps=True`: people may enter at a later step and skip steps. The steps are gone through in their order, and
-    each is taken when an occurrence of it still follows the last that was taken. `within=` (seconds or a timedelta)
-    limits the time from the first step that a person takes, `step_within=` that between two steps; then a person
-    reaches a step when any of their occurrences of the first step leads to it in time. The vendor has no rule for
-    this, nor for `step_within=` with `skip_steps=`: that is a ValueError.
+    each is taken when an occurrence of it still follows the last that was taken. `within=` (a timedelta, or text such
+    as "7 days" or "1 h") limits the time from the first step that a person takes, `step_within=` that between two
+    steps; then a person reaches a step when any of their occurrences of the first step leads to it in time. The vendor
+    has no rule for this, nor for `step_within=` with `skip_steps=`: that is a ValueError.
 
     `by=` files a person under the value at the first occurrence that counts of the step at which they enter: the
     event's own, else the person's value in force. `every=` gives a funnel for each period of the zone `tz`, as if the
@@ -160,12 +161,12 @@ def funnel(
         msg = "skip_steps= has no rule for a limit between two steps, for which step is next is open: use within="
         raise ValueError(msg)
     named = {f"step{place}": step for place, step in enumerate(steps)}
-    params = parameters(facts, window, events=named, properties={"by": by})
+    params = parameters(facts, window, events=named, properties=given(by=by))
     folded = [str(params[step]) for step in named]
     params |= {"within": _limit("within", within), "step_within": _limit("step_within", step_within)}
     source = step_events(folded)
-    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, tz=tz)
-    days = cut_into_days(facts, tz, source, params)
+    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, zone=zone_of(tz, window))
+    days = cut_into_days(facts, zone_of(tz, window), source, params)
 
     def query(pieces: Pieces) -> str:
         limits = {"within": within is not None, "step_within": step_within is not None}
@@ -182,6 +183,7 @@ def funnel(
         every=every,
         steps=_steps(steps, measured.numbers),
         rows=measured.rows,
+        notes=measured.notes,
     )
 
 
@@ -197,9 +199,5 @@ def _steps(steps: Sequence[str], counts: Sequence[int]) -> tuple[FunnelStep, ...
     )
 
 
-def _limit(name: str, limit: float | timedelta | None) -> float | None:
-    seconds = limit.total_seconds() if isinstance(limit, timedelta) else limit
-    if seconds is not None and not seconds >= 0:
-        msg = f"{name} is a number of seconds or a timedelta, 0 or more, not {limit!r}"
-        raise ValueError(msg)
-    return seconds
+def _limit(name: str, limit: timedelta | str | None) -> float | None:
+    return None if limit is None else as_seconds(name, limit)

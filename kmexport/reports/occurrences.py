@@ -34,12 +34,17 @@ def events(parameter: str, *, in_window: bool = True) -> str:
 
 
 def in_periods(source: str, cut: Cut | None) -> str:
-    """The source, each row with the number of its period and the period's end; all in one without a cut."""
+    """The source, each row with the number of its period and the period's end; all in one without a cut.
+
+    A row that lies in no period is left out.
+    """
     if cut is None:
         return f"select *, 0 as period, to_timestamp($end) as until from ({source})"
     if cut.period is not None:
-        return f"select *, {cut.period} as period, to_timestamp({cut.until}) as until from ({source})"
-    return f"select o.*, p.period, p.until from ({source}) o asof join ({cut.periods()}) p on o.time >= p.since"
+        cut_up = f"select *, {cut.period} as period, to_timestamp({cut.until}) as until from ({source})"
+        return f"select * from ({cut_up}) where period is not null"
+    joined = f"({source}) o asof join ({cut.periods()}) p on o.time >= p.since"
+    return f"select o.*, p.period, p.until from {joined} where o.time < p.until"
 
 
 def firsts(source: str, keys: str = "person, period, until", *, numbered: bool) -> str:
@@ -82,18 +87,8 @@ def next_set(source: str, parameter: str) -> str:
 
 
 def valued(source: str, *, by: bool) -> str:
-    """The source, each row with its value of the property $by: its record's own, else the person's value in force."""
+    """The source, each row with the person's value of the property $by: of its second, else the latest before."""
     if not by:
         return f"select *, null::varchar as value from ({source})"
-    # The value in force is the record's own already, but where another record of the same second came later.
-    return f"""
-        with filed as materialized (
-            select *, set_at = time and set_by <> seq as is_shared from ({in_force(source, "by")})
-        ),
-        own as (
-            select seq, arg_max(value, setting) as value from ({settings("by")})
-            where seq in (select seq from filed where is_shared) group by seq
-        )
-        select f.* exclude (set_value, set_at, set_by, is_shared),
-            {text_of("coalesce(own.value, f.set_value)")} as value
-        from filed f left join own on f.seq = own.seq"""
+    value = text_of("set_value")
+    return f"select * exclude (set_value, set_at, set_by), {value} as value from ({in_force(source, 'by')})"

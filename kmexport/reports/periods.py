@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from itertools import groupby
@@ -70,6 +71,10 @@ def _hours(day: Window, tz: Zone) -> Iterator[Period]:
     while start < day.end:
         local = _local(start, tz)
         end = min(start + 3_600 - local.minute * 60 - local.second, day.end)
+        if _local(end - 1, tz).utcoffset() != local.utcoffset():  # the clock changes inside the hour: it ends there
+            moments = range(start, end)
+            offset = local.utcoffset()
+            end = moments[bisect_left(moments, True, key=lambda moment: _local(moment, tz).utcoffset() != offset)]
         label = local.isoformat(" ", "minutes")
         yield Period(f"{label[:14]}00{label[16:]}", start, end)
         start = end

@@ -18,6 +18,9 @@ except ImportError as _error:
     _msg = f"pictures need {_error.name}: pip install 'kmexport[plot]'"
     raise ImportError(_msg, name=_error.name) from _error
 
+from kmexport.reports.results import value_shown
+from kmexport.reports.writing import Form, texts_of
+
 COLOURS: Final = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#555555"]
 MARKERS: Final = ["o", "s", "^", "D", "v", "X"]
 NAME_LENGTH: Final = 32
@@ -26,6 +29,7 @@ GROUPS_SHOWN: Final = 4
 ROWS_SHOWN: Final = 40
 WHITE_ABOVE: Final = 0.71  # of the darkest blue: up to there black stands out more, 4.5 to 1 at the least
 LONGEST_SHOWN: Final = 6  # medians: of times that fade exponentially, 98% are shorter
+MOST_DRAWN: Final = 1e300
 UNITS: Final = [("days", 2 * 86_400, 86_400), ("hours", 2 * 3_600, 3_600), ("minutes", 120, 60), ("seconds", 0, 1)]
 
 
@@ -36,22 +40,24 @@ def bars(
     unit: str,
     ax: Axes | None,
     *,
-    share: bool = False,
+    form: Form = "number",
 ) -> Axes:
-    """A horizontal bar for each name, the first at the top."""
+    """A horizontal bar for each name, the first at the top; none for a number that is None."""
     shown = min(len(names), BARS_SHOWN)
     labels = [name_shown(name, NAME_LENGTH) for name in names[:shown]]
     axes = _axes(ax, title, width=_width(labels), height=1.2 + 0.35 * max(shown, 2))
-    if not names or not any(numbers):
+    if all(number is None for number in numbers):
         return _nothing(axes)
-    widths = [number or 0 for number in numbers[:shown]]
+    widths = [_drawn(number or 0) for number in numbers[:shown]]
     drawn = axes.barh(range(shown), widths, color=COLOURS[0])
-    axes.bar_label(drawn, [_number(number, share=share) for number in numbers[:shown]], padding=3)
+    axes.bar_label(drawn, texts_of(numbers[:shown], form), padding=3)
+    if not any(widths):
+        axes.set_xlim(0, 1)
     axes.set_yticks(range(shown), labels)
     axes.set_ylim(shown - 0.5, -0.5)
     axes.margins(x=0.15)
     axes.set_xlabel(unit if shown == len(names) else f"{unit} (the first {shown} of {len(names):,} values)")
-    axes.xaxis.set_major_formatter(_formatter(share=share))
+    axes.xaxis.set_major_formatter(_formatter(form))
     return axes
 
 
@@ -62,19 +68,19 @@ def lines(
     unit: str,
     ax: Axes | None,
     *,
-    share: bool = False,
+    form: Form = "number",
 ) -> Axes:
     """A line for each series, over the same periods; gaps where there is no number."""
     axes = _axes(ax, title, width=6.4 if len(series) == 1 else 7.6)
-    if not any(number for numbers in series.values() for number in numbers):
+    if all(number is None for numbers in series.values() for number in numbers):
         return _nothing(axes)
     for (name, numbers), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
-        heights = [float("nan") if number is None else number for number in numbers]
+        heights = [float("nan") if number is None else _drawn(number) for number in numbers]
         marker_size = 5 if len(labels) <= 31 else 0
         axes.plot(
             range(len(labels)), heights, color=colour, marker=marker, markersize=marker_size, label=name_shown(name, 20)
         )
-    shown = [number for numbers in series.values() for number in numbers if number is not None]
+    shown = [_drawn(number) for numbers in series.values() for number in numbers if number is not None]
     axes.set_ylim(*_limits(shown, axes))
     if all(number == int(number) for number in shown):
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))  # no half of a person
@@ -83,7 +89,7 @@ def lines(
     axes.tick_params(axis="x", rotation=30)
     plt.setp(axes.get_xticklabels(), ha="right")
     axes.set_ylabel(unit)
-    axes.yaxis.set_major_formatter(_formatter(share=share))
+    axes.yaxis.set_major_formatter(_formatter(form))
     if len(series) > 1:
         more = len(series) - len(COLOURS)
         heading = f"the largest {len(COLOURS)};\n{more:,} more" if more > 0 else None
@@ -134,7 +140,7 @@ def funnel(
     axes.set_xlim(-0.6, max(len(steps), 3) - 0.4)
     axes.set_ylabel("people")
     axes.margins(y=0.18)
-    axes.yaxis.set_major_formatter(_formatter(share=False))
+    axes.yaxis.set_major_formatter(_formatter("number"))
     if groups:
         more = len(groups) - len(drawn)
         axes.legend(title=f"the largest {len(drawn)}; {more:,} more" if more > 0 else None, frameon=False)
@@ -171,13 +177,12 @@ def heat_map(
 
 def name_shown(name: str | None, length: int) -> str:
     """A name from data as a label: cut to a length, printable, and no formula."""
-    if name is None:
-        return "None"
+    name = value_shown(name)
     printable = "".join(character if character.isprintable() else " " for character in name)
     cut = printable if len(printable) <= length else shorten(printable, length, placeholder="…")
     if len(cut) < 2 <= len(printable.strip()):  # one long word
         cut = f"{printable[: length - 1]}…"
-    return cut.replace("$", r"\$") or "(empty)"
+    return cut.replace("$", r"\$")
 
 
 def _axes(ax: Axes | None, title: str, *, width: float = 6.4, height: float = 3.8) -> Axes:
@@ -201,14 +206,13 @@ def _nothing(axes: Axes) -> Axes:
     return axes
 
 
-def _number(number: float | None, *, share: bool) -> str:
-    if number is None:
-        return "-"
-    return f"{number:.1%}" if share else f"{number:,.6g}" if abs(number) < 1e6 else f"{number:,.0f}"
+def _drawn(number: float) -> float:
+    """The number, but for one so huge that the edges of its axes would be beyond a float."""
+    return min(max(number, -MOST_DRAWN), MOST_DRAWN)
 
 
-def _formatter(*, share: bool) -> Any:
-    return PercentFormatter(1, decimals=0) if share else FuncFormatter(lambda number, _: f"{number:,.6g}")
+def _formatter(form: Form) -> Any:
+    return PercentFormatter(1, decimals=0) if form == "share" else FuncFormatter(lambda number, _: f"{number:,.6g}")
 
 
 def _label_at(labels: Sequence[str | None], at: float) -> str:

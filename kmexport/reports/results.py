@@ -11,6 +11,7 @@ import attrs
 from attrs import define, field
 
 from kmexport.reports.asking import ask, closest
+from kmexport.reports.writing import Form, texts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,18 +40,12 @@ class Column:
 
     name: str
     type: Literal["string", "int64", "float64"]
-    values: Sequence[object]
-    is_share: bool = False
+    values: Sequence[Any]
+    form: Form = "number"
 
     def cells(self) -> list[str]:
-        return [self._cell(value) for value in self.values[:ROWS_SHOWN]]
-
-    def _cell(self, value: object) -> str:
-        if value is None:
-            return "None" if self.type == "string" else "-"
-        if isinstance(value, float):
-            return f"{value:.1%}" if self.is_share else f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.2f}"
-        return f"{value:,}" if isinstance(value, int) else str(value)
+        shown = self.values[:ROWS_SHOWN]
+        return [*map(value_shown, shown)] if self.type == "string" else texts_of(shown, self.form)
 
 
 @define
@@ -97,9 +92,14 @@ class Persons:
 
 @define(repr=False, kw_only=True)
 class Result:
-    """The base of all results. Two are equal when their numbers are."""
+    """The base of all results. Two are equal when their numbers are.
+
+    `notes` are sentences about what a reader of the numbers should know, such as values that are no number. They stand
+    below the table.
+    """
 
     _behind: Persons = field(repr=False, eq=False)
+    notes: tuple[str, ...] = ()
 
     def _title(self) -> str:
         raise NotImplementedError
@@ -116,7 +116,8 @@ class Result:
             align = str.ljust if column.type == "string" else str.rjust
             texts.append([align(cell, width) for cell in [column.name, *cells]])
         lines = [f"  {'  '.join(row)}".rstrip() for row in zip(*texts, strict=True)]
-        return "\n".join([_one_line(self._title()), *lines, *self._left_out(columns)])
+        below = [_one_line(note) for note in [*self._left_out(columns), *self.notes]]
+        return "\n".join([_one_line(self._title()), *lines, *below])
 
     __repr__ = __str__
 
@@ -130,7 +131,7 @@ class Result:
                 f'<td style="text-align:{_ALIGN[column.type]}">{html.escape(cell)}</td>' for cell, column in aligned
             )
             rows.append(f"<tr>{''.join(cells)}</tr>")
-        rest = "".join(f"<p>{html.escape(line)}</p>" for line in self._left_out(columns))
+        rest = "".join(f"<p>{html.escape(line)}</p>" for line in [*self._left_out(columns), *self.notes])
         return f"<p>{html.escape(self._title())}</p><table><tr>{head}</tr>{''.join(rows)}</table>{rest}"
 
     @staticmethod
@@ -171,6 +172,13 @@ def _is_public(attribute: attrs.Attribute[Any], _: object) -> bool:
 
 def _as_list(_: object, __: object, value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def value_shown(value: str | None) -> str:
+    """Return a value of a property as tables show it: None is nobody's value, and the text "None" stands in quotes."""
+    if value is None:
+        return "None"
+    return repr(value) if value in ("None", "") else value
 
 
 def _one_line(text: str) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from itertools import product
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import define, field, frozen
 
-from kmexport.reports.cuts import Cut, cut_into_periods
+from kmexport.reports.cuts import Cut, Periods, cut_into_periods
 from kmexport.reports.occurrences import EVERYONE, in_periods, valued
 from kmexport.reports.periods import Every
 from kmexport.reports.results import ALL, Choice, Persons, Result, check_choice
 from kmexport.tables import Facts
-from kmexport.windows import Window, Zone
+from kmexport.windows import Window
 
 
 @frozen
@@ -33,8 +34,7 @@ class Splitting:
 
     facts: Facts
     params: dict[str, object]
-    labels: list[str]
-    cut: Cut | None
+    periods: Periods
     by: bool
 
     @classmethod
@@ -47,11 +47,15 @@ class Splitting:
         window: Window | None,
         by: str | None,
         every: Every | None,
-        tz: Zone,
+        zone: tzinfo,
     ) -> Splitting:
         """`source` is the query whose rows the periods have to cover where there is no window."""
-        periods, cut = cut_into_periods(facts, source, params, window=window, every=every, tz=tz)
-        return cls(facts, params, [period.label for period in periods], cut, by is not None)
+        periods = cut_into_periods(facts, source, params, window=window, every=every, zone=zone)
+        return cls(facts, params, periods, by is not None)
+
+    @property
+    def cut(self) -> Cut | None:
+        return self.periods.cut
 
     @property
     def is_split(self) -> bool:
@@ -79,8 +83,8 @@ class Splitting:
         columns = {"period": self.cut is not None, "value": self.by, **({key: True} if key else {})}
         keys = [column for column, differs in columns.items() if differs]
         if not keys:
-            return Measured(behind, behind_parts, behind.total(numbers), ())
-        if periods_add_up or self.cut is None:
+            return Measured(behind, behind_parts, behind.total(numbers), (), ())
+        if self.cut is None or (periods_add_up and self.periods.is_all):
             groups, total = behind_parts.groups_and_total(keys, numbers)
         else:
             groups, total = behind_parts.groups(keys, numbers), behind.total(numbers)
@@ -90,9 +94,8 @@ class Splitting:
             names = named.get("value"), *([named[key]] if key else [])
             found[named.get("period", 0), names] = group[len(keys) :]
         never_empty = not self.by and key is None
-        return Measured(
-            behind, behind_parts, total, self._rows(found, make, zeros, {(None,)} if never_empty else set())
-        )
+        rows = self._rows(found, make, zeros, {(None,)} if never_empty else set())
+        return Measured(behind, behind_parts, total, rows, self.periods.notes)
 
     def _rows(
         self,
@@ -111,7 +114,7 @@ class Splitting:
             return [(-size[names[: at + 1]], name is None, name or "") for at, name in enumerate(names)]
 
         ordered = sorted(always | {names for _, names in found}, key=place)
-        labels: list[str | None] = [*self.labels] if self.cut is not None else [None]
+        labels: list[str | None] = [*self.periods.labels] if self.cut is not None else [None]
         return tuple(
             make(label, *names, *found.get((number, names), zeros))
             for (number, label), names in product(enumerate(labels), ordered)
@@ -126,6 +129,7 @@ class Measured(Generic[P]):
     parts: Persons
     numbers: tuple[Any, ...]
     rows: tuple[P, ...]
+    notes: tuple[str, ...]
 
 
 @frozen

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import ask, parameters
-from kmexport.reports.occurrences import IN_WINDOW, LAST_SECOND_OF_PERIOD, events
+from kmexport.reports.amounts import amounts, check_amounts, count_others, reading_of
+from kmexport.reports.asking import FIRST_SECOND, LAST_SECOND, given, parameters, zone_of
+from kmexport.reports.occurrences import LAST_SECOND_OF_PERIOD, events
 from kmexport.reports.results import ALL, Choice, Column, ratio
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
+from kmexport.reports.writing import counted, texts_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +39,10 @@ class TotalRow(Part):
 
 @define(repr=False, kw_only=True)
 class PropertyTotal(SplitResult):
-    """What `property_total` gives: `total`, `values` (how many), `people` (the population), averages, and `rows`."""
+    """What `property_total` gives: `total`, `values` (how many), `people` (the population), averages, and `rows`.
+
+    `not_numbers` counts the values in the window that are no number; no total has them.
+    """
 
     property: str
     total: float
@@ -45,6 +50,7 @@ class PropertyTotal(SplitResult):
     people: int
     average_per_incident: float | None
     average_per_person: float | None
+    not_numbers: int
     rows: tuple[TotalRow, ...]
 
     def people_of(self, *, label: Choice = ALL, value: Choice = ALL) -> list[str]:
@@ -58,22 +64,26 @@ class PropertyTotal(SplitResult):
         title = f"Total of “{self.property}”"
         if self.every is None:
             rows = self.rows or (_row(None, "all", self.total, self.values, self.people),)
-            return bars([row.value for row in rows], [row.total for row in rows], title, "total", ax)
-        labels, series = self._series(lambda row: row.total)
-        return lines(labels, series, title, "total", ax)
+            totals = [row.total if row.values else None for row in rows]
+            return bars([row.value for row in rows], totals, title, "total", ax, form="amount")
+        labels, series = self._series(lambda row: row.total if self.values else None)
+        return lines(labels, series, title, "total", ax, form="amount")
 
     def _title(self) -> str:
-        return f"{self.property}: {self.total:,.15g} in {self.values:,} values, {self.people:,} people"
+        [total] = texts_of([self.total], "amount")
+        return (
+            f"{self.property}: {total} in {counted(self.values, 'value')}, {counted(self.people, 'person', 'people')}"
+        )
 
     def _columns(self) -> list[Column]:
         rows = self.rows if self.is_split else (_row(None, None, self.total, self.values, self.people),)
         return [
             *(Column(name, "string", values) for name, values in self._split_columns()),
-            Column("total", "float64", [row.total for row in rows]),
+            Column("total", "float64", [row.total for row in rows], form="amount"),
             Column("values", "int64", [row.values for row in rows]),
             Column("people", "int64", [row.people for row in rows]),
-            Column("average_per_incident", "float64", [row.average_per_incident for row in rows]),
-            Column("average_per_person", "float64", [row.average_per_person for row in rows]),
+            Column("average_per_incident", "float64", [row.average_per_incident for row in rows], form="average"),
+            Column("average_per_person", "float64", [row.average_per_person for row in rows], form="average"),
         ]
 
 
@@ -84,53 +94,67 @@ def property_total(
     *,
     event: str | None = None,
     population: str = "with_property",
+    written: str | None = None,
     by: str | None = None,
     every: Every | None = None,
-    tz: Zone = "UTC",
+    tz: Zone | None = None,
 ) -> PropertyTotal:
     """The sum of a property's numbers in the window, its average per incident, and its average per person.
 
-    Every value that is a finite number, or text that reads as one, counts; refunds are negative values. `event=`:
-    only the values on that event. The average per incident is the total by the number of values. The average per
-    person is the total by the people of the population: `"with_property"`, those with a value that counts; an event's
-    name, those who did it in the window; `"everyone"`, all who did anything or had a property set at any time (who
-    has no value counts as 0; an alias alone makes nobody). An event that is itself called "everyone" can't be asked
-    for so.
+    Every value that is a number, or text that reads as one, counts; refunds are negative values. `written=` is an
+    amount as your export writes it ("$1,000.00", "1.463,00 €"): then texts are read in that form, and only so. What is
+    no number is counted in `not_numbers` and named below the table. `event=`: only the values of the seconds in which
+    the person did that event.
 
-    `by=` files a value under another property: the same record's, else the person's value in force then; of
-    "everyone", the value in force at the end of the window. `every=` gives a row for each period of the zone `tz`.
+    The average per incident is the total by the number of values. The average per person is the total by the people of
+    the population: `"with_property"`, those with a value that counts; an event's name, those who did it in the window,
+    and then only their values are summed; `"everyone"`, all who did anything or had a property set at any time (who has
+    no value counts as 0; an alias alone makes nobody). An event that is itself called "everyone" can't be asked for so.
+
+    `by=` files a value under another property of the person, in force then; of "everyone", in force at the end of the
+    window. `every=` gives a row for each period of the zone `tz` (default: the window's own, else UTC).
 
     Source: the vendor's metrics "total" and "average value" of a property. Raises UnknownNameError for names that no
-    record has, ValueError where no value of the property is a number, OverflowError where a float can't hold the
-    total. Costs one pass over the property's rows; "everyone" with `every=` a row a person and period. Sums carry
-    their rounding errors along; for exact cents, add up Decimals of `as_number`.
+    record has, ValueError where no value of the property is a number, OverflowError where a float can't hold a value
+    or the total. Costs one pass over the property's rows; "everyone" with `every=` a row a person and period. Sums
+    carry their rounding errors along; for exact cents, add up Decimals of `as_number`.
 
     >>> from kmexport import Event, Facts
     >>> facts = Facts([
     ...     Event("a", 1, "purchased", {"amount": "24.00"}),
     ...     Event("a", 2, "refunded", {"amount": -4}),
-    ...     Event("b", 3, "visited"),
+    ...     Event("b", 3, "visited", {"amount": "$1,000.00"}),
     ... ])
     >>> revenue = property_total(facts, "Amount", population="everyone")
     >>> revenue.total, revenue.average_per_incident, revenue.average_per_person
     (20.0, 10.0, 10.0)
+    >>> revenue.not_numbers
+    1
+    >>> property_total(facts, "Amount", written="$1,000.00").total
+    1020.0
     """
-    names = {"event": event, "population": None if population in ("with_property", "everyone") else population}
-    params = parameters(facts, window, events=names, properties={"property": property, "by": by})
-    _check_numbers(facts, property, params["property"])
-    values = _values(event)
-    splitting = Splitting.of(facts, values, params, window=window, by=by, every=every, tz=tz)
+    _check_population(population)
+    of_event = population not in ("with_property", "everyone")
+    names = given(event=event, population=population if of_event else None)
+    params = parameters(facts, window, events=names, properties={"property": property, **given(by=by)})
+    params |= reading_of(written)
+    all_time = {**params, "start": FIRST_SECOND, "end": LAST_SECOND}
+    check_amounts(facts, property, amounts(params, event=False, numbers_only=False), all_time)
+    every_value = amounts(params, event=event is not None, numbers_only=False)
+    not_numbers, notes = count_others(facts, property, every_value, params)
+    values = amounts(params, event=event is not None)
+    covering = f"select time from ({values}) union all select time from ({events('population')})"
+    source = covering if of_event else values
+    zone = zone_of(tz, window)
+    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, zone=zone)
 
     def query(pieces: Pieces) -> str:
-        counted = pieces.valued(pieces.in_periods(values))
-        is_member = population == "with_property"
-        rows = f"select person, period, value, number, {is_member} as is_member from ({counted})"
-        return rows if is_member else f"{rows} union all {_members(population, pieces)}"
+        return _totals(pieces, values, population)
 
-    numbers = "coalesce(fsum(number), 0), count(number), count(distinct person)"
-    if population != "with_property":
-        numbers += " filter (is_member)"
-    measured = splitting.measure(query, _row, numbers, (0.0, 0, 0), periods_add_up=population != "everyone")
+    is_add_up = population == "with_property"
+    numbers = f"""
+        coalesce(fsum(number), 0), count(number), count(distinct person){"" if is_add_up else " filter (is_member)"}"""
+    measured = splitting.measure(query, _row, numbers, (0.0, 0, 0), periods_add_up=is_add_up)
     total, count, people = measured.numbers
     rows = measured.rows
     if not all(map(math.isfinite, [total, *(row.total for row in rows)])):
@@ -151,48 +175,43 @@ def property_total(
         people=people,
         average_per_incident=overall.average_per_incident,
         average_per_person=overall.average_per_person,
+        not_numbers=not_numbers,
         rows=rows,
+        notes=(*notes, *measured.notes),
     )
+
+
+def _check_population(population: object) -> None:
+    if not isinstance(population, str):
+        msg = f'population is "with_property", "everyone" or the name of an event, not {population!r}'
+        raise TypeError(msg)
 
 
 def _row(label: str | None, value: str | None, total: float, values: int, people: int) -> TotalRow:
     return TotalRow(label, value, total, values, people, ratio(total, values), ratio(total, people))
 
 
-def _check_numbers(facts: Facts, property: str, folded: object) -> None:  # noqa: A002
-    query = "select 1 from kmexport.numbered_properties where name = $property and number is not null limit 1"
-    if not ask(facts, query, {"property": folded}):
-        query = "select text from kmexport.numbered_properties where name = $property limit 1"
-        [(example,)] = ask(facts, query, {"property": folded})
-        msg = f"no value of {property!r} is a number (one is {str(example)[:40]!r}): property_values() counts texts"
-        raise ValueError(msg)
-
-
-def _values(event: str | None) -> str:
-    on_event = "and event = $event" if event is not None else ""
-    return f"""
-        with found as materialized (
-            select person_id as person, time, seq, number from kmexport.numbered_properties
-            where name = $property and {IN_WINDOW} {on_event}
-        )
-        select * from found where number is not null"""
-
-
-def _members(population: str, pieces: Pieces) -> str:
-    """The population, one row or more for each person of it."""
+def _totals(pieces: Pieces, values: str, population: str) -> str:
+    """person, period, value, number (null: a row of the population), is_member."""
+    counted = pieces.in_periods(values)
+    if population == "with_property":
+        return f"select person, period, value, number, true as is_member from ({pieces.valued(counted)})"
     if population == "everyone":
-        source = (
+        members = (
             f"select person, {LAST_SECOND_OF_PERIOD} as time, null::bigint as seq, period from ({pieces.everyone()})"
         )
     else:
-        source = pieces.in_periods(events("population"))
+        members = pieces.in_periods(events("population"))
+        counted = f"select * from ({counted}) semi join ({members}) using (person, period)"
     return f"""
-        select person, period, value, null::double as number, true as is_member from ({pieces.valued(source)})"""
+        select person, period, value, number, false as is_member from ({pieces.valued(counted)})
+        union all
+        select person, period, value, null::double, true from ({pieces.valued(members)})"""
 
 
 def _total_of(row: TotalRow, parts: Persons, splitting: Splitting, property: str) -> float:  # noqa: A002
     condition = "number is not null and period = $period and value is not distinct from $value"
-    period = splitting.labels.index(row.label) if row.label is not None else 0
+    period = splitting.periods.labels.index(row.label) if row.label is not None else 0
     return _exact_total(parts.numbers("number", condition, period=period, value=row.value), property)
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import parameters
+from kmexport.reports.asking import given, parameters, zone_of
 from kmexport.reports.occurrences import LAST_SECOND_OF_PERIOD, chosen, events, firsts, in_force, next_set
 from kmexport.reports.results import ALL, Choice, Column, check_choice
 from kmexport.reports.splits import Pieces, SplitResult, Splitting
+from kmexport.reports.writing import counted
 from kmexport.tables.rules import text_of
 
 if TYPE_CHECKING:
@@ -67,11 +68,11 @@ class _ByValue(SplitResult):
         from kmexport.reports.plots import bars, lines  # noqa: PLC0415
 
         if self.every is None:
-            names, numbers = [self._name(row) for row in self.rows], [row.people for row in self.rows]
+            names, numbers = [self._name(row) for row in self.rows], [row.people or None for row in self.rows]
             return bars(names, numbers, self._title(), "people", ax)
         series: dict[str | None, list[float | None]] = {}
         for row in self.rows:
-            series.setdefault(self._name(row), []).append(row.people)
+            series.setdefault(self._name(row), []).append(row.people if self.people else None)
         return lines(list(dict.fromkeys(row.label for row in self.rows)), series, self._title(), "people", ax)
 
     @staticmethod
@@ -98,7 +99,7 @@ class PropertyValues(_ByValue):
 
     def _title(self) -> str:
         moment = self.at.replace("_", " ") if self.step is None else f"at the time of “{self.step}”"
-        return f"{self.property}, {moment}: {self.people:,} people"
+        return f"{self.property}, {moment}: {counted(self.people, 'person', 'people')}"
 
 
 @define(repr=False, kw_only=True)
@@ -110,7 +111,7 @@ class Segments(_ByValue):
 
     def _title(self) -> str:
         relative = ", since they have it" if self.relative else ""
-        return f"{self.event} by {self.property}{relative}: {self.people:,} people"
+        return f"{self.event} by {self.property}{relative}: {counted(self.people, 'person', 'people')}"
 
 
 def property_values(
@@ -122,7 +123,7 @@ def property_values(
     step: str | None = None,
     by: str | None = None,
     every: Every | None = None,
-    tz: Zone = "UTC",
+    tz: Zone | None = None,
 ) -> PropertyValues:
     """How many people have which value of a property, at one moment of each person.
 
@@ -158,9 +159,9 @@ def property_values(
     if every is not None and at in _EVER:
         msg = f'at="{at}" looks at no window, so every= would give the same in each period: give at="last_before_end"'
         raise ValueError(msg)
-    params = parameters(facts, window, events={"step": step}, properties={"property": property, "by": by})
+    params = parameters(facts, window, events=given(step=step), properties={"property": property, **given(by=by)})
     source = events("step") if step is not None else "select time from kmexport.numbered_records where kind <> 'alias'"
-    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, tz=tz)
+    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, zone=zone_of(tz, window))
 
     def query(pieces: Pieces) -> str:
         return _at_step(pieces) if at == "at_step" else _at_moment(pieces, at)
@@ -177,7 +178,7 @@ def segments(
     relative: bool = False,
     by: str | None = None,
     every: Every | None = None,
-    tz: Zone = "UTC",
+    tz: Zone | None = None,
 ) -> Segments:
     """The people who did an event in the window, by the last value of a property; who has none stands under None.
 
@@ -205,8 +206,9 @@ def segments(
     >>> relative.people_of("A"), relative.people_of(None)
     (['A', 'D'], ['B'])
     """
-    params = parameters(facts, window, events={"event": event}, properties={"property": property, "by": by})
-    splitting = Splitting.of(facts, events("event"), params, window=window, by=by, every=every, tz=tz)
+    params = parameters(facts, window, events={"event": event}, properties={"property": property, **given(by=by)})
+    zone = zone_of(tz, window)
+    splitting = Splitting.of(facts, events("event"), params, window=window, by=by, every=every, zone=zone)
     since = "where p.time is null or e.time >= p.time" if relative else ""
 
     def query(pieces: Pieces) -> str:
