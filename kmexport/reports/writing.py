@@ -53,8 +53,8 @@ def _text_of(number: float, form: Form, *, is_whole: bool) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Write a number and what it counts.
 
-    >>> counted(1, "person", "people"), counted(2_000, "person", "people"), counted(0, "value")
-    ('1 person', '2,000 people', '0 values')
+    >>> counted(1, "person", "people"), counted(2_000, "value")
+    ('1 person', '2,000 values')
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
