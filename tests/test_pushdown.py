@@ -113,6 +113,7 @@ def filtered(
 @settings(max_examples=1500, deadline=None)
 @example([b'{"_p":"a","_t":1}', b'"_n":"x"', b'{"_p":"a","_t":1,"x":{"_n":"y"}}'], [PropertySet], None, None, 1 << 16)
 @example([b'{"foo_n":"x","_p":"a","_t":1}'], [PropertySet], None, None, 1 << 16)
+@example([b'{"_p":"a","_n":"x","_t":1,"_n":null}', b'{"_p":"a","_n":"x","_t":1}'], [PropertySet], None, None, 1 << 16)
 def test_the_same_records_as_filtering_afterwards(lines, kinds, names, people, block_bytes):
     content = b"\n".join(lines)
     in_full: list[MalformedRecordError] = []

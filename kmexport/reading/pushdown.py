@@ -152,6 +152,8 @@ def _lines_without_name(block: bytes) -> list[bytes]:
     lines = block.split(b"\n")
     if block.find(_KEY_THAT_ENDS_LIKE_IT) >= 0:
         return lines
+    if block.find(b"null") >= 0:  # a second _n may take the first one back
+        return [line for line in lines if line.find(_NAME_KEY) < 0 or line.rfind(b"{") != 0 or line.find(b"null") >= 0]
     if len(block) - len(block.replace(b"{", b"")) == len(lines):
         return [line for line in lines if line.find(_NAME_KEY) < 0 or line[0] != _BRACE]
     return [line for line in lines if line.find(_NAME_KEY) < 0 or line.rfind(b"{") != 0]

@@ -1,0 +1,97 @@
+"""Records of random exports are those of an obvious model over lists and dicts."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from kmexport import Alias, Event, LineCounts, PropertySet
+from tests import export_model as model
+from tests.random_exports import EVENTS, PERSONS, random_export, write
+from tests.strategies import examples
+
+EXPORTS = min(3_000, examples(300))
+AT_ONCE = 50
+SEEDS = pytest.mark.parametrize(
+    "seeds", [range(first, first + AT_ONCE) for first in range(0, EXPORTS, AT_ONCE)], ids=lambda seeds: str(seeds.start)
+)
+KINDS = {Event: "event", PropertySet: "property_set", Alias: "alias"}
+
+
+def records_of(files):
+    """All records of an export, by the model."""
+    return [one for file in files for one in model.read_file(file.content, file.number)[0]]
+
+
+def as_row(record):
+    """A record of the library as a row that is equal for equal records only."""
+    name, alias = getattr(record, "name", None), getattr(record, "alias", None)
+    return KINDS[type(record)], record.person, record.timestamp, name, alias, repr(record.properties)
+
+
+def expected_row(one):
+    properties = {key: model.in_python(value) for key, value in one["properties"].items()}
+    return one["kind"], one["person"], one["time"], one["name"], one["alias"], repr(properties)
+
+
+def tree(text):
+    """JSON text in a form that is equal for the same values with the same digits in the same order."""
+    return text if text is None else model.spell(model.DECODER.decode(text))
+
+
+@SEEDS
+def test_lines(seeds):
+    """Records, rejected lines and repairs, file by file."""
+    for seed in seeds:
+        files = random_export(seed)
+        bucket = write(files, f"memory://model-lines-{seed}")
+        for file, revision in zip(files, bucket.revisions(), strict=True):
+            records, rejected, repaired = model.read_file(file.content, file.number)
+            errors, counts = [], LineCounts()
+            found = list(bucket.read([revision], on_error=errors.append, counts=counts))
+            assert list(map(as_row, found)) == list(map(expected_row, records)), (seed, file.number)
+            assert [error.line_number for error in errors] == rejected, (seed, file.number)
+            assert (counts.records, counts.rejected, counts.repaired) == (len(records), len(rejected), repaired), seed
+
+
+@SEEDS
+def test_columns(seeds):
+    for seed in seeds:
+        files = random_export(seed)
+        bucket = write(files, f"memory://model-columns-{seed}")
+        rows = bucket.to_batches(on_error=lambda _: None).read_all().to_pylist()
+        found = [
+            (*(row[key] for key in ("revision", "line", "kind", "person")), int(row["time"].timestamp()), row["name"],
+             row["alias"], tree(row["properties"]))
+            for row in rows
+        ]  # fmt: skip
+        keys = ("revision", "line", "kind", "person", "time", "name", "alias")
+        expected = [(*(one[key] for key in keys), model.spell(one["properties"])) for one in records_of(files)]
+        assert found == expected, seed
+
+
+@SEEDS
+def test_selections(seeds):
+    """`kinds=`, `names=` and `people=` give what filtering afterwards gives."""
+    for seed in seeds:
+        files = random_export(seed)
+        bucket = write(files, f"memory://model-selections-{seed}")
+        chance = random.Random(seed)
+        kinds = chance.choice([None, None, *([kind] for kind in KINDS), [PropertySet, Alias]])
+        names = chance.choice([None, chance.sample([*EVENTS, "never sent"], 2)])
+        people = chance.choice([None, chance.sample([*PERSONS, "nobody"], 2)])
+        expected = [one for one in records_of(files) if is_selected(one, kinds, names, people)]
+        asked = {"kinds": kinds, "names": names, "people": people, "on_error": lambda _: None}
+        assert list(map(as_row, bucket.iter_records(**asked))) == list(map(expected_row, expected)), (seed, asked)
+        rows = bucket.to_batches(columns=["revision", "line"], **asked).read_all().to_pylist()
+        lines = [(one["revision"], one["line"]) for one in expected]
+        assert [(row["revision"], row["line"]) for row in rows] == lines, (seed, asked)
+
+
+def is_selected(one, kinds, names, people):
+    if kinds is not None and one["kind"] not in [KINDS[kind] for kind in kinds]:
+        return False
+    if names is not None and (one["name"] is None or model.fold(one["name"]) not in map(model.fold, names)):
+        return False
+    return people is None or one["person"] in people or one["alias"] in people

@@ -1,0 +1,54 @@
+"""A whole real export: its records are those of plain Python over all its files."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import pytest
+
+from kmexport import Bucket, LineCounts
+from tests import export_model as model
+from tests.test_export_model import as_row, expected_row
+
+pytestmark = pytest.mark.skipif(
+    "KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files"
+)
+IMPORTED = 143  # the revision with one record that was imported 320 days after its time
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return Path(os.environ["KMEXPORT_REAL_DATA"]) / "real-export"
+
+
+@pytest.fixture(scope="module")
+def everything(folder):
+    """The records of all files, by the model; with when each one's file was received."""
+    with (folder / "index.csv").open(encoding="utf-8") as file:
+        received = {
+            row["filename"]: (int(row["min_timestamp"]), int(row["max_timestamp"])) for row in csv.DictReader(file)
+        }
+    found = []
+    for number in sorted(int(path.stem) for path in (folder / "revisions").iterdir()):
+        path = folder / "revisions" / f"{number}.json"
+        records, rejected, _ = model.read_file(path.read_bytes(), number)
+        assert rejected == []
+        found += [one | {"received": received[f"revisions/{number}.json"]} for one in records]
+    return found
+
+
+def test_every_record(folder, everything):
+    counts = LineCounts()
+    records = list(Bucket(folder).iter_records(counts=counts))
+    assert len(records) == len(everything) == 691
+    assert (counts.rejected, counts.repaired) == (0, 2)
+    assert list(map(as_row, records)) == list(map(expected_row, everything))
+
+
+def test_records_lie_before_the_range_of_their_file_and_one_long_before(everything):
+    late = [one["received"][0] - one["time"] for one in everything]
+    assert sum(delay > 0 for delay in late) == 513
+    assert sorted(late)[-2:] == [299, late[[one["revision"] for one in everything].index(IMPORTED)]]
+    assert all(one["time"] <= one["received"][1] for one in everything)
