@@ -36,6 +36,7 @@ from kmexport.errors import (
 )
 from kmexport.identities import IdentityMap, Prefer, merge_identities
 from kmexport.latest import latest_properties
+from kmexport.limits import Limits
 from kmexport.manifest import Revision, Status
 from kmexport.mirroring import MirrorSummary, mirror
 from kmexport.names import fold_name
@@ -72,6 +73,7 @@ __all__ = [
     "LakeFormatError",
     "LakeNotFoundError",
     "LateRecordError",
+    "Limits",
     "LineCounts",
     "MalformedRecordError",
     "MirrorSummary",

@@ -10,10 +10,10 @@ from kmexport.export_files import ExportFiles
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.in_turn import ReadFile, Reading, ReadOptions, check_revisions, read_in_turn, read_records
 from kmexport.manifest import Revision
-from kmexport.reading import MAX_LINE_BYTES, Kinds, LineCounts, Names, OnError, People, check_selection, one_by_one
+from kmexport.reading import Kinds, LineCounts, Names, OnError, People, Selection, check_selection, one_by_one
 from kmexport.records import Alias, Event, Record
-from kmexport.revisions import check_selecting
-from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Progress
+from kmexport.revisions import MARGIN, check_selecting
+from kmexport.storage import Progress
 from kmexport.windows import Window, in_window
 
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ _T = TypeVar("_T")
 class Bucket(ExportFiles):
     """An export at any fsspec URL, local path or `os.PathLike`; with `fs=`, at the path `url` of that filesystem.
 
-    Further keywords are the storage options of the filesystem (`profile="analytics"`, `anon=True` …). Constructing
-    does no I/O and loads no filesystem. A bucket is picklable; its pickle holds the storage options, so the
-    credentials that you gave too. Its repr, its errors and its logs never show them.
+    `limits` says how its files are fetched and how long a line may be, see `Limits`. Further keywords are the storage
+    options of the filesystem (`profile="analytics"`, `anon=True` …). Constructing does no I/O and loads no filesystem.
+    A bucket is picklable; its pickle holds the storage options, so the credentials that you gave too. Its repr, its
+    errors and its logs never show them.
 
     >>> bucket = Bucket.sample()
     >>> bucket.status().pending_revisions
@@ -66,10 +67,6 @@ class Bucket(ExportFiles):
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,
-        max_line_bytes: int = MAX_LINE_BYTES,
-        prefetch_bytes: int = PREFETCH_BYTES,
-        requests: int = REQUESTS,
-        silent_for: float = SILENT_FOR,
     ) -> Iterator[Record]:
         """Every record of just these revisions, lazily, in the order given: the layer under `iter_records`.
 
@@ -85,55 +82,51 @@ class Bucket(ExportFiles):
         'signed up'
         """
         wanted = check_revisions(revisions)
-        selection = check_selection(kinds, names, people)
-        reading = Reading(on_error, callback, counts, max_line_bytes, prefetch_bytes, requests, silent_for, selection)
+        reading = self._reading(on_error, callback, counts, check_selection(kinds, names, people))
         return one_by_one(self._read(wanted, reading, read_records))
 
     @overload
     def iter_records(
-        self, window: Window | None = None, *, after: int = 0, neighbours: int = 1,
+        self, window: Window | None = None, *, margin: int | None = MARGIN, after: int = 0,
         kinds: Kinds = None, names: str | Iterable[str], **options: Unpack[ReadOptions],
     ) -> Iterator[Event]: ...  # fmt: skip
     @overload
     def iter_records(
-        self, window: Window | None = None, *, after: int = 0, neighbours: int = 1,
+        self, window: Window | None = None, *, margin: int | None = MARGIN, after: int = 0,
         kinds: type[_R] | Iterable[type[_R]], names: None = None, **options: Unpack[ReadOptions],
     ) -> Iterator[_R]: ...  # fmt: skip
     @overload
     def iter_records(
-        self, window: Window | None = None, *, after: int = 0, neighbours: int = 1,
+        self, window: Window | None = None, *, margin: int | None = MARGIN, after: int = 0,
         kinds: Kinds = None, names: Names = None, **options: Unpack[ReadOptions],
     ) -> Iterator[Record]: ...  # fmt: skip
     def iter_records(
         self,
         window: Window | None = None,
         *,
+        margin: int | None = MARGIN,
         after: int = 0,
-        neighbours: int = 1,
         kinds: type[Any] | Iterable[type[Any]] | None = None,
         names: Names = None,
         people: People = None,
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,
-        max_line_bytes: int = MAX_LINE_BYTES,
-        prefetch_bytes: int = PREFETCH_BYTES,
-        requests: int = REQUESTS,
-        silent_for: float = SILENT_FOR,
     ) -> Iterator[Record]:
         """Every record of the window, or of the whole export, lazily, in the order of the revisions and their lines.
 
-        Reads the files that `revisions(window, after=after, neighbours=neighbours)` names and no other. `kinds`,
-        `names`, `people`, `on_error` and `max_line_bytes` are those of `kmexport.iter_records`. `callback` is an
-        fsspec Callback: its size is the bytes of the selected revisions where the filesystem tells them, and it moves
-        as they are read; `callback="tqdm"` shows a bar.
+        Reads the files that `revisions(window, margin=margin, after=after)` names and no other: what was received
+        later than `margin` seconds behind the window is not among its records. `kinds`, `names`, `people` and
+        `on_error` are those of `kmexport.iter_records`. `callback` is an fsspec Callback: its size is the bytes of the
+        selected revisions where the filesystem tells them, and it moves as they are read; `callback="tqdm"` shows a
+        bar.
 
-        From any storage but the local disk and memory, the next revisions are fetched while one is parsed: at most
-        `prefetch_bytes` bytes are held (never less than 128 KiB) and `requests` requests run at a time. Nothing starts
-        before the first `next()`, and everything stops when the loop is left. What fails for a moment is tried again:
-        up to ten times for each file, as long as no more than `silent_for` seconds pass without a byte of it.
+        From any storage but the local disk and memory, the next revisions are fetched while one is parsed, within the
+        `Limits` of the bucket. Nothing starts before the first `next()`, and everything stops when the loop is left.
+        What fails for a moment is tried again: up to ten times for each file, as long as no more than
+        `limits.silent_for` seconds pass without a byte of it.
 
-        Holds `prefetch_bytes`, and 64 KiB of the revision that is being read or its longest line. Raises
+        Holds `limits.prefetch_bytes`, and 64 KiB of the revision that is being read or its longest line. Raises
         MalformedRecordError (see `on_error`), RevisionNotFoundError for a file that went after it was listed (left
         out with a warning under `on_error="skip"`), BucketUnreachableError for one that can't be read whole after all
         tries, RevisionChangedError for one that was replaced meanwhile, and what `revisions()` raises; all at a
@@ -145,10 +138,9 @@ class Bucket(ExportFiles):
         >>> sorted({event.name for event in signups})
         ['Signed Up', 'signed up']
         """
-        check_selecting(window, neighbours)
-        selection = check_selection(kinds, names, people)
-        reading = Reading(on_error, callback, counts, max_line_bytes, prefetch_bytes, requests, silent_for, selection)
-        records = one_by_one(self._read_selected(window, after, neighbours, reading, read_records))
+        check_selecting(window, margin)
+        reading = self._reading(on_error, callback, counts, check_selection(kinds, names, people))
+        records = one_by_one(self._read_selected(window, after, margin, reading, read_records))
         return records if window is None else in_window(records, window)
 
     def to_batches(
@@ -158,18 +150,14 @@ class Bucket(ExportFiles):
         columns: Iterable[str] | None = None,
         properties: Properties = (),
         revisions: Iterable[Revision | int] | None = None,
+        margin: int | None = MARGIN,
         after: int = 0,
-        neighbours: int = 1,
         kinds: Kinds = None,
         names: Names = None,
         people: People = None,
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,
-        max_line_bytes: int = MAX_LINE_BYTES,
-        prefetch_bytes: int = PREFETCH_BYTES,
-        requests: int = REQUESTS,
-        silent_for: float = SILENT_FOR,
         batch_rows: int = 16_384,
         processes: int = 1,
     ) -> pa.RecordBatchReader:
@@ -202,28 +190,19 @@ class Bucket(ExportFiles):
         from kmexport.tables.schema import choose_columns  # noqa: PLC0415
         from kmexport.tables.workers import in_processes  # noqa: PLC0415
 
-        check_selecting(window, neighbours)
+        check_selecting(window, margin)
         layout = choose_columns(columns, properties)
-        reading = Reading(
-            on_error,
-            callback,
-            counts,
-            max_line_bytes,
-            prefetch_bytes,
-            requests,
-            silent_for,
-            check_selection(kinds, names, people),
-        )
+        reading = self._reading(on_error, callback, counts, check_selection(kinds, names, people))
         read_file = read_columns(layout, window, batch_rows)
         wanted = None if revisions is None else check_revisions(revisions)
         if processes != 1:
             self._folder.check_shared()
-            chosen = partial(self._chosen, wanted, window, after, neighbours)
+            chosen = partial(self._chosen, wanted, window, after, margin)
             types = {column.name: column.type for column in layout.properties}
             arguments = {"window": window, "columns": layout.columns, "properties": types, "batch_rows": batch_rows}
             batches = in_processes(self, chosen, processes, reading, arguments)
         elif wanted is None:
-            batches = self._read_selected(window, after, neighbours, reading, read_file)
+            batches = self._read_selected(window, after, margin, reading, read_file)
         else:
             batches = self._read(wanted, reading, read_file)
         return batch_reader(batches, layout.schema, batch_rows)
@@ -237,9 +216,6 @@ class Bucket(ExportFiles):
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,
-        prefetch_bytes: int = PREFETCH_BYTES,
-        requests: int = REQUESTS,
-        silent_for: float = SILENT_FOR,
     ) -> IdentityMap:
         """Every alias of the export as a map of who is who, in one pass that parses alias lines only.
 
@@ -253,16 +229,20 @@ class Bucket(ExportFiles):
         >>> people.resolve("10007").endswith("@example.com")
         True
         """
-        selection = check_selection(Alias, None)
-        reading = Reading(on_error, callback, counts, MAX_LINE_BYTES, prefetch_bytes, requests, silent_for, selection)
+        reading = self._reading(on_error, callback, counts, check_selection(Alias, None))
         people = IdentityMap(prefer) if into is None else into
-        people.update(one_by_one(self._read_selected(None, after, 0, reading, read_records)))
+        people.update(one_by_one(self._read_selected(None, after, None, reading, read_records)))
         return people
 
+    def _reading(
+        self, on_error: OnError, callback: Progress, counts: LineCounts | None, selection: Selection | None
+    ) -> Reading:
+        return Reading(on_error, callback, counts, self.limits.max_line_bytes, selection)
+
     def _read_selected(
-        self, window: Window | None, after: int, neighbours: int, reading: Reading, read_file: ReadFile[_T]
+        self, window: Window | None, after: int, margin: int | None, reading: Reading, read_file: ReadFile[_T]
     ) -> Generator[_T, None, None]:
-        selected = self._listing().select(window, after, neighbours)
+        selected = self._listing().select(window, after, margin)
         yield from read_in_turn(self._folder, selected, reading, read_file)
 
     def _read(
@@ -271,10 +251,10 @@ class Bucket(ExportFiles):
         yield from read_in_turn(self._folder, self._resolved(wanted), reading, read_file)
 
     def _chosen(
-        self, wanted: list[Revision | int] | None, window: Window | None, after: int, neighbours: int
+        self, wanted: list[Revision | int] | None, window: Window | None, after: int, margin: int | None
     ) -> list[Revision]:
         if wanted is None:
-            return self.revisions(window, after=after, neighbours=neighbours)
+            return self.revisions(window, margin=margin, after=after)
         return self._resolved(wanted)
 
     def _resolved(self, wanted: list[Revision | int]) -> list[Revision]:

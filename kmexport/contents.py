@@ -13,7 +13,7 @@ from kmexport.files import BinaryFile
 from kmexport.in_turn import Reading, open_in_turn
 from kmexport.manifest import Revision
 from kmexport.moments import spell_moment
-from kmexport.reading import MAX_LINE_BYTES, LineCounts, one_by_one, read_lists
+from kmexport.reading import LineCounts, one_by_one, read_lists
 from kmexport.storage import Folder
 
 __all__ = ["Contents", "look_into"]
@@ -75,13 +75,13 @@ def look_into(folder: Folder, revisions: Sequence[Revision]) -> Iterator[Content
         for revision, opening in openings:
             try:
                 with opening as file:
-                    contents = _contents(file, revision)
+                    contents = _contents(file, revision, folder.limits.max_line_bytes)
             except RevisionNotFoundError:
                 contents = Contents(revision, is_gone=True)
             yield contents
 
 
-def _contents(file: BinaryFile, revision: Revision) -> Contents:
+def _contents(file: BinaryFile, revision: Revision, max_line_bytes: int) -> Contents:
     watched = _WatchedFile(file)
     counts = LineCounts()
     errors = _ErrorCount()
@@ -89,7 +89,7 @@ def _contents(file: BinaryFile, revision: Revision) -> Contents:
     last: int | None = None
     latest: dict[int, int] = {}  # of each hour
     records: Counter[int] = Counter()
-    for record in one_by_one(read_lists(watched, revision.path, errors.add, MAX_LINE_BYTES, counts)):
+    for record in one_by_one(read_lists(watched, revision.path, errors.add, max_line_bytes, counts)):
         timestamp = record.timestamp
         if first is None or last is None:
             first = last = timestamp

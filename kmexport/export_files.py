@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from kmexport.audit import Audit, compare
 from kmexport.coverage import Coverage, cover
+from kmexport.limits import Limits, check_limits
 from kmexport.manifest import Revision, Status, parse_status, read_index
-from kmexport.revisions import Listing, check_selecting, take_listing
+from kmexport.revisions import MARGIN, Listing, check_selecting, take_listing
 from kmexport.storage import Folder
 from kmexport.windows import Window, check_window
 
@@ -24,18 +25,29 @@ class ExportFiles:
     """What a `Bucket` knows of its files; the base of that class, and not made by itself."""
 
     def __init__(
-        self, url: str | os.PathLike[str], *, fs: AbstractFileSystem | None = None, **storage_options: Any
+        self,
+        url: str | os.PathLike[str],
+        *,
+        fs: AbstractFileSystem | None = None,
+        limits: Limits = Limits(),  # noqa: B008  # it is frozen
+        **storage_options: Any,
     ) -> None:
+        check_limits(limits)
         if fs is not None and storage_options:
             msg = f"give fs= or storage options, not both: {', '.join(sorted(storage_options))}"
             raise TypeError(msg)
-        self._folder = Folder(os.fspath(url), fs, storage_options)
+        self._folder = Folder(os.fspath(url), fs, storage_options, limits)
         self._warned: set[str] = set()
 
     @property
     def folder(self) -> Folder:
         """Where its files lie: for modules of the package that work on files, not on records."""
         return self._folder
+
+    @property
+    def limits(self) -> Limits:
+        """The limits within which it is read."""
+        return self._folder.limits
 
     @classmethod
     def sample(cls) -> Self:
@@ -79,13 +91,15 @@ class ExportFiles:
         """
         return read_index(self._folder.read("index.csv")).revisions
 
-    def revisions(self, window: Window | None = None, *, after: int = 0, neighbours: int = 1) -> list[Revision]:
+    def revisions(self, window: Window | None = None, *, margin: int | None = MARGIN, after: int = 0) -> list[Revision]:
         """The revision files that are in the bucket now and may hold records of the window, in numeric order.
 
-        With a window: those whose range touches it, `neighbours` more on either side of each (of the gap, where none
-        touches it), and every file without a range: the index does not name it yet, or has an odd row for it.
-        Without a window: all. `after=N`: only revisions above N. Costs the index and one fresh listing: new files are
-        seen at once, whatever fsspec has cached.
+        With a window: the files that the vendor received from an hour before it to `margin` seconds behind its end,
+        and every file without a range: the index does not name it yet, or has an odd row for it. The index says when
+        records were received, not when they happened: phones send late, and what came later than `margin` is missed.
+        `margin=0` trusts that nothing came late; `margin=None` takes every file, as no window does. An empty window
+        needs none. `after=N`: only revisions above N. Costs the index and one fresh listing: new files are seen at
+        once, whatever fsspec has cached.
 
         A row of the index whose file is gone is left out, with one warning; `audit()` tells them all. Raises
         EmptyListingError where the index names files and none is there. A web server has no listing: there these are
@@ -94,16 +108,16 @@ class ExportFiles:
         >>> from kmexport import Bucket, Window
         >>> revisions = Bucket.sample().revisions(Window.day("2012-10-01"))
         >>> [revision.number for revision in revisions]
-        [5, 6, 7, 8, 9]
+        [6, 7, 8]
         """
-        check_selecting(window, neighbours)
-        return self._listing().select(window, after, neighbours)
+        check_selecting(window, margin)
+        return self._listing().select(window, after, margin)
 
-    def coverage(self, window: Window, *, settle: int = 86_400, deep: bool = True) -> Coverage:
+    def coverage(self, window: Window, *, margin: int | None = MARGIN, deep: bool = True) -> Coverage:
         """Whether all records of the window are there, and if not, why not. A job asks it before it trusts a day.
 
         It is not complete when the export has not come past the window's end; when revisions are pending, unless the
-        export has come `settle` seconds past that end (late records come within a day); when the bucket begins later
+        export has come `margin` seconds past that end (late records come within a day); when the bucket begins later
         than the window; when a file of the window is gone, is cut off or holds less than the index says; or when the
         number of a revision from that time is nowhere. A record that a wrong clock dates far ahead proves nothing.
 
@@ -117,8 +131,9 @@ class ExportFiles:
         '1 revision is not exported yet and may hold late records'
         """
         check_window(window)
+        check_selecting(window, margin)
         status = self.status()
-        return cover(self._folder, window, status, self._listing(), settle, deep=deep)
+        return cover(self._folder, window, status, self._listing(), margin or 0, deep=deep)
 
     def audit(self, *, deep: bool = False) -> Audit:
         """Every disagreement between status, index and listing.

@@ -7,13 +7,13 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, closing
 from typing import Protocol, TypedDict, TypeVar
 
-from attrs import field, frozen, validators
+from attrs import frozen
 
 from kmexport.errors import RevisionNotFoundError
 from kmexport.files import BinaryFile
+from kmexport.limits import MAX_LINE_BYTES
 from kmexport.manifest import Revision, is_revision_name
 from kmexport.reading import (
-    MAX_LINE_BYTES,
     LineCounts,
     OnError,
     People,
@@ -23,7 +23,7 @@ from kmexport.reading import (
     read_lists,
 )
 from kmexport.records import Record
-from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Folder, Progress, check_progress, progress_bar
+from kmexport.storage import Folder, Progress, check_progress, progress_bar
 
 __all__ = [
     "ReadFile",
@@ -48,23 +48,16 @@ class ReadOptions(TypedDict, total=False):
     on_error: OnError
     callback: Progress
     counts: LineCounts | None
-    max_line_bytes: int
-    prefetch_bytes: int
-    requests: int
-    silent_for: float
 
 
 @frozen
 class Reading:
-    """How revisions are fetched and read, and who is told of it. Raises for what can't be, as the caller calls."""
+    """How revisions are read, and who is told of it. Raises for what can't be, as the caller calls."""
 
     on_error: OnError = "raise"
     callback: Progress = None
     counts: LineCounts | None = None
     max_line_bytes: int = MAX_LINE_BYTES
-    prefetch_bytes: int = field(default=PREFETCH_BYTES, validator=validators.ge(0))
-    requests: int = field(default=REQUESTS, validator=validators.ge(1))
-    silent_for: float = field(default=SILENT_FOR, validator=validators.gt(0))
     selection: Selection | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -114,7 +107,11 @@ def read_in_turn(
 
 
 def open_in_turn(
-    folder: Folder, revisions: Sequence[Revision], reading: Reading, *, unpack: bool = True
+    folder: Folder,
+    revisions: Sequence[Revision],
+    reading: Reading,
+    *,
+    unpack: bool = True,
 ) -> Generator[tuple[Revision, AbstractContextManager[BinaryFile]], None, None]:
     """Each revision with what opens it; the callback moves as it is read, and by its size in all."""
     sizes = [revision.size for revision in revisions if revision.size is not None]
@@ -123,9 +120,6 @@ def open_in_turn(
             callback.set_size(sum(sizes))
         openings = folder.open_each(
             [(revision.path, revision.size) for revision in revisions],
-            prefetch_bytes=reading.prefetch_bytes,
-            requests=reading.requests,
-            silent_for=reading.silent_for,
             callback=callback,
             unpack=unpack,
         )

@@ -19,7 +19,7 @@ from kmexport.in_turn import Reading, open_in_turn
 from kmexport.manifest import Revision, is_revision_name, parse_status, read_index, revision_number
 from kmexport.manifest_text import spell_index
 from kmexport.revisions import take_listing
-from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Folder, Progress
+from kmexport.storage import Folder, Progress
 
 __all__ = ["MirrorSummary", "mirror"]
 
@@ -72,9 +72,6 @@ def mirror(
     url: str | os.PathLike[str],
     *,
     callback: Progress = None,
-    prefetch_bytes: int = PREFETCH_BYTES,
-    requests: int = REQUESTS,
-    silent_for: float = SILENT_FOR,
     **storage_options: Any,
 ) -> MirrorSummary:
     """Copy the files that the copy of an export at `url` lacks, byte for byte; it is a bucket like the first one.
@@ -86,8 +83,8 @@ def mirror(
     is the vendor's.
 
     `url` is any path or fsspec URL that can be written, and `storage_options` are those of its filesystem. `callback`
-    and the other arguments are those of `Bucket.iter_records`. Costs the manifests and a listing of both, and reading
-    and writing each new file once. Holds `prefetch_bytes`, and the longest file. Two runs at once do no harm.
+    is that of `Bucket.iter_records`. Costs the manifests and a listing of both, and reading and writing each new file
+    once. Holds the `prefetch_bytes` of the bucket's limits, and the longest file. Two runs at once do no harm.
 
     Raises TypeError for an address in place of the bucket; BucketNotFoundError, StatusFormatError and IndexFormatError
     for a bucket that is none, before anything is written; EmptyListingError where its files are gone;
@@ -103,7 +100,7 @@ def mirror(
     if isinstance(bucket, str | os.PathLike):
         msg = "the first argument is a Bucket, not its address: mirror(Bucket(url), …)"
         raise TypeError(msg)
-    reading = Reading(callback=callback, prefetch_bytes=prefetch_bytes, requests=requests, silent_for=silent_for)
+    reading = Reading(callback=callback)
     begun = time.monotonic()
     source, target = bucket.folder, Folder(os.fspath(url), None, storage_options)
     status = source.read("status.csv")

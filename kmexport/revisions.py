@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from attrs import field, frozen
 
@@ -12,7 +13,11 @@ from kmexport.manifest import Index, Revision, is_revision_name, revision_number
 from kmexport.storage import Folder
 from kmexport.windows import Window, check_window
 
-__all__ = ["Listing", "check_selecting", "hold_against_index", "select_revisions", "take_listing"]
+__all__ = ["MARGIN", "Listing", "check_selecting", "hold_against_index", "select_revisions", "take_listing"]
+
+MARGIN: Final = 86_400  # seconds behind a window in which its records are still looked for
+_AHEAD: Final = 3_600  # seconds by which the clock of a sender may run ahead
+_BATCH: Final = 300  # seconds: the range of an index says when batches were received, and a batch takes so long
 
 _GONE = "left out: the index names it and it is not there"
 
@@ -42,7 +47,7 @@ class Listing:
         """Every revision that the index or the bucket has, in numeric order."""
         return sorted([*self.revisions, *self.missing])
 
-    def select(self, window: Window | None, after: int, neighbours: int) -> list[Revision]:
+    def select(self, window: Window | None, after: int, margin: int | None) -> list[Revision]:
         """The revisions above `after` that may hold records of the window, or all of them; what is left out is logged.
 
         EmptyListingError where the index names files and the listing has none.
@@ -52,8 +57,8 @@ class Listing:
             raise EmptyListingError(self.url, len(named))
         missing, revisions = self.missing, self.revisions
         if window is not None:
-            missing = select_revisions(missing, window, 0)
-            revisions = select_revisions(revisions, window, neighbours)
+            missing = select_revisions(missing, window, margin)
+            revisions = select_revisions(revisions, window, margin)
         for path in self.unknown:
             logger.debug("%s: not a revision file, not read", path)
         for path in self.doubled:
@@ -133,48 +138,45 @@ def _strangeness(path: str, named: str) -> tuple[bool, bool, str]:
     return path != named, path.removesuffix(".gz") != named.removesuffix(".gz"), path
 
 
-def select_revisions(revisions: Sequence[Revision], window: Window, neighbours: int) -> list[Revision]:
+def select_revisions(revisions: Sequence[Revision], window: Window, margin: int | None) -> list[Revision]:
     """Of the revisions in a bucket, those that may hold records of the window.
 
-    Those whose range touches it, `neighbours` on either side of each, and those without a range. Where no range
-    touches it, `neighbours` on either side of the gap in which it lies.
+    The range of a revision is when the vendor received its batches, of five minutes each: a record lies in a file that
+    was received when it happened or later, and earlier only where the sender's clock ran ahead. So these are the files
+    received from an hour before the window (`margin` seconds, if that is less) to `margin` seconds behind its end, and
+    all without a range. All files where `margin` is None, and none for an empty window.
 
-    >>> days = [Revision(n, f"{n}.json", n * 10, n * 10 + 8) for n in range(6)]
-    >>> [one.number for one in select_revisions(days, Window(20, 30), neighbours=1)]
-    [1, 2, 3]
-    >>> [one.number for one in select_revisions(days, Window(29, 30), neighbours=1)]
-    [2, 3]
-    """
-    ranged = [revision for revision in revisions if revision.has_range]
-    wanted = {revision.number for revision in revisions if not revision.has_range}
-    touching = [at for at, revision in enumerate(ranged) if _touches(window, revision)]
-    places = [(at, at + 1) for at in touching] or [(at, at) for at in _gaps(ranged, window)]
-    for start, end in places:
-        wanted.update(revision.number for revision in ranged[max(start - neighbours, 0) : end + neighbours])
-    return [revision for revision in revisions if revision.number in wanted]
-
-
-def check_selecting(window: Window | None, neighbours: int) -> None:
-    """TypeError for what is no window, ValueError for less than no neighbours."""
-    if window is not None:
-        check_window(window)
-    if neighbours < 0:
-        msg = f"neighbours is 0 or more, not {neighbours}"
-        raise ValueError(msg)
-
-
-def _touches(window: Window, revision: Revision) -> bool:
-    """Whether the range that the index states has a second in common with the window."""
-    first, last = revision.min_timestamp, revision.max_timestamp
-    return first is not None and last is not None and window.touches(first, last)
-
-
-def _gaps(ranged: Sequence[Revision], window: Window) -> list[int]:
-    """Where, in the order of the numbers, time steps over the window; at the ends too. An empty window needs nothing.
-
-    There is more than one such place where the ranges go back in time.
+    >>> hours = [Revision(n, f"{n}.json", n * 3600, n * 3600 + 300) for n in range(9)]
+    >>> window = Window(3 * 3600, 4 * 3600)
+    >>> [one.number for one in select_revisions(hours, window, margin=0)]
+    [3, 4]
+    >>> [one.number for one in select_revisions(hours, window, margin=2 * 3600)]
+    [2, 3, 4, 5, 6]
     """
     if window.start == window.end:
         return []
-    is_before = [True, *(revision.max_timestamp < window.start for revision in ranged), False]  # type: ignore[operator]
-    return [at for at in range(len(ranged) + 1) if is_before[at] != is_before[at + 1]]
+    if margin is None:
+        return list(revisions)
+    earliest = window.start - min(margin, _AHEAD)
+    latest = window.end - 1 + margin + _BATCH
+    return [
+        revision
+        for revision in revisions
+        if revision.min_timestamp is None
+        or revision.max_timestamp is None
+        or (revision.max_timestamp >= earliest and revision.min_timestamp <= latest)
+    ]
+
+
+def check_selecting(window: Window | None, margin: int | None) -> None:
+    """TypeError for what is no window or no number of seconds, ValueError for less than none."""
+    if window is not None:
+        check_window(window)
+    if margin is None:
+        return
+    if isinstance(margin, bool) or not isinstance(margin, int):
+        msg = f"margin is a whole number of seconds, or None for every file, not {margin!r}"
+        raise TypeError(msg)
+    if margin < 0:
+        msg = f"margin is 0 seconds or more, or None for every file, not {margin}"
+        raise ValueError(msg)

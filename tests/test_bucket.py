@@ -30,6 +30,7 @@ from kmexport import (
 from kmexport.reading import LineCounts
 from kmexport.storage import Folder
 from kmexport.testing import BROKEN_LINES, write_export
+from tests.limited import limited
 
 EVENTS = [Event("bob", second, "visited site", {"page": "/"}) for second in range(1, 6)]
 WITH_CREDENTIALS = ["s3://AKIAKEY:pa/ss+word@acme/x", "https://u:pass-word@h/x?sig=pass-word", "ftp://u:pass-word@h"]
@@ -235,11 +236,12 @@ class TestArguments:
         ("arguments", "error", "words"),
         [
             ({"window": (1, 2)}, TypeError, "a Window belongs there"),
-            ({"neighbours": -1}, ValueError, "neighbours is 0 or more, not -1"),
+            ({"margin": -1}, ValueError, "margin is 0 seconds or more, or None for every file, not -1"),
+            ({"margin": True}, TypeError, "margin is a whole number of seconds, or None for every file, not True"),
+            ({"margin": 0.5}, TypeError, "margin is a whole number of seconds"),
             ({"kinds": dict}, TypeError, "kinds are the classes Event, PropertySet and Alias"),
             ({"kinds": [Event, "alias"]}, TypeError, "kinds are the classes Event, PropertySet and Alias"),
             ({"on_error": "ignore"}, ValueError, 'on_error is "raise", "skip" or a callable'),
-            ({"max_line_bytes": 0}, ValueError, "max_line_bytes is at least 1"),
         ],
     )
     def test_are_checked_at_the_call(self, arguments, error, words, watched):
@@ -253,8 +255,8 @@ class TestArguments:
         bucket = Bucket("/nothing", fs=watched)
         with pytest.raises(TypeError, match="a Window belongs there"):
             bucket.revisions("2012-10-03")
-        with pytest.raises(ValueError, match="neighbours is 0 or more"):
-            bucket.revisions(neighbours=-1)
+        with pytest.raises(ValueError, match="margin is 0 seconds or more"):
+            bucket.revisions(margin=-1)
         with pytest.raises(ValueError, match="on_error is"):
             bucket.identities(on_error="ignore")
         assert not watched.opened
@@ -273,7 +275,7 @@ class TestLaziness:
     def test_a_file_is_opened_when_its_first_record_is_asked_for_and_closed_after_its_last(self, watched):
         bucket = write_export("/shop", {1: EVENTS, 2: EVENTS, 3: EVENTS}, fs=watched)
         forget(watched)
-        records = bucket.iter_records(prefetch_bytes=0)
+        records = limited(bucket, prefetch_bytes=0).iter_records()
         for _ in EVENTS:
             next(records)
         assert (watched.opened["1.json"], watched.opened["2.json"]) == (1, 0)
@@ -286,13 +288,13 @@ class TestLaziness:
     def test_the_first_record_costs_no_more_than_the_beginning_of_its_file(self, watched):
         bucket = write_export("/shop", {1: EVENTS * 20_000}, fs=watched)
         forget(watched)
-        assert next(bucket.iter_records(prefetch_bytes=0)) == EVENTS[0]
+        assert next(limited(bucket, prefetch_bytes=0).iter_records()) == EVENTS[0]
         assert watched.bytes_read["1.json"] <= 4 << 16 < len(watched.cat_file("/shop/revisions/1.json"))
 
     def test_only_the_files_of_the_window_are_opened(self, watched):
-        bucket = write_export("/shop", {n: [Event("bob", n * 10, "x")] for n in range(1, 10)}, fs=watched)
+        bucket = write_export("/shop", {n: [Event("bob", n * 1_000, "x")] for n in range(1, 10)}, fs=watched)
         forget(watched)
-        assert [event.timestamp for event in bucket.iter_records(Window(50, 51), neighbours=0)] == [50]
+        assert [event.timestamp for event in bucket.iter_records(Window(5_000, 5_001), margin=0)] == [5_000]
         assert {name for name in watched.opened if name.endswith(".json")} == {"5.json"}
         assert sum(watched.listed.values()) == 1
         assert watched.opened["index.csv"] == 1
@@ -345,7 +347,7 @@ class TestRead:
     def test_is_lazy(self, watched):
         bucket = write_export("/shop", {1: EVENTS, 2: EVENTS}, fs=watched)
         forget(watched)
-        records = bucket.read([1, 2], prefetch_bytes=0)
+        records = limited(bucket, prefetch_bytes=0).read([1, 2])
         assert (watched.opened, watched.listed) == ({}, {})
         next(records)
         assert (watched.opened["1.json"], watched.opened["2.json"]) == (1, 0)
@@ -433,10 +435,10 @@ class TestListing:
         assert list(bucket.iter_records()) == EVENTS
 
     def test_each_missing_file_is_one_warning(self, caplog):
-        revisions = {n: [Event("bob", n * 10, "x")] for n in range(1, 6)}
+        revisions = {n: [Event("bob", n * 1_000, "x")] for n in range(1, 6)}
         bucket = write_export("memory://shop", revisions, gone=[2, 4])
         told = "left out: the index names it and it is not there"
-        assert len(list(bucket.iter_records(Window(15, 25)))) == 0
+        assert len(list(bucket.iter_records(Window(1_500, 2_500), margin=0))) == 0
         assert warnings(caplog) == [f"revisions/2.json: {told}"]
         for _ in range(2):
             assert len(list(bucket.iter_records())) == 3
@@ -464,13 +466,13 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 class TestProgress:
     @pytest.mark.parametrize("place", ["memory", "local"])
     def test_size_and_value_are_the_bytes_of_the_selected_files(self, place, tmp_path):
-        revisions = {1: EVENTS, 2: EVENTS * 4000, 3: [], 4: [Event("eve", 100, "x")]}
+        revisions = {1: EVENTS, 2: EVENTS * 4000, 3: [], 4: [Event("eve", 1_000, "x")]}
         folder = tmp_path if place == "local" else "memory://shop"
         bucket = write_export(folder, revisions, gzipped=[2])
         sizes = {revision.number: revision.size for revision in bucket.revisions()}
         seen = []
         progress = Callback(hooks={"seen": lambda size, value, **_: seen.append((size, value))})
-        assert sum(1 for _ in bucket.iter_records(Window(0, 50), neighbours=0, callback=progress)) == 20_005
+        assert sum(1 for _ in bucket.iter_records(Window(0, 50), margin=0, callback=progress)) == 20_005
         assert (progress.size, progress.value) == (sizes[1] + sizes[2], sizes[1] + sizes[2])
         values = [value for _, value in seen]
         assert values == sorted(values)

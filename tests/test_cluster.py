@@ -21,6 +21,7 @@ from kmexport import (
     BucketUnreachableError,
     Event,
     IdentityMap,
+    Limits,
     MalformedRecordError,
     drop_duplicates,
     merge_identities,
@@ -135,21 +136,19 @@ UNREACHABLE = {
 
 @pytest.mark.parametrize(("url", "options"), UNREACHABLE.values(), ids=UNREACHABLE)
 def test_no_secret_in_keys_logs_errors_or_the_dashboard(client, url, options):
-    bucket = Bucket(url, **options)
+    bucket = Bucket(url, limits=Limits(silent_for=0.2), **options)
     assert SECRET in pickle.dumps(bucket).decode("latin-1")  # it does travel to the workers
     group = (Revision(1, "revisions/1.json", 0, 1), Revision(2, "revisions/2.json", 0, 1))
     seen = [dask.base.tokenize(bucket)]
-    frame = dask.dataframe.from_map(
-        ReadFrame(bucket, None, {"silent_for": 0.2}), [group], meta=to_dataframe(Bucket.sample())._meta
-    )
-    bag = dask.bag.from_sequence([group]).map_partitions(ReadRecords(bucket, None, {"silent_for": 0.2}))
+    frame = dask.dataframe.from_map(ReadFrame(bucket, None, {}), [group], meta=to_dataframe(Bucket.sample())._meta)
+    bag = dask.bag.from_sequence([group]).map_partitions(ReadRecords(bucket, None, {}))
     for collection in (frame, bag):
         future = client.compute(collection)
         error = future.exception(timeout=60)
         assert isinstance(error, BucketUnreachableError)
         seen += [repr(collection), str(dict(collection.dask)), repr(error), str(error.__cause__), future.key]
         seen += [*map(str, collection.__dask_keys__()), str(future.traceback()), repr(vars(error))]
-    single = client.submit(ReadRecords(bucket, None, {"silent_for": 0.2}), [group], key="kmexport-single")
+    single = client.submit(ReadRecords(bucket, None, {}), [group], key="kmexport-single")
     assert isinstance(single.exception(timeout=60), BucketUnreachableError)
     pages = [
         "info/main/workers.html",

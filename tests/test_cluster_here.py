@@ -119,10 +119,10 @@ class TestFrame:
 
     def test_no_revisions_are_a_frame_with_its_columns(self, tmp_path):
         bucket = write_export(tmp_path, {1: [Event("ann", 1349222400, "x")]})
-        frame = to_dataframe(bucket, Window(0, 1), neighbours=0, properties=["plan"])
+        frame = to_dataframe(bucket, Window(0, 1), properties=["plan"])
         assert list(frame.compute().columns) == [*SCHEMA.names, "plan"]
         assert len(frame) == 0
-        assert to_bag(bucket, Window(0, 1), neighbours=0).compute() == []
+        assert to_bag(bucket, Window(0, 1)).compute() == []
         assert len(drop_on_cluster(frame[SCHEMA.names])) == 0
 
     def test_a_property_column_after_the_shuffle(self, tmp_path):

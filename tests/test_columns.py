@@ -179,7 +179,7 @@ class TestColumns:
             ({"batch_rows": 0}, "batch_rows is at least 1"),
             ({"on_error": "ignore"}, "on_error"),
             ({"kinds": "event"}, "kinds"),
-            ({"neighbours": -1}, "neighbours"),
+            ({"margin": -1}, "margin"),
             ({"revisions": ["1.json"]}, "a revision is a Revision or its number"),
         ],
     )

@@ -32,11 +32,13 @@ from kmexport import (
     BucketUnreachableError,
     Event,
     KmExportError,
+    Limits,
     Record,
     Revision,
     RevisionNotFoundError,
 )
 from kmexport.testing import write_export
+from tests.limited import limited
 from tests.proxies import PLANS, Fault, Proxy, proxied
 from tests.servers import S3Server, free_port, serve_http_from
 from tests.systems import make_link
@@ -245,7 +247,7 @@ class TestPlainFaults:
             return next(faults, None) if path.endswith("/9.json") else None
 
         with proxied(server.upstream, plan=plan, stall=STALL) as proxy:
-            records, error = read_in_time(server.bucket(proxy.endpoint, export), prefetch_bytes=0)
+            records, error = read_in_time(limited(server.bucket(proxy.endpoint, export), prefetch_bytes=0))
             assert error is None
             assert records == export.records
             assert proxy.faults.total() == 4
@@ -472,8 +474,8 @@ def run_seeds(seeds: Iterator[int], servers: dict[str, Server], exports: dict[st
             if seed % 20 in (6, 7):  # some of each server fail for ever
                 rate = 1.0
             plan = Plan(seed, server.name, rate, kinds, hits)
-            options = {
-                "on_error": rng.choice(["raise", "skip"]),
+            on_error = rng.choice(["raise", "skip"])
+            limits = {
                 # With 0 a large revision would be hundreds of small requests, and the test too slow.
                 "prefetch_bytes": rng.choice([8 << 20 if "large" in export.folder.name else 0, 64 << 20]),
                 "requests": rng.choice([1, 4, 16]),
@@ -482,7 +484,7 @@ def run_seeds(seeds: Iterator[int], servers: dict[str, Server], exports: dict[st
             proxy.replaced.clear()
             warnings.clear()
             started = time.monotonic()
-            records, error = read(server.bucket(proxy.endpoint, export), **options)
+            records, error = read(limited(server.bucket(proxy.endpoint, export), **limits), on_error=on_error)
             seconds = time.monotonic() - started
             outcome = Outcome(
                 server.name, "full" if error is None else type(error).__name__, seconds, Counter(proxy.faults)
@@ -562,7 +564,9 @@ def test_no_error_stands_behind_itself():
     """Dask and others walk along the causes of an error, and would never end."""
     options = {"key": "AKIAMADEUPFORTESTS00", "secret": "made-up", "endpoint_url": f"http://127.0.0.1:{free_port()}"}
     with pytest.raises(BucketUnreachableError) as caught:
-        list(Bucket("s3://acme/export", **options).read([Revision(1, "revisions/1.json")], silent_for=0.2))
+        list(
+            Bucket("s3://acme/export", limits=Limits(silent_for=0.2), **options).read([Revision(1, "revisions/1.json")])
+        )
     error, met = caught.value, []
     while error is not None:
         assert all(error is not one for one in met)

@@ -21,9 +21,10 @@ from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from kmexport import Bucket, BucketUnreachableError, Event, RevisionChangedError
+from kmexport import Bucket, BucketUnreachableError, Event, Limits, RevisionChangedError
 from kmexport.testing import write_export
 from tests.leftovers import SECOND_FILE_HANGS
+from tests.limited import limited
 from tests.proxies import Fault, proxied
 from tests.systems import NEEDS_FORK, NEEDS_REPLACING
 
@@ -57,7 +58,7 @@ class TestReplacedOnS3:
 
     def test_between_two_parts_it_is_an_error(self, export):
         folder, bucket = export
-        records = bucket.iter_records(prefetch_bytes=4 * MIB, requests=1)
+        records = limited(bucket, prefetch_bytes=4 * MIB, requests=1).iter_records()
         found = [next(records).person for _ in range(100)]
         self.replace(folder, "new")
         with pytest.raises(RevisionChangedError, match=r"^revisions/2\.json: the file was replaced"):
@@ -67,7 +68,7 @@ class TestReplacedOnS3:
     @pytest.mark.parametrize("count", [12_000, 15_000])
     def test_before_its_turn_the_new_version_comes_whole(self, export, count):
         folder, bucket = export
-        records = bucket.iter_records(prefetch_bytes=0, requests=1)
+        records = limited(bucket, prefetch_bytes=0, requests=1).iter_records()
         assert next(records).person == "first"
         self.replace(folder, "new", count)
         assert persons(records) == ["new"] * count
@@ -88,7 +89,8 @@ class TestReplacedOnS3:
             options = {**rclone.options, "endpoint_url": proxy.endpoint}
             found: list[str] = []
             try:
-                found += persons(Bucket(f"s3://{folder.name}", **options).iter_records(prefetch_bytes=0, requests=1))
+                limits = Limits(prefetch_bytes=0, requests=1)
+                found += persons(Bucket(f"s3://{folder.name}", limits=limits, **options).iter_records())
             except RevisionChangedError:
                 return
         assert set(found) in ({"first", "old"}, {"first", "new"})
@@ -281,9 +283,10 @@ class TestTries:
 
         started = time.monotonic()
         with proxied(rclone.endpoint, plan=plan, stall=30.0) as proxy:
-            bucket = Bucket(f"s3://{folder.name}", **{**rclone.options, "endpoint_url": proxy.endpoint})
+            options = {**rclone.options, "endpoint_url": proxy.endpoint}
+            bucket = Bucket(f"s3://{folder.name}", limits=Limits(silent_for=2), **options)
             with pytest.raises(BucketUnreachableError, match=r"revisions/1\.json"):
-                list(bucket.iter_records(silent_for=2))
+                list(bucket.iter_records())
         assert time.monotonic() - started < 15
 
     def test_the_first_record_does_not_fetch_all_files(self, rclone, folder):
@@ -363,9 +366,10 @@ def test_a_reader_that_reads_on_when_the_program_has_ended_gets_an_error(rclone)
         "import atexit\n"
         "left = []\n"
         "atexit.register(lambda: sum(1 for _ in left[-1]))\n"
-        "from kmexport import Bucket\n"
-        f"bucket = Bucket('s3://read-on', **{rclone.options!r})\n"
-        "left.append(bucket.iter_records(prefetch_bytes=0, requests=1))\n"
+        "from kmexport import Bucket, Limits\n"
+        "limits = Limits(prefetch_bytes=0, requests=1)\n"
+        f"bucket = Bucket('s3://read-on', limits=limits, **{rclone.options!r})\n"
+        "left.append(bucket.iter_records())\n"
         "next(left[-1])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=50)

@@ -15,7 +15,7 @@ PACKAGE = Path(kmexport.__file__).parent
 
 # Each floor may import those below it, never one beside it or above it; inside a folder, see FLOORS_INSIDE.
 FLOORS = [
-    {"moments"},
+    {"limits", "moments"},
     {"days", "errors", "files", "names", "policies"},
     {"format"},
     {"cells"},

@@ -86,7 +86,7 @@ except duckdb.IOException as error:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"window": Window(0, 6)}, "window was all time, and is 0 to 6 here"),
+        ({"window": Window(0, 6)}, "window was all time, and is 0 to 6 with margin=86400 here"),
         ({"rule": "strict"}, "rule was classic, and is strict"),
         ({"prefer": "numeric_first"}, "prefer was named_first"),
         ({"prefer": len}, "prefer was named_first, and is one that is not known again"),

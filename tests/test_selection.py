@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
@@ -50,61 +51,88 @@ def fresh() -> CountingFileSystem:
     return CountingFileSystem()
 
 
-TIMES = st.lists(st.integers(0, 60), max_size=5)
+MINUTE = 60
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+T0 = 1_349_222_400
+
+# A record comes within its batch, late from a phone, or ahead of its time where a clock is wrong.
+LATENESS = st.one_of(st.integers(0, 299), st.integers(0, 3 * DAY), st.integers(-HOUR, 0))
 
 
-@given(
-    st.dictionaries(st.integers(1, 30), TIMES, max_size=8),
-    st.sets(st.integers(1, 30)),
-    st.tuples(st.integers(-5, 65), st.integers(-5, 65)).map(sorted),
-    st.integers(0, 2),
+@st.composite
+def received_files(draw):
+    """For each revision when its first and its last batch was received, and the records in it."""
+    files = {}
+    for number in draw(st.sets(st.integers(1, 30), max_size=8)):
+        first = T0 + draw(st.integers(0, 5 * 288)) * 300 + draw(st.integers(1, 3))
+        last = first + draw(st.sampled_from([0, 0, 300, HOUR]))
+        times = [draw(st.integers(first, last)) - lateness for lateness in draw(st.lists(LATENESS, max_size=5))]
+        files[number] = (first, last), [Event(f"{number}-{at}", second, "x") for at, second in enumerate(times)]
+    return files
+
+
+WINDOWS = st.tuples(st.integers(-2 * DAY, 6 * DAY), st.sampled_from([0, 1, 300, HOUR, DAY])).map(
+    lambda ends: Window(T0 + ends[0], T0 + ends[0] + ends[1])
 )
-@settings(max_examples=200, deadline=None)
-def test_exactly_the_windows_records_come_out_of_exactly_the_files_needed(files, unindexed, ends, neighbours):
+MARGINS = st.one_of(st.none(), st.sampled_from([0, 1, 299, 300, HOUR, DAY]), st.integers(0, 4 * DAY))
+
+
+@given(received_files(), st.sets(st.integers(1, 30)), WINDOWS, MARGINS)
+@settings(max_examples=300, deadline=None)
+def test_exactly_the_windows_records_come_out_of_exactly_the_files_needed(files, unindexed, window, margin):
     fs = fresh()
-    revisions = {
-        number: [Event(f"{number}-{at}", second, "x") for at, second in enumerate(times)]
-        for number, times in files.items()
-    }
     unindexed &= set(files)
-    bucket = write_export("/selection", revisions, fs=fs, unindexed=unindexed)
+    revisions = {number: events for number, (_, events) in files.items()}
+    ranges = {number: received for number, (received, _) in files.items()}
+    bucket = write_export("/selection", revisions, fs=fs, unindexed=unindexed, ranges=ranges)
     fs.opened.clear()
-    window = Window(*ends)
-    found = list(bucket.iter_records(window, neighbours=neighbours))
-    expected = [event for number in sorted(revisions) for event in in_window(revisions[number], window)]
-    assert found == expected
-    selected = {f"{revision.number}.json" for revision in bucket.revisions(window, neighbours=neighbours)}
-    opened = {name for name in fs.opened if name not in ("index.csv", "status.csv")}
+
+    def is_read(number: int) -> bool:
+        if margin is None or number in unindexed:
+            return bool(window.end - window.start)
+        first, last = ranges[number]
+        received = range(first - 300, last + 1)  # the batches of five minutes that it holds
+        may_be = range(window.start - min(margin, HOUR), window.end + margin)
+        return window.end > window.start and received[0] <= may_be[-1] and may_be[0] <= received[-1]
+
+    wanted = [number for number in sorted(files) if is_read(number)]
+    assert [revision.number for revision in bucket.revisions(window, margin=margin)] == wanted
+    found = list(bucket.iter_records(window, margin=margin))
+    assert found == [event for number in wanted for event in in_window(revisions[number], window)]
+    opened = {int(name.removesuffix(".json")) for name in fs.opened if name != "index.csv"}
     # What the listing tells to be empty need not be opened.
-    assert opened <= selected
-    assert all(not files[int(name.removesuffix(".json"))] for name in selected - opened)
-    assert all(fs.opened[name] == 1 for name in opened)
-    needed = {f"{number}.json" for number in unindexed}
-    needed |= {
-        f"{number}.json"
-        for number, times in files.items()
-        if number not in unindexed and times and window.touches(min(times), max(times))
-    }
-    assert needed <= selected
+    assert {number for number in wanted if revisions[number]} <= opened <= set(wanted)
+    assert set(fs.opened.values()) <= {1, 2}  # the index twice
+    for event in in_window(chain.from_iterable(revisions.values()), window):
+        if event in found:
+            continue
+        first, last = ranges[int(event.person.partition("-")[0])]
+        assert margin is not None
+        assert event.timestamp < first - 300 - margin or event.timestamp > last + min(margin, HOUR)
 
 
-def test_neighbours_and_files_without_a_row():
-    revisions = [Revision(n, f"revisions/{n}.json", n * 10, n * 10 + 9) for n in (1, 2, 3, 5, 9)]
-    revisions.insert(3, Revision(4, "revisions/4.json"))
-    window = Window(30, 40)
+def test_the_bounds_of_the_rule():
+    def is_read(window: Window, margin: int | None, received: tuple[int, int] = (10_000, 10_300)) -> bool:
+        return bool(select_revisions([Revision(1, "revisions/1.json", *received)], window, margin))
 
-    def chosen(neighbours: int) -> list[int]:
-        return [revision.number for revision in select_revisions(revisions, window, neighbours)]
+    assert is_read(Window(9_000, 9_701), 0)  # the first batch took from 9,700
+    assert not is_read(Window(9_000, 9_700), 0)
+    assert is_read(Window(10_300, 10_400), 0)
+    assert not is_read(Window(10_301, 10_400), 0)
+    assert is_read(Window(10_320, 10_400), 20)
+    assert is_read(Window(13_900, 14_000), 3_600)
+    assert not is_read(Window(13_901, 14_000), 86_400)  # a clock may run an hour ahead and no more
+    assert is_read(Window(0, 9_000), 701)
+    assert not is_read(Window(0, 9_000), 700)
+    assert is_read(Window(0, 1), None)
+    assert not is_read(Window(10_100, 10_100), None)  # an empty window needs nothing
 
-    assert (chosen(0), chosen(1), chosen(2)) == ([3, 4], [2, 3, 4, 5], [1, 2, 3, 4, 5, 9])
 
-
-def test_a_range_includes_both_its_ends():
-    revisions = [Revision(1, "revisions/1.json", 10, 20)]
-    ends = [Window(0, 10), Window(0, 11), Window(20, 30), Window(21, 30), Window(15, 15)]
-    assert [len(select_revisions(revisions, window, 0)) for window in ends] == [0, 1, 1, 0, 0]
-    # Before the first file and after the last there is a neighbour too; an empty window needs none.
-    assert [len(select_revisions(revisions, window, 1)) for window in ends] == [1, 1, 1, 1, 0]
+def test_a_file_without_a_range_is_always_read_but_for_an_empty_window():
+    revisions = [Revision(1, "revisions/1.json", 10_000, 10_300), Revision(2, "revisions/2.json")]
+    assert select_revisions(revisions, Window(90_000, 90_001), 0) == revisions[1:]
+    assert select_revisions(revisions, Window(90_000, 90_000), 0) == []
 
 
 def test_only_later_revisions(counting):
@@ -118,8 +146,8 @@ def test_arguments_are_checked_at_the_call():
     bucket = Bucket("/nowhere")
     with pytest.raises(TypeError, match="a Window belongs there"):
         bucket.iter_records((1, 2))
-    with pytest.raises(ValueError, match="neighbours is 0 or more"):
-        bucket.iter_records(neighbours=-1)
+    with pytest.raises(ValueError, match="margin is 0 seconds or more"):
+        bucket.iter_records(margin=-1)
     with pytest.raises(TypeError, match="a Window belongs there"):
         bucket.coverage("2012-10-03")
 
@@ -188,8 +216,9 @@ def test_the_real_index_and_a_day(tmp_path: Path):
     for revision in bucket.index():
         (tmp_path / revision.path).touch()
     day = Window.day("2012-10-03")
-    assert len(bucket.revisions(day, neighbours=0)) == 47
-    assert 47 <= len(bucket.revisions(day)) <= 49
+    assert len(bucket.revisions(day, margin=0)) == 47
+    assert len(bucket.revisions(day)) == 96
+    assert len(bucket.revisions(day, margin=None)) == 473
 
 
 @REAL

@@ -172,7 +172,7 @@ class TestScan:
         return write_export("memory://tools", {1: days[1], 2: [*days[2], broken], 3: [*days[3], broken]})
 
     def test_other_files_are_not_opened(self, bucket):
-        frame = scan_polars(bucket, Window(START, START + 3), neighbours=0).collect()
+        frame = scan_polars(bucket, Window(START, START + 3), margin=0).collect()
         assert frame["revision"].to_list() == [1, 1, 1]
         assert scan_polars(bucket, revisions=[1]).collect().height == 3
         with pytest.raises(READING_ERRORS, match=r"revisions/3\.json, line 4"):
@@ -279,7 +279,7 @@ class TestScan:
             (lambda: scan_polars(Bucket.sample(), names=7), TypeError, "names"),
             (lambda: scan_polars(Bucket.sample(), revisions=7), TypeError, r"write \[7\]"),
             (lambda: scan_polars(Bucket.sample(), on_error="ignore"), ValueError, "on_error"),
-            (lambda: scan_polars(Bucket.sample(), requests=0), ValueError, "requests"),
+            (lambda: scan_polars(Bucket.sample(), margin=-1), ValueError, "margin"),
             (lambda: scan_polars(Bucket.sample(), column="kind"), TypeError, "column"),
         ],
     )

@@ -26,7 +26,7 @@ def draw(colours: Colours) -> str:
 
 def _parts(colours: Colours, revisions: Sequence[Revision]) -> Iterator[str]:
     bucket, day = Bucket.sample(), Window.day(DAY, tz=ZONE)
-    touching = [one.number for one in bucket.revisions(day, neighbours=0)]
+    touching = [one.number for one in bucket.revisions(day, margin=0)]
     read = [one.number for one in bucket.revisions(day)]
     low = TOP + ROW * len(revisions) + 4
     yield from _days(colours, day, low)
@@ -41,12 +41,11 @@ def _parts(colours: Colours, revisions: Sequence[Revision]) -> Iterator[str]:
             yield box(place, colours["paper"], colours["objects"], corner=3)
         else:
             yield box(place, colours["paper"], colours["line"], corner=3, dashes=DASHES)
-    records = sum(1 for _ in bucket.iter_records(day))
     swatch = (LEFT, low + 16, 24, 14)
     yield box(swatch, colours["objects"], colours["objects"], corner=3)
-    yield _words(colours, low + 28, f"touches the day: read, for its {records} records")
+    yield _words(colours, low + 28, "touches the day: read")
     yield box((LEFT, low + 42, 24, 14), colours["paper"], colours["objects"], corner=3)
-    yield _words(colours, low + 54, "neighbour: read too, in case the index is wrong")
+    yield _words(colours, low + 54, "came a day later: read too, for late records")
     yield box((LEFT, low + 68, 24, 14), colours["paper"], colours["line"], corner=3, dashes=DASHES)
     yield _words(colours, low + 80, f"stays closed, as do 1 to {revisions[0].number - 1}, which end earlier")
 

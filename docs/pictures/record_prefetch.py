@@ -17,7 +17,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from kmexport import Bucket, iter_records
+from kmexport import Bucket, Limits, iter_records
 from tests.servers import serve
 
 KEPT: Final = Path(__file__).with_name("prefetch.json")
@@ -40,8 +40,8 @@ def _run(folder: Path, requests: int) -> list[dict[str, float]]:
     """For each file the seconds from the first request for one: asked, answered, first record, last record."""
     requested: list[tuple[str, float, float]] = []
     with _slow_server(folder, requested) as url:
-        bucket = Bucket(url)
-        records = bucket.iter_records(requests=requests)
+        bucket = Bucket(url, limits=Limits(requests=requests))
+        records = bucket.iter_records()
         came = []
         for revision in bucket.revisions():
             count = _count(folder / revision.path)

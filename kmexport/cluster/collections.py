@@ -17,6 +17,7 @@ from kmexport.cluster.frames import empty_frame, to_frame
 from kmexport.cluster.groups import GROUP_BYTES, Group, group_revisions
 from kmexport.reading import OnError
 from kmexport.records import Alias, Record
+from kmexport.revisions import MARGIN
 from kmexport.tables import to_records as records_of_batches
 from kmexport.tables.schema import SCHEMA, Properties, choose_columns
 from kmexport.windows import Window, in_window
@@ -33,10 +34,6 @@ class Options(TypedDict, total=False):
     names: str | Iterable[str] | None
     people: str | Iterable[str] | None
     on_error: OnError
-    max_line_bytes: int
-    prefetch_bytes: int
-    requests: int
-    silent_for: float
 
 
 def to_dataframe(
@@ -45,8 +42,8 @@ def to_dataframe(
     *,
     columns: Iterable[str] | None = None,
     properties: Properties = (),
+    margin: int | None = MARGIN,
     after: int = 0,
-    neighbours: int = 1,
     group_bytes: int = GROUP_BYTES,
     **options: Unpack[Options],
 ) -> dd.DataFrame:
@@ -70,7 +67,7 @@ def to_dataframe(
     """
     layout = choose_columns(columns, properties)
     read = ReadFrame(bucket, window, checked(bucket, options), {one.name: one.type for one in layout.properties})
-    groups = group_revisions(bucket.revisions(window, after=after, neighbours=neighbours), group_bytes)
+    groups = group_revisions(bucket.revisions(window, margin=margin, after=after), group_bytes)
     frame = dd.from_map(read, groups, meta=empty_frame(choose_columns(None, properties)), label=LABEL)
     return frame[list(layout.schema.names)]
 
@@ -79,8 +76,8 @@ def to_bag(
     bucket: Bucket,
     window: Window | None = None,
     *,
+    margin: int | None = MARGIN,
     after: int = 0,
-    neighbours: int = 1,
     group_bytes: int = GROUP_BYTES,
     **options: Unpack[Options],
 ) -> db.Bag:
@@ -96,7 +93,7 @@ def to_bag(
     True
     """
     read = ReadRecords(bucket, window, checked(bucket, options))
-    groups = group_revisions(bucket.revisions(window, after=after, neighbours=neighbours), group_bytes)
+    groups = group_revisions(bucket.revisions(window, margin=margin, after=after), group_bytes)
     return db.from_sequence(groups, npartitions=len(groups)).map_partitions(read)
 
 

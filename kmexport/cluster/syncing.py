@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 from uuid import uuid4
 
 from attrs import define, field, frozen
@@ -29,22 +29,12 @@ __all__ = ["sync"]
 _ROUNDS: Final = 5  # with runs beside ours that bring in some of our revisions
 
 
-class ReadingOptions(TypedDict, total=False):
-    """The arguments of `Bucket.iter_records` that say how a worker reads."""
-
-    max_line_bytes: int
-    prefetch_bytes: int
-    requests: int
-    silent_for: float
-
-
 def sync(
     bucket: Bucket,
     url: str | os.PathLike[str],
     *,
     client: Client | None = None,
     group_bytes: int = GROUP_BYTES,
-    reading: ReadingOptions | None = None,
     **storage_options: Any,
 ) -> SyncSummary:
     """Bring a lake up to date with the export, as `kmexport.lake.sync` does, and the workers read and write.
@@ -61,8 +51,6 @@ def sync(
     """
     begun = time.monotonic()
     client = client or newest_client()
-    options: dict[str, Any] = {**(reading or {})}
-    bucket.to_batches(revisions=(), **options)  # wrong ones raise here, and not in a task
     folder = LakeFolder(find_destination(url, storage_options))
     wanted, log, summary = find_lacking(bucket, folder)
     groups = [group for group in group_revisions(wanted, group_bytes) if group]
@@ -70,7 +58,7 @@ def sync(
         # In this order, so that both are known to be ours before anything is written to one of them.
         rejects = open_table(folder, REJECTS)
         records = open_table(folder, RECORDS, log)
-        write = WriteGroup(bucket, folder, options, frozenset(rejects.log.sizes))
+        write = WriteGroup(bucket, folder, frozenset(rejects.log.sizes))
         _Run(client, records, rejects, summary).add(write, groups)
         records.shorten_log()
         rejects.shorten_log()
@@ -97,7 +85,6 @@ class WriteGroup:
 
     bucket: Bucket
     folder: LakeFolder = field(repr=False)  # its options may hold credentials
-    options: dict[str, Any]
     known_rejects: frozenset[int] = field(repr=False)
 
     def __call__(self, group: Group) -> Written:
@@ -116,7 +103,7 @@ class WriteGroup:
 
     def _write(self, group: Group) -> Written:
         files = Filling(self.folder, self.known_rejects)
-        files.fill(self.bucket, group, self.options)
+        files.fill(self.bucket, group)
         return Written(group, files.records.added, files.rejects.added, files.rejected, files.counts)
 
 
@@ -138,7 +125,7 @@ class _Run:
             mixed = [one for one in done if self._is_mixed(one)]
             done = [one for one in done if not self._is_mixed(one)]
             groups = [left for one in mixed if (left := self._left_of(one))]
-            write = WriteGroup(write.bucket, write.folder, write.options, frozenset(self.rejects.log.sizes))
+            write = WriteGroup(write.bucket, write.folder, frozenset(self.rejects.log.sizes))
         rest = [*groups, *(one.group for one in done)]
         self.summary.unsettled += [revision.path for group in rest for revision in group]
 

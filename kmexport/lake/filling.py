@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from fsspec.callbacks import Callback
 
@@ -58,12 +58,12 @@ class Filling:
         self._known_rejects = known_rejects
 
     def fill(
-        self, bucket: Bucket, group: Sequence[Revision], reading: dict[str, Any], callback: Callback | None = None
+        self, bucket: Bucket, group: Sequence[Revision], callback: Callback | None = None, *, processes: int = 1
     ) -> None:
         """Read the revisions, and write all of them to files. Where that fails, no file is left."""
         try:
             for batch in bucket.to_batches(
-                revisions=group, on_error=self._reject, counts=self.counts, callback=callback, **reading
+                revisions=group, on_error=self._reject, counts=self.counts, callback=callback, processes=processes
             ):
                 self.records.add(batch)
             self.records.finish()

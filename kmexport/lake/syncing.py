@@ -21,8 +21,7 @@ from kmexport.lake.folder import LakeFolder
 from kmexport.lake.layout import RECORDS, REJECTS
 from kmexport.lake.summary import SyncSummary
 from kmexport.manifest import Revision, revision_number
-from kmexport.reading import MAX_LINE_BYTES
-from kmexport.storage import PREFETCH_BYTES, REQUESTS, SILENT_FOR, Progress, check_progress, progress_bar
+from kmexport.storage import Progress, check_progress, progress_bar
 
 __all__ = ["sync"]
 
@@ -39,10 +38,6 @@ def sync(
     *,
     callback: Progress = None,
     bytes_a_commit: int = BYTES_A_COMMIT,
-    max_line_bytes: int = MAX_LINE_BYTES,
-    prefetch_bytes: int = PREFETCH_BYTES,
-    requests: int = REQUESTS,
-    silent_for: float = SILENT_FOR,
     processes: int = 1,
     **storage_options: Any,
 ) -> SyncSummary:
@@ -58,9 +53,9 @@ def sync(
     holds revisions of about `bytes_a_commit` bytes together. The lake keeps what it has: a revision that is deleted
     from the bucket stays, and one whose file has another size by now is named in the summary.
 
-    `callback` is an fsspec Callback or "tqdm"; the other arguments are those of `Bucket.to_batches`: `processes=N`
-    pays for the first run over a large export only. Holds some 350 MB at most, and `prefetch_bytes` where the export
-    lies far away. Costs a handful of requests where nothing is new.
+    `callback` is an fsspec Callback or "tqdm"; `processes=N` is that of `Bucket.to_batches` and pays for the first run
+    over a large export only. Holds some 350 MB at most, and the `prefetch_bytes` of the bucket's limits where the
+    export lies far away. Costs a handful of requests where nothing is new.
 
     Raises TypeError for an address in place of the bucket; LakeFormatError for tables that were not made by kmexport,
     or by a newer one, before anything is written; ValueError for a storage that delta-rs does not write;
@@ -84,18 +79,11 @@ def sync(
     check_progress(callback)
     begun = time.monotonic()
     folder = LakeFolder(find_destination(url, storage_options))
-    reading = {
-        "max_line_bytes": max_line_bytes,
-        "prefetch_bytes": prefetch_bytes,
-        "requests": requests,
-        "silent_for": silent_for,
-        "processes": processes,
-    }
     wanted, log, summary = find_lacking(bucket, folder)
     if wanted or log is None:
         # In this order, so that both are known to be ours before anything is written to one of them.
         rejects = open_table(folder, REJECTS)
-        run = _Run(bucket, folder, reading, bytes_a_commit, summary, open_table(folder, RECORDS, log), rejects)
+        run = _Run(bucket, folder, processes, bytes_a_commit, summary, open_table(folder, RECORDS, log), rejects)
         with progress_bar(callback) as bar:
             run.take(wanted, bar)
     summary.seconds = time.monotonic() - begun
@@ -106,7 +94,7 @@ def sync(
 class _Run:
     bucket: Bucket
     folder: LakeFolder
-    reading: dict[str, Any]
+    processes: int
     bytes_a_commit: int
     summary: SyncSummary
     records: Table
@@ -140,7 +128,7 @@ class _Run:
                 return changed
             files = Filling(self.folder, frozenset(self.rejects.log.sizes))
             try:
-                files.fill(self.bucket, group, self.reading, None if bar is None else _Relay(bar))
+                files.fill(self.bucket, group, None if bar is None else _Relay(bar), processes=self.processes)
             except (RevisionNotFoundError, RevisionChangedError) as error:
                 number = revision_number(error.source)
                 group = [revision for revision in group if revision.number != number]

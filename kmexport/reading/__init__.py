@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 from attrs import evolve
 
 from kmexport.errors import MalformedRecordError
+from kmexport.limits import MAX_LINE_BYTES
 from kmexport.reading.blocks import iter_blocks
 from kmexport.reading.lines import read_blocks
 from kmexport.reading.outcomes import LineCounts
@@ -18,7 +19,6 @@ from kmexport.reading.selection import Kinds, Names, People, Selection, check_se
 from kmexport.records import Event, Record
 
 __all__ = [
-    "MAX_LINE_BYTES",
     "ErrorPolicy",
     "Kinds",
     "LineCounts",
@@ -34,8 +34,6 @@ __all__ = [
     "read_lists",
     "select",
 ]
-
-MAX_LINE_BYTES = 64 << 20
 
 _R = TypeVar("_R", bound=Record)
 

@@ -1,15 +1,11 @@
 """Bytes from any filesystem: small files, listings, and many files in turn, fetched ahead."""
 
 from kmexport.storage.credentials import public_name
-from kmexport.storage.folder import PREFETCH_BYTES, REQUESTS, Folder
-from kmexport.storage.patience import SILENT_FOR
+from kmexport.storage.folder import Folder
 from kmexport.storage.progress import Progress, check_progress, progress_bar
 from kmexport.storage.whole import local_path, open_whole, read_whole
 
 __all__ = [
-    "PREFETCH_BYTES",
-    "REQUESTS",
-    "SILENT_FOR",
     "Folder",
     "Progress",
     "check_progress",

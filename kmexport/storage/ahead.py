@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 from kmexport.errors import OtherProcessError
+from kmexport.limits import SILENT_FOR
 from kmexport.storage.fetching import Fetcher, Job
-from kmexport.storage.patience import SILENT_FOR, Patience
+from kmexport.storage.patience import Patience
 from kmexport.storage.streams import BLOCK_BYTES, PART_BYTES, File, Source
 from kmexport.storage.wanted import Wanted
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
+from kmexport.limits import Limits
 from kmexport.storage.checked import open_checked
 from kmexport.storage.credentials import redact, secrets_of
 from kmexport.storage.faults import WrongAnswerError
@@ -18,7 +19,7 @@ from kmexport.storage.layers import unwrap_path, without_cache
 from kmexport.storage.listing import has_listings, list_files
 from kmexport.storage.opening import lock_of
 from kmexport.storage.options import complete, leave_tries_to_us
-from kmexport.storage.patience import SILENT_FOR, retrying
+from kmexport.storage.patience import retrying
 from kmexport.storage.translation import translated
 from kmexport.storage.transport import alone, openers
 from kmexport.storage.versions import forget_listings
@@ -31,10 +32,7 @@ if TYPE_CHECKING:
 
     from kmexport.files import BinaryFile
 
-__all__ = ["PREFETCH_BYTES", "REQUESTS", "Folder"]
-
-PREFETCH_BYTES = 64 << 20
-REQUESTS = 16
+__all__ = ["Folder"]
 
 # Held while a filesystem is found, so that many threads find the same. A forked process has its own: the one that it
 # was forked with may be held by a thread that it does not have.
@@ -44,7 +42,10 @@ _LOCKS: dict[int, threading.Lock] = {}
 class Folder:
     """The folder of an export. The filesystem is made when it is first needed, and again in another process."""
 
-    def __init__(self, url: str, fs: AbstractFileSystem | None, storage_options: dict[str, Any]) -> None:
+    def __init__(
+        self, url: str, fs: AbstractFileSystem | None, storage_options: dict[str, Any], limits: Limits | None = None
+    ) -> None:
+        self.limits: Limits = limits or Limits()
         self._url = url
         self._fs = fs
         self._storage_options = storage_options
@@ -101,9 +102,6 @@ class Folder:
         self,
         files: Sequence[tuple[str, int | None]],
         *,
-        prefetch_bytes: int = PREFETCH_BYTES,
-        requests: int = REQUESTS,
-        silent_for: float = SILENT_FOR,
         callback: Callback | None = None,
         unpack: bool = True,
     ) -> Generator[AbstractContextManager[BinaryFile], None, None]:
@@ -111,12 +109,15 @@ class Folder:
 
         `files` are names with the sizes in bytes at which they were listed, None where that is not known. A file of
         the local disk that has grown is read to that size; an object that was replaced before its turn is read whole,
-        as it is then. Files that lie far away are fetched ahead.
+        as it is then. Files that lie far away are fetched ahead, within the limits of the folder.
         """
         with self._access("opening the storage"):
             fs, root = self._storage()
         wanted = [Wanted(name, _join(root, name), size) for name, size in files]
-        opening = openers(fs, wanted, budget=prefetch_bytes, requests=requests, silent_for=silent_for)
+        limits = self.limits
+        opening = openers(
+            fs, wanted, budget=limits.prefetch_bytes, requests=limits.requests, silent_for=limits.silent_for
+        )
         with closing(opening):
             for (name, _), open_file in zip(files, opening, strict=True):
                 yield open_checked(open_file, name, self._guard(name), callback, unpack=unpack)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
+from kmexport.limits import SILENT_FOR
 from kmexport.storage.faults import WrongAnswerError, is_transient
 
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, Retrying
 
-__all__ = ["SILENT_FOR", "TRIES", "Patience", "retrying", "tries_of_botocore", "tries_within"]
+__all__ = ["TRIES", "Patience", "retrying", "tries_of_botocore", "tries_within"]
 
 TRIES = 10  # of a file, whatever libraries below try by themselves
-SILENT_FOR = 120.0  # seconds without a byte of a file
 REFUND_BYTES = 8 << 20  # so many bytes of a file give one try back, so that a huge one may break off more often
 
 _TRIES_OF_A_MANIFEST = 6  # about five seconds: a wrong address has to show soon

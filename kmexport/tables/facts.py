@@ -14,13 +14,14 @@ import duckdb
 
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.reading import OnError, check_policy
+from kmexport.revisions import MARGIN, check_selecting
 from kmexport.storage import Progress
 from kmexport.tables.kept import Kept, describe
 from kmexport.tables.needs import COLUMNS, needs_of
 from kmexport.tables.rejects import Rejects
 from kmexport.tables.sources import Source, check_callback, take_source
 from kmexport.tables.store import Recipe, Rule, Store
-from kmexport.windows import Window, check_window
+from kmexport.windows import Window
 
 __all__ = ["Facts"]
 
@@ -45,10 +46,11 @@ class Facts:
     Nothing is read before the first query, and a table is built when a query first needs it: who counts events never
     pays for properties, and a Bucket is read a second time where a later query asks for them.
 
-    `window` limits the records, never the aliases: those hold for all time. `people` is a ready IdentityMap;
-    without it, the aliases of the source are used, and `prefer` names the persons (see `IdentityMap`). `rule`
-    is "classic" or "strict" (see `drop_duplicates`). `on_error` is "raise", "skip", or a callable that gets
-    each MalformedRecordError.
+    `window` limits the records, never the aliases: those hold for all time. Of a Bucket, the files received up to
+    `margin` seconds behind it are read, see `Bucket.revisions`; a lake knows the day of each of its records. `people`
+    is a ready IdentityMap; without it, the aliases of the source are used, and `prefer` names the persons (see
+    `IdentityMap`). `rule` is "classic" or "strict" (see `drop_duplicates`). `on_error` is "raise", "skip", or a
+    callable that gets each MalformedRecordError.
 
     `database` keeps the tables in a file instead of memory. A file that holds these facts already is used again, and
     what is built there is not read once more; anything else in it is a FileExistsError. `memory_limit` ("4GB"),
@@ -68,6 +70,7 @@ class Facts:
         source: Source,
         *,
         window: Window | None = None,
+        margin: int | None = MARGIN,
         people: IdentityMap | None = None,
         rule: Rule = "classic",
         prefer: Prefer = "named_first",
@@ -82,13 +85,12 @@ class Facts:
             msg = f'rule is "classic" or "strict", not {rule!r}'
             raise ValueError(msg)
         check_policy(on_error, 1)
-        if window is not None:
-            check_window(window)
+        check_selecting(window, margin)
         if people is not None and not hasattr(people, "resolve"):
             msg = f"people is an IdentityMap, not {type(people).__name__}: people = bucket.identities()"
             raise TypeError(msg)
         IdentityMap(prefer)  # raises for a policy that does not exist
-        recipe = Recipe(take_source(source), window, people, rule, prefer, callback)
+        recipe = Recipe(take_source(source), window, margin, people, rule, prefer, callback)
         check_callback(recipe.source, callback)
         self._connection, spill = _connect(database, memory_limit, threads, temp_directory)
         self._discard: weakref.finalize[..., Facts] | None = weakref.finalize(self, _discard, spill)
@@ -97,7 +99,7 @@ class Facts:
         try:
             kept = None
             if database is not None:
-                told = describe(recipe.source, window, people, rule, prefer)
+                told = describe(recipe.source, window, people, rule, prefer, margin=margin)
                 kept = Kept(own, os.fspath(database), told, recipe.source)
             self._store = Store(own, recipe, Rejects(of_rejects, on_error), kept)
         except BaseException:

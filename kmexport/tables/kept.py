@@ -27,7 +27,13 @@ VERSION: Final = 1
 
 
 def describe(
-    source: Source, window: Window | None, people: IdentityMap | None, rule: str, prefer: Prefer
+    source: Source,
+    window: Window | None,
+    people: IdentityMap | None,
+    rule: str,
+    prefer: Prefer,
+    *,
+    margin: int | None,
 ) -> dict[str, str]:
     """What facts are made of, in words that are equal for equal facts only. They hold no credentials.
 
@@ -36,7 +42,7 @@ def describe(
     unknown = f"one that is not known again ({uuid.uuid4().hex})"
     return {
         "source": repr(source) if isinstance(source, Export) else unknown,
-        "window": "all time" if window is None else f"{window.start} to {window.end}",
+        "window": "all time" if window is None else f"{window.start} to {window.end} with margin={margin}",
         "people": "those of the aliases" if people is None else f"a map with the digest {_digest(people)}",
         "rule": rule,
         "prefer": prefer if isinstance(prefer, str) else unknown,

@@ -12,6 +12,7 @@ from attrs import frozen
 from kmexport.in_turn import ReadOptions
 from kmexport.manifest import Revision
 from kmexport.reading import Kinds, Names
+from kmexport.revisions import MARGIN
 from kmexport.tables.schema import JSON, KINDS, SCHEMA, Properties, choose_columns
 from kmexport.windows import Window
 
@@ -35,8 +36,8 @@ def scan_polars(
     *,
     properties: Properties = (),
     revisions: Iterable[Revision | int] | None = None,
+    margin: int | None = MARGIN,
     after: int = 0,
-    neighbours: int = 1,
     kinds: Kinds = None,
     names: Names = None,
     processes: int = 1,
@@ -81,7 +82,7 @@ def scan_polars(
     given: dict[str, Any] = {
         "revisions": revisions,
         "after": after,
-        "neighbours": neighbours,
+        "margin": margin,
         "kinds": kinds,
         "names": names,
     }

@@ -13,6 +13,7 @@ from kmexport.identities import IdentityMap, Prefer
 from kmexport.in_turn import Reading
 from kmexport.reading import OnError
 from kmexport.records import Record
+from kmexport.revisions import MARGIN
 from kmexport.storage import Progress, check_progress
 from kmexport.tables.arrived import Arrived, HashRows
 from kmexport.tables.batches import from_records
@@ -77,21 +78,27 @@ def check_callback(source: Source, callback: Progress) -> None:
 
 
 def open_arrivals(
-    source: Source, window: Window | None, on_error: OnError, callback: Progress = None, *, is_whole: bool
+    source: Source,
+    window: Window | None,
+    on_error: OnError,
+    callback: Progress = None,
+    *,
+    is_whole: bool,
+    margin: int | None = MARGIN,
 ) -> Iterator[Arrived]:
     """The source's records, with their properties where `is_whole`. Only an export leaves out what is outside the
     window."""
-    read_selected = _way_to_files(source)
-    if read_selected is None:
+    read_selected, limits = _way_to_files(source), getattr(source, "limits", None)
+    if read_selected is None or limits is None:
         yield from map(Arrived, _open_batches(source, window, SCHEMA.names if is_whole else _HEADS, on_error))
         return
-    reading = Reading(on_error=on_error, callback=callback)
+    reading = Reading(on_error=on_error, callback=callback, max_line_bytes=limits.max_line_bytes)
     layout = choose_columns(_HEADS, ())
     if is_whole:
         read = read_rows(lambda number: HashRows(rows_of_heads(layout, number)), window, _BATCH_ROWS, with_texts=True)
-        yield from read_selected(window, 0, 1, reading, read)
+        yield from read_selected(window, 0, margin, reading, read)
     else:
-        yield from map(Arrived, read_selected(window, 0, 1, reading, read_columns(layout, window, _BATCH_ROWS)))
+        yield from map(Arrived, read_selected(window, 0, margin, reading, read_columns(layout, window, _BATCH_ROWS)))
 
 
 def _way_to_files(source: Source) -> Any:

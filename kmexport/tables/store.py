@@ -56,6 +56,7 @@ class Recipe:
 
     source: Source
     window: Window | None
+    margin: int | None
     people: IdentityMap | None
     rule: Rule
     prefer: Prefer
@@ -193,7 +194,14 @@ class Store:
                 learnt = self.people
         if self.kept is not None:
             self.kept.note_files()
-        source = open_arrivals(recipe.source, recipe.window, policy, recipe.callback, is_whole=parts != {"records"})
+        source = open_arrivals(
+            recipe.source,
+            recipe.window,
+            policy,
+            recipe.callback,
+            is_whole=parts != {"records"},
+            margin=recipe.margin,
+        )
         arrivals = Arrivals(source, learnt=learnt, window=recipe.window)
         with Intake(self.connection.cursor(), parts) as intake:
             take_aside(in_loads(arrivals), intake.take)

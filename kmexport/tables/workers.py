@@ -45,15 +45,9 @@ def in_processes(
     if processes < 1:
         msg = f"processes is at least 1, not {processes}"
         raise ValueError(msg)
-    arguments = arguments | {
-        "max_line_bytes": reading.max_line_bytes,
-        "prefetch_bytes": reading.prefetch_bytes // processes,
-        "requests": max(reading.requests // processes, 1),
-        "silent_for": reading.silent_for,
-    }
     if reading.selection is not None:
         selection = reading.selection
-        arguments |= {"kinds": selection.kinds, "names": selection.names, "people": selection.people}
+        arguments = arguments | {"kinds": selection.kinds, "names": selection.names, "people": selection.people}
     return _batches(bucket, revisions, processes, reading, arguments)
 
 

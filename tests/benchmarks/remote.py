@@ -19,7 +19,7 @@ from attrs import evolve, field, frozen
 from fsspec import AbstractFileSystem
 from fsspec.implementations.http import HTTPFileSystem
 
-from kmexport import Bucket, Record, Window, iter_records
+from kmexport import Bucket, Limits, Record, Window, iter_records
 from kmexport.testing import write_export
 from tests.benchmarks import material
 from tests.benchmarks.harness import (
@@ -46,7 +46,7 @@ DAY_FILES = 10
 CONNECTIONS = 32  # of the filesystems that a thread pool uses
 
 FLOOR = "fs.cat_file, one after another (the floor)"
-OURS, ONE = "Bucket.iter_records()", "Bucket.iter_records(requests=1)"
+OURS, ONE = "Bucket.iter_records()", "the same with Limits(requests=1)"
 AT_ONCE = "fs.cat of all, then parse"
 
 # What a new process does for the first record of a window: seconds for kmexport, for s3fs, and for the record.
@@ -73,8 +73,8 @@ class Remote:
     proxy: Any
     server: S3Server
 
-    def bucket(self) -> Bucket:
-        return Bucket(f"s3://{NAME}", **self.server.options)
+    def bucket(self, limits: Limits = Limits()) -> Bucket:  # noqa: B008  # it is frozen
+        return Bucket(f"s3://{NAME}", limits=limits, **self.server.options)
 
     def filesystem(self) -> AbstractFileSystem:
         from s3fs import S3FileSystem
@@ -107,7 +107,10 @@ class Counted:
 def remote_group(folder: Path, count: int, runs: int) -> Table:
     with remote_export(folder, count) as remote:
         counted = Counted(remote.proxy)
-        slow = {FLOOR: in_turn(remote.filesystem(), NAME), ONE: lambda: total(remote.bucket().iter_records(requests=1))}
+        slow = {
+            FLOOR: in_turn(remote.filesystem(), NAME),
+            ONE: lambda: total(remote.bucket(Limits(requests=1)).iter_records()),
+        }
         pools = {threads: f"fs.cat_file in a pool of {threads} threads" for threads in (8, 16, 32)}
         quick = {pools[threads]: in_threads(remote.filesystem(), NAME, threads) for threads in pools}
         quick |= {AT_ONCE: at_once(remote.filesystem(), NAME), OURS: lambda: total(remote.bucket().iter_records())}
@@ -146,7 +149,7 @@ def day_group(folder: Path, count: int, runs: int) -> Table:
         warm = median(seconds_to_the_first(remote.bucket(), window) for _ in range(runs))
         ours, s3fs, cold = map(median, zip(*(seconds_of_first_use(remote, window) for _ in range(runs)), strict=True))
         rows = [
-            figure("files that the window needs, with neighbours", len(named)),
+            figure("files that the window needs, with its margin", len(named)),
             figure("their bytes", wanted / 1000, "KB"),
             figure("bytes that came: index and listing", listing / 1000, "KB"),
             figure("bytes that came: status, index, listing and files", whole / 1000, "KB"),

@@ -23,6 +23,7 @@ from kmexport import (
     Event,
     Facts,
     IdentityMap,
+    Limits,
     LineCounts,
     MalformedRecordError,
     OnError,
@@ -72,8 +73,9 @@ assert_type(bucket.iter_records(kinds=PropertySet), Iterator[PropertySet])
 assert_type(bucket.read(bucket.revisions(), kinds=[Alias], callback="tqdm"), Iterator[Alias])
 assert_type(bucket.read([22770, 22771], on_error="skip"), Iterator[Record])
 assert_type(bucket.read(bucket.index(), kinds=None, names=None), Iterator[Record])
-assert_type(bucket.iter_records(callback="tqdm", prefetch_bytes=1 << 20, requests=4), Iterator[Record])
-assert_type(bucket.identities(callback="tqdm", prefetch_bytes=1 << 20, requests=4), IdentityMap)
+assert_type(bucket.iter_records(callback="tqdm", margin=None, after=7), Iterator[Record])
+assert_type(bucket.identities(callback="tqdm"), IdentityMap)
+assert_type(Bucket("export", limits=Limits(prefetch_bytes=1 << 20, requests=4)).limits, Limits)
 mixed: Iterator[Record] = iter_records(io.BytesIO(), kinds=[Event, Alias])  # how narrow it is, checkers differ
 assert_type(iter_records([b"{}"]), Iterator[Record])
 assert_type(iter_records([b"{}"], kinds=Event), Iterator[Event])
@@ -114,7 +116,7 @@ assert_type(day & Window(1, 2), Window)
 assert_type(in_window([Event("bob", 1, "x")], day), Iterator[Event])
 assert_type(sort_by_time(bucket.iter_records(kinds=Alias)), Iterator[Alias])
 assert_type(Window(datetime(2012, 10, 3, tzinfo=UTC), 1349323200).start, int)
-assert_type(bucket.revisions(day, neighbours=0), list[Revision])
+assert_type(bucket.revisions(day, margin=0), list[Revision])
 assert_type(bucket.coverage(day), Coverage)
 assert_type(bucket.coverage(day).is_complete, bool)
 assert_type(bucket.audit(deep=True), Audit)
@@ -138,7 +140,7 @@ assert_type(drop_duplicates([Event("bob", 1, "x")]), Iterator[Event | PropertySe
 assert_type(drop_duplicates([Event("bob", 1, "x")], rule="strict"), Iterator[Event])
 assert_type(drop_duplicates(bucket.iter_records(), events_only=True), Iterator[Event])
 
-facts = Facts(bucket)
+facts = Facts(bucket, window=day, margin=0)
 assert_type(facts.people, IdentityMap)
 assert_type(facts.cursor(), Facts)
 assert_type(scan_polars(bucket, day, properties=["plan"], names="signed up", people=["bob"]), pl.LazyFrame)
@@ -187,4 +189,4 @@ assert_type(on_cluster.to_bag(bucket, after=7, kinds=(Event, Alias)), db.Bag)
 assert_type(on_cluster.to_records(frame), db.Bag)
 assert_type(on_cluster.identities(bucket, client=client, prefer=len, into=people), IdentityMap)
 assert_type(on_cluster.drop_duplicates(frame, people, rule="strict", npartitions=4), dd.DataFrame)
-assert_type(on_cluster.sync(bucket, Path("lake"), client=client, reading={"requests": 2}), SyncSummary)
+assert_type(on_cluster.sync(bucket, Path("lake"), client=client, group_bytes=1 << 20), SyncSummary)
