@@ -91,4 +91,4 @@ class Numbered(Bucket):
 def test_no_secret_shows_in_a_task(tmp_path):
     options = {"key": "AKIAMADEUPFORTESTS00", "secret": "sEcReT/of+the.lake", "endpoint_url": "http://127.0.0.1:9"}
     folder = LakeFolder(find_destination("s3://acme/lake", options))
-    assert "sEcReT" not in repr(WriteGroup(Bucket("s3://acme/export", **options), folder, {}, frozenset()))
+    assert "sEcReT" not in repr(WriteGroup(Bucket("s3://acme/export", **options), folder, frozenset()))

@@ -104,7 +104,7 @@ def test_what_the_vendor_deletes_stays(bucket, tmp_path):
     assert [(row.number, row.min_timestamp, row.max_timestamp) for row in found.index()] == [
         (n, 100 * n, 100 * n + 50) for n in (1, 2, 3, 4, 5, 6, 7, 8)
     ]
-    assert [record.timestamp for record in found.iter_records(Window(100, 151))] == [100, 150]
+    assert [record.timestamp for record in found.iter_records(Window(100, 151), on_error="skip")] == [100, 150]
     assert found.status() == Bucket(tmp_path / "later").status()
     # and from then on, night after night
     again = (tmp_path / "copy" / "index.csv").read_bytes()
