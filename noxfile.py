@@ -102,6 +102,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[0])
+def endings(session: nox.Session) -> None:
+    """The nightly job of the docs ends with 0 in each of 300 runs (or KMEXPORT_ENDINGS) beside four busy loops."""
+    session.install(".[lake]")
+    session.run("python", "tests/engines/endings.py")
+
+
+@nox.session(python=PYTHONS[0])
 def examples(session: nox.Session) -> None:
     """The slow property tests hold for twenty times as many random examples as in each run."""
     session.install("-e", ".[test]")

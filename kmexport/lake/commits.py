@@ -123,7 +123,9 @@ def _checkpoints(names: Sequence[str]) -> dict[int, list[str]]:
 
 
 def _add_checkpoint(log: TableLog, content: bytes) -> None:
-    table = pq.read_table(pa.BufferReader(content), columns=["txn", "metaData"])
+    # By no thread of Arrow's own: one that drops the last reference to Python's bytes while the interpreter ends takes
+    # the process down. read_table has such threads, whatever its use_threads says.
+    table = pq.ParquetFile(pa.BufferReader(content)).read(columns=["txn", "metaData"], use_threads=False)
     transactions = table["txn"].drop_null().to_pylist()
     log.add((one["appId"], one["version"]) for one in transactions)
     for meta_data in table["metaData"].drop_null().to_pylist():
