@@ -12,7 +12,7 @@ import re
 from decimal import ROUND_FLOOR, Decimal
 from fractions import Fraction
 
-RESERVED = {"_c", "_d", "_k", "_s", "_server_timestamp"}
+RESERVED = {"_c", "_d", "_k", "_s", "_server_timestamp", "_u"}
 HEAD = ("_p", "_t", "_n", "_p2")
 MARK = b"\xef\xbb\xbf"
 SPACES = " \t\r\n"

@@ -1,4 +1,4 @@
-"""Records of random exports are those of an obvious model over lists and dicts."""
+"""Records, windows and persons of random exports are those of an obvious model over lists and dicts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from kmexport import Alias, Event, LineCounts, PropertySet
+from kmexport import Alias, Event, LineCounts, PropertySet, Window
 from tests import export_model as model
-from tests.random_exports import EVENTS, PERSONS, random_export, write
+from tests.random_exports import EVENTS, PERSONS, START, random_export, write
 from tests.strategies import examples
 
 EXPORTS = min(3_000, examples(300))
@@ -95,3 +95,42 @@ def is_selected(one, kinds, names, people):
     if names is not None and (one["name"] is None or model.fold(one["name"]) not in map(model.fold, names)):
         return False
     return people is None or one["person"] in people or one["alias"] in people
+
+
+@SEEDS
+def test_persons(seeds):
+    for seed in seeds:
+        files = random_export(seed)
+        people = write(files, f"memory://model-persons-{seed}").identities(on_error=lambda _: None)
+        names = model.names_of(records_of(files))
+        for one in records_of(files):
+            for identity in filter(None, (one["person"], one["alias"])):
+                assert people.resolve(identity) == names.get(identity, identity), (seed, identity)
+        for group in model.groups_of(records_of(files)):
+            assert all(set(people.identities_of(identity)) == group for identity in group), seed
+
+
+@SEEDS
+def test_windows(seeds):
+    """The records of the files that were received around a window, a margin later at most; and no others."""
+    for seed in seeds:
+        files = random_export(seed)
+        bucket = write(files, f"memory://model-windows-{seed}")
+        chance = random.Random(seed)
+        for _ in range(4):
+            edges = [START, *(edge for file in files for edge in file.received or ())]
+            start = chance.choice(edges) + chance.choice([0, 1, -1, 300, -300, 3_600, -3_600, -3_601, -90_000])
+            end = start + chance.choice([0, 1, 300, 3_600, 86_400, 10**6])
+            margin = chance.choice([0, 1, 300, 3_600, 7_200, 86_400, 10**9, None])
+            read = [file for file in files if model.is_read(file.received, start, end, margin)]
+            expected = [one for one in records_of(read) if start <= one["time"] < end]
+            window = Window(start, end)
+            where = seed, start, end, margin
+            assert [found.number for found in bucket.revisions(window, margin=margin)] == [f.number for f in read], (
+                where
+            )
+            found = list(bucket.iter_records(window, margin=margin, on_error=lambda _: None))
+            assert list(map(as_row, found)) == list(map(expected_row, expected)), where
+            batches = bucket.to_batches(window, margin=margin, columns=["revision", "line"], on_error=lambda _: None)
+            lines = [(row["revision"], row["line"]) for row in batches.read_all().to_pylist()]
+            assert lines == [(one["revision"], one["line"]) for one in expected], where

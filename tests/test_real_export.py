@@ -1,14 +1,15 @@
-"""A whole real export: its records are those of plain Python over all its files."""
+"""A whole real export: records and windows are those of plain Python over all its files."""
 
 from __future__ import annotations
 
 import csv
 import os
+import random
 from pathlib import Path
 
 import pytest
 
-from kmexport import Bucket, LineCounts
+from kmexport import Bucket, LineCounts, Window
 from tests import export_model as model
 from tests.test_export_model import as_row, expected_row
 
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.skipif(
     "KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files"
 )
 IMPORTED = 143  # the revision with one record that was imported 320 days after its time
+DAY = 86_400
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +54,32 @@ def test_records_lie_before_the_range_of_their_file_and_one_long_before(everythi
     assert sum(delay > 0 for delay in late) == 513
     assert sorted(late)[-2:] == [299, late[[one["revision"] for one in everything].index(IMPORTED)]]
     assert all(one["time"] <= one["received"][1] for one in everything)
+
+
+def test_without_a_margin_nothing_is_missing(folder, everything):
+    (imported,) = [one for one in everything if one["received"][0] - one["time"] > DAY]
+    window = Window(imported["time"] - DAY, imported["time"] + DAY)
+    inside = [one for one in everything if one["time"] in window]
+    assert list(map(as_row, Bucket(folder).iter_records(window))) == []
+    assert list(map(as_row, Bucket(folder).iter_records(window, margin=None))) == list(map(expected_row, inside))
+
+
+@pytest.mark.slow
+def test_two_hundred_windows(folder, everything):
+    """Nothing is missing but the imported record, which `margin=None` gives."""
+    bucket = Bucket(folder)
+    chance = random.Random(7)
+    times = [one["time"] for one in everything]
+    (imported,) = [one for one in everything if one["received"][0] - one["time"] > DAY]
+    for _ in range(200):
+        start = chance.choice(times) + chance.choice([0, 1, -1, -300, 300, -DAY, chance.randint(-DAY, DAY)])
+        window = Window(start, start + chance.choice([1, 299, 300, 3_600, DAY, 7 * DAY, 400 * DAY]))
+        inside = [one for one in everything if one["time"] in window]
+        met = [
+            one
+            for one in inside
+            if one is not imported or model.is_read(one["received"], window.start, window.end, DAY)
+        ]
+        assert list(map(as_row, bucket.iter_records(window))) == list(map(expected_row, met)), window
+        lines = [(row["revision"], row["line"]) for row in bucket.to_batches(window).read_all().to_pylist()]
+        assert lines == [(one["revision"], one["line"]) for one in met], window
