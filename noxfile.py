@@ -131,6 +131,28 @@ def schedulers(session: nox.Session) -> None:
     session.run("python", "tests/engines/schedulers.py")
 
 
+@nox.session(python=PYTHONS[0])
+def clients(session: nox.Session) -> None:
+    """Lines for other products say what the products' own clients send for the same records; prints each difference."""
+    own = ["amplitude-analytics", "mixpanel", "mixpanel-utils", "posthog", "segment-analytics-python"]
+    session.install(".", *own)
+    session.run("python", "tests/engines/clients.py")
+
+
+@nox.session(python=PYTHONS[0])
+def moving(session: nox.Session) -> None:
+    """A million lines are moved to a target that fails, by a sender that is killed twice; prints how it went."""
+    session.install("-e", ".[test]")
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "tests/test_migrate_page.py",
+        *session.posargs,
+        env={"KMEXPORT_MOVED_LINES": "1000000"},
+    )
+
+
 @nox.session
 def benchmark(session: nox.Session) -> None:
     """Speed and memory, as ratios to rivals in the same run; prints the table of docs/performance.md."""

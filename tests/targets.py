@@ -110,6 +110,7 @@ def serve_target(target: Target) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # an answer is two writes: it would wait 40 ms for an acknowledgement
 
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
