@@ -71,9 +71,23 @@ def in_force(records, person, name, moment):
     return before[-1] if before else None
 
 
-def split(records, record, by):
-    """What a split by a property files a record under: the person's value of that second, else the latest before."""
-    return in_force(records, record.person, by, record.timestamp) if by is not None else None
+def by_touch(by):
+    return by is not None and by[1] == "last_touch"
+
+
+def split(records, record, by, window=ALL_TIME):
+    """What `by`, a pair of property and moment, files a record under. By last touch: the value at the record."""
+    return filed(records, record.person, by, record.timestamp, window)
+
+
+def filed(records, person, by, moment, window):
+    """The person's value at a moment (of its second, else the latest before), or the one that `by` chooses."""
+    if by is None:
+        return None
+    name, at = by
+    if at in ("last_touch", "at_step"):
+        return in_force(records, person, name, moment) if moment is not None else None
+    return value_of(records, person, name, window, at)
 
 
 def label(timestamp, every, tz):
@@ -103,8 +117,8 @@ def event_counts(records, event, window=ALL_TIME, by=None):
     """value → (persons, times)."""
     found = {}
     for record in occurrences(records, event, window):
-        people, count = found.get(split(records, record, by), (set(), 0))
-        found[split(records, record, by)] = (people | {record.person}, count + 1)
+        people, count = found.get(split(records, record, by, window), (set(), 0))
+        found[split(records, record, by, window)] = (people | {record.person}, count + 1)
     return found
 
 
@@ -120,9 +134,13 @@ def conversion(records, first, second, window=ALL_TIME, by=None):
         first_ever = seconds[0] if seconds else None
         if first_ever is not None and first_ever < start.timestamp:
             continue
-        whole, converted = found.setdefault(split(records, start, by), (set(), set()))
+        value = split(records, start, by, window)
+        is_converted = first_ever is not None and start.timestamp < first_ever < window.end
+        if is_converted and by_touch(by) and filed(records, person, by, first_ever, window) != value:
+            continue
+        whole, converted = found.setdefault(value, (set(), set()))
         whole.add(person)
-        if first_ever is not None and start.timestamp < first_ever < window.end:
+        if is_converted:
             converted.add(person)
     return found
 
@@ -132,7 +150,7 @@ def repeating_conversion(records, first, second, window=ALL_TIME, by=None):
     found = {}
     for place, event in enumerate((first, second)):
         for record in occurrences(records, event, window):
-            found.setdefault(split(records, record, by), [0, 0])[place] += 1
+            found.setdefault(split(records, record, by, window), [0, 0])[place] += 1
     return {value: tuple(counts) for value, counts in found.items()}
 
 
@@ -147,7 +165,9 @@ def time_between(records, first, second, window=ALL_TIME, first_ever=True, by=No
         start = min(firsts, key=lambda record: record.timestamp)
         after = [moment for moment in times(records, person, second) if moment > start.timestamp]
         if after and after[0] in window:
-            found.setdefault(split(records, start, by), {})[person] = after[0] - start.timestamp
+            if by_touch(by) and filed(records, person, by, after[0], window) != split(records, start, by, window):
+                continue
+            found.setdefault(split(records, start, by, window), {})[person] = after[0] - start.timestamp
     return found
 
 
@@ -171,26 +191,26 @@ def property_total(records, name, window=ALL_TIME, event=None, population="with_
             continue
         for value in own_values(record, name):
             if number(value) is not None:
-                numbers, people = group(split(records, record, by))
+                numbers, people = group(split(records, record, by, window))
                 numbers.append(number(value))
                 if population == "with_property":
                     people.add(record.person)
     if population == "everyone":
         for person in everyone(records):
-            group(in_force(records, person, by, window.end - 1) if by is not None else None)[1].add(person)
+            group(filed(records, person, by, window.end - 1, window))[1].add(person)
     elif population != "with_property":
         for record in occurrences(records, population, window):
-            group(split(records, record, by))[1].add(record.person)
+            group(split(records, record, by, window))[1].add(record.person)
     return found
 
 
-def kept_for_funnel(records, person, steps, window, tz):
-    """For each step the moments that count: the last of each day of the zone."""
+def kept_for_funnel(records, person, steps, window, tz, occurrences_="last_of_day"):
+    """For each step the moments that count: the last of each day of the zone, or all."""
     kept = []
     for step in steps:
         last_of = {}
         for moment in times(records, person, step, window):
-            last_of[label(moment, "day", tz)] = moment
+            last_of[label(moment, "day", tz) if occurrences_ == "last_of_day" else moment] = moment
         kept.append(sorted(last_of.values()))
     return kept
 
@@ -220,30 +240,43 @@ def limited_ways(kept, steps, within, step_within):
                 yield way
 
 
-def funnel(records, steps, window=ALL_TIME, tz="UTC", skip_steps=False, within=None, step_within=None, by=None):
-    """value → a set of persons for each step."""
+def funnel(
+    records,
+    steps,
+    window=ALL_TIME,
+    tz="UTC",
+    skip_steps=False,
+    within=None,
+    step_within=None,
+    by=None,
+    at=None,
+    counting="last_of_day",
+):
+    """value → for each step the persons, and how often each did its event. `at`: the place of the step of `by`."""
     found = {}
     for person in everyone(records):
-        kept = kept_for_funnel(records, person, steps, window, tz)
-        reached = set(funnel_way(kept, steps, skip_steps))
-        if not reached:
+        kept = kept_for_funnel(records, person, steps, window, tz, counting)
+        way = funnel_way(kept, steps, skip_steps)
+        if not way:
             continue
-        entry = min(reached)
+        entry = min(way)
         if skip_steps and within is not None:
-            reached = set()
+            ways = []
             for start in kept[entry]:
                 soon = [[m for m in moments if start <= m <= start + within] for moments in kept]
                 soon[:entry] = [[] for _ in range(entry)]
                 soon[entry] = [start]
-                reached |= set(funnel_way(soon, steps, skip_steps))
+                ways.append(funnel_way(soon, steps, skip_steps))
+            way = {step: min(way[step] for way in ways if step in way) for step in set().union(*ways)}
         elif within is not None or step_within is not None:
             limits = (math.inf if limit is None else limit for limit in (within, step_within))
-            reached = {len(way) - 1 for way in limited_ways(kept, steps, *limits)}
-        of_entry = [r for r in occurrences(records, steps[entry], window) if r.person == person]
-        record = next(r for r in of_entry if r.timestamp == kept[entry][0])
-        people = found.setdefault(split(records, record, by), [set() for _ in steps])
-        for place in reached:
-            people[place].add(person)
+            way = {}
+            for one in limited_ways(kept, steps, *limits):
+                way[len(one) - 1] = min(one[-1], way.get(len(one) - 1, math.inf))
+        value = filed(records, person, by, way.get(len(steps) - 1 if at is None else at), window)
+        people = found.setdefault(value, [{} for _ in steps])
+        for place in way:
+            people[place][person] = len(times(records, person, steps[place], window))
     return found
 
 
@@ -255,9 +288,9 @@ def value_of(records, person, name, window, at):
     elif at == "last_ever":
         chosen = of_person[-1:]
     elif at == "first_in_window":
-        chosen = [s for s in of_person if s[0] >= window.start][:1]
+        chosen = [s for s in of_person if s[0] in window][:1]
     else:
-        chosen = [s for s in of_person if s[0] < window.end][-1:]
+        chosen = [s for s in of_person if s[0] in window][-1:]
     return chosen[0][1] if chosen else None
 
 
@@ -265,35 +298,75 @@ def property_values(records, name, window=ALL_TIME, at="last_ever", step=None, b
     """(value of the split, value) → persons."""
     found = {}
     for person in everyone(records):
-        if at == "at_step":
-            steps = [r for r in occurrences(records, step, window) if r.person == person]
-            if not steps:
+        moment = None
+        if step is not None:
+            moment = min(times(records, person, step, window), default=None)
+            if moment is None:
                 continue
-            first = min(steps, key=lambda record: record.timestamp)
-            names = (split(records, first, by), in_force(records, person, name, first.timestamp))
-        else:
-            of_by = value_of(records, person, by, window, at) if by is not None else None
-            names = (of_by, value_of(records, person, name, window, at))
+        names = (filed(records, person, by, moment, window), filed(records, person, (name, at), moment, window))
         found.setdefault(names, set()).add(person)
     return found
 
 
-def cohorts(records, first, second, window=ALL_TIME, every="week", tz="UTC", by=None, first_time_only=False):
-    """cohort → (persons, bucket → persons)."""
+def groups(window, group, tz):
+    """The windows of cohorts under their labels: each begins so many days, weeks or months after the first day."""
+    first = datetime.fromtimestamp(window.start, ZoneInfo(tz)).date()
+    cut = {}
+    for quarter in range(window.start // QUARTER, -(-window.end // QUARTER)):
+        day = datetime.fromtimestamp(quarter * QUARTER, ZoneInfo(tz)).date()
+        if group == "month":
+            number = (day.year - first.year) * 12 + day.month - first.month
+            number -= day < months_after(first, number)
+            begun = months_after(first, number)
+        else:
+            length = 1 if group == "day" else 7
+            begun = first + timedelta(days=(day - first).days // length * length)
+        cut.setdefault(begun.isoformat(), []).append(quarter * QUARTER)
+    return {name: Window(quarters[0], quarters[-1] + QUARTER) & window for name, quarters in cut.items()}
+
+
+def months_after(first, number):
+    year, month = divmod(first.year * 12 + first.month - 1 + number, 12)
+    day = first.day
+    while True:
+        try:
+            return first.replace(year=year, month=month + 1, day=day)
+        except ValueError:
+            day -= 1
+
+
+def cohorts(
+    records,
+    first,
+    second,
+    window=ALL_TIME,
+    group="week",
+    bucket=None,
+    tz="UTC",
+    by=None,
+    first_time_only=False,
+):
+    """cohort → (persons, bucket → persons). Without a window, the first day is that of the earliest event 1."""
     found = {}
+    if window == ALL_TIME and by is None:
+        moments = [r.timestamp for r in occurrences(records, first)]
+        day = datetime.fromtimestamp(min(moments), ZoneInfo(tz)).date()
+        window = Window.days(day, datetime.fromtimestamp(max(moments), ZoneInfo(tz)).date(), tz)
+    cut = groups(window, group, tz) if by is None else {}
     for person in everyone(records):
-        firsts = [r for r in occurrences(records, first, window) if r.person == person]
-        if not firsts:
+        start = min(times(records, person, first, window), default=None)
+        if start is None:
             continue
-        start = min(firsts, key=lambda record: record.timestamp)
-        cohort = split(records, start, by) if by is not None else label(start.timestamp, every, tz)
+        cohort = filed(records, person, by, start, window)
+        if by is None:
+            [cohort] = [name for name, period in cut.items() if start in period]
         people, buckets = found.setdefault(cohort, (set(), {}))
         people.add(person)
-        after = [moment for moment in times(records, person, second) if moment >= start.timestamp]
+        after = [moment for moment in times(records, person, second) if moment >= start]
         if fold_name(first) == fold_name(second):
-            after.remove(start.timestamp)
+            after.remove(start)
         for moment in after[:1] if first_time_only else after:
-            buckets.setdefault((moment - start.timestamp) // LENGTHS[every], set()).add(person)
+            buckets.setdefault((moment - start) // LENGTHS[bucket or group], set()).add(person)
     return found
 
 
@@ -303,6 +376,35 @@ def segments(records, event, name, window=ALL_TIME, relative=False, by=None):
     for record in occurrences(records, event, window):
         last = settings(records, record.person, name)[-1:]
         if not last or not relative or record.timestamp >= last[0][0]:
-            names = (split(records, record, by), last[0][1] if last else None)
+            names = (split(records, record, by, window), last[0][1] if last else None)
             found.setdefault(names, set()).add(record.person)
     return found
+
+
+def fulfils(records, person, asked):
+    """Whether a person fulfils a condition, told as nested tuples."""
+    match asked:
+        case ("did", event, lowest, more, where, window):
+            count = 0
+            for moment in times(records, person, event, ALL_TIME if window is None else window):
+                count += where is None or any(at == moment for at, _ in settings(records, person, where))
+            return lowest <= count and (more is None or count <= lowest + more)
+        case ("has", name, tests, window):
+            return any(
+                (window is None or at in window) and all(TESTS[test](value, text_) for test, text_ in tests.items())
+                for at, value in settings(records, person, name)
+            )
+        case ("not", inner):
+            return not fulfils(records, person, inner)
+        case ("and", one, other):
+            return fulfils(records, person, one) and fulfils(records, person, other)
+        case ("or", one, other):
+            return fulfils(records, person, one) or fulfils(records, person, other)
+
+
+TESTS = {
+    "containing": lambda value, text_: text_ in value,
+    "equal_to": lambda value, text_: value == text_,
+    "beginning": lambda value, text_: value.startswith(text_),
+    "ending": lambda value, text_: value.endswith(text_),
+}

@@ -90,7 +90,7 @@ def test_the_zone_of_a_report_is_its_own_then_that_of_the_window_then_utc():
     assert labels(day) == ["2012-10-03"]
     assert labels(day, tz="UTC") == ["2012-10-03", "2012-10-04"]
     assert labels(Window(day.start, day.end)) == labels(None) == ["2012-10-03", "2012-10-04"]
-    found = reports.cohorts(facts, "s", "t", day, every="day")
+    found = reports.cohorts(facts, "s", "t", day, group="day")
     assert [row.cohort for row in found.rows] == ["2012-10-03"]
 
 
@@ -117,7 +117,7 @@ def test_rows_of_many_years_are_all_there_where_no_clock_is_wrong():
 
 def test_a_wrong_clock_makes_no_columns_of_cohorts():
     events = [Event("a", DAY, "x"), Event("a", 3 * DAY, "y"), Event("b", DAY, "x"), Event("b", 10**11, "y")]
-    found = reports.cohorts(Facts(events), "x", "y", every="day")
+    found = reports.cohorts(Facts(events), "x", "y", group="day")
     assert found.rows[0].buckets == (0, 0, 1)
     assert found.rows[0].begun == 3
     assert "1 who came back 1,157,406 days later or more" in str(found)
@@ -275,7 +275,7 @@ def test_arguments_that_are_missing_or_of_another_kind():
         reports.property_total(facts, "n", population=None)
     for number in (2.5, True, "3"):
         with pytest.raises(TypeError, match="a whole number"):
-            reports.cohorts(facts, "x", "x", buckets=number)
+            reports.cohorts(facts, "x", "x", columns=number)
 
 
 def test_closed_facts_say_that_they_are():

@@ -51,10 +51,10 @@ def all_reports(facts, first, second, name, **window):
     yield reports.funnel(facts, [first, second], **split)
     yield reports.property_values(facts, name, **window)
     yield reports.property_values(facts, name, at="at_step", step=first, by=name, **window)
-    yield reports.property_values(facts, name, at="last_before_end", **split)
+    yield reports.property_values(facts, name, at="last_in_window", **split)
     yield reports.segments(facts, first, name, **window)
     yield reports.segments(facts, first, name, **split)
-    yield reports.cohorts(facts, first, second, every="day", **window)
+    yield reports.cohorts(facts, first, second, group="day", **window)
     yield reports.cohorts(facts, first, second, by=name, cumulative=True, **window)
 
 
@@ -206,7 +206,7 @@ def test_the_shares_of_a_heat_map_stand_out_from_their_cells():
 
 
 def test_a_cohort_is_a_heat_map_blank_where_nothing_can_be_yet(sample):
-    found = reports.cohorts(sample, "signed up", "visited site", WINDOW, every="day", tz="America/New_York")
+    found = reports.cohorts(sample, "signed up", "visited site", WINDOW, group="day", tz="America/New_York")
     texts = {text.get_position(): text.get_text() for text in found.plot().texts}
     assert len(texts) == sum(min(row.begun, len(row.buckets)) for row in found.rows)
     assert texts[0, 0] == f"{found.rows[0].shares[0]:.0%}"
@@ -249,7 +249,7 @@ def test_parts_that_are_not_there(sample):
         counts.people_of(value="Prro")
     with pytest.raises(LookupError, match="no period '2012-10-0'"):
         counts.people_of(label="2012-10-0")
-    found = reports.cohorts(sample, "signed up", "visited site", WINDOW, every="day")
+    found = reports.cohorts(sample, "signed up", "visited site", WINDOW, group="day")
     with pytest.raises(LookupError, match="the buckets 0 to"):
         found.people_of(bucket=99)
     with pytest.raises(LookupError, match="no cohort"):

@@ -66,7 +66,20 @@ SHORT_WINDOWS = st.builds(
     TIMES,
     st.sampled_from([0, 1, 59, 3_600, 5_000, 86_400, 200_000, 400_000]),
 )
-BY = st.sampled_from([None, "plan", "AMOUNT"])
+TOUCHES = ["last_touch", "first_ever", "last_ever", "first_in_window", "last_in_window"]
+
+
+def by_at(*moments):
+    """A pair of property and moment, for the model; None for no split."""
+    return st.one_of(st.none(), st.tuples(st.sampled_from(["plan", "AMOUNT"]), st.sampled_from(moments)))
+
+
+def splitting(by):
+    """The same for a report."""
+    return None if by is None else reports.Split(by[0], at=by[1])
+
+
+BY = by_at("last_touch", *TOUCHES)
 NAMES = st.sampled_from(["E1", "e2", "E3", 'IT\'S "$e4" %s; --'])
 SETTINGS = settings(max_examples=examples(20), deadline=None)  # each builds Facts
 
@@ -96,7 +109,7 @@ def ratio(part, whole):
 @given(RECORDS, RULES, NAMES, WINDOWS, BY)
 def test_event_counts(records, rule, event, window, by):
     kept, facts = prepare(records, rule)
-    counts = reports.event_counts(facts, event, window, by=by)
+    counts = reports.event_counts(facts, event, window, by=splitting(by))
     [(people, times)] = model.event_counts(kept, event, span(window)).values() or [(set(), 0)]
     assert (counts.people, counts.times, counts.average) == (len(people), times, ratio(times, len(people)))
     assert counts.people_of() == sorted(people)
@@ -113,7 +126,7 @@ def test_event_counts(records, rule, event, window, by):
 @given(RECORDS, SHORT_WINDOWS, ZONES, st.sampled_from(["hour", "day", "week", "month"]), BY)
 def test_event_counts_in_periods(records, window, tz, every, by):
     kept, facts = prepare(records, "classic")
-    counts = reports.event_counts(facts, "E1", window, every=every, tz=tz, by=by)
+    counts = reports.event_counts(facts, "E1", window, every=every, tz=tz, by=splitting(by))
     periods = model.periods(window, every, tz)
     assert list(dict.fromkeys(row.label for row in counts.rows)) == (list(periods) if counts.rows else [])
     for label, period in periods.items():
@@ -128,7 +141,7 @@ def test_event_counts_in_periods(records, window, tz, every, by):
 @given(RECORDS, RULES, NAMES, NAMES, WINDOWS, BY)
 def test_conversion(records, rule, first, second, window, by):
     kept, facts = prepare(records, rule)
-    found = reports.conversion(facts, first, second, window, by=by)
+    found = reports.conversion(facts, first, second, window, by=splitting(by))
     [(whole, converted)] = model.conversion(kept, first, second, span(window)).values() or [(set(), set())]
     assert (found.numerator, found.denominator) == (len(converted), len(whole))
     assert found.rate == ratio(len(converted), len(whole))
@@ -146,7 +159,7 @@ def test_conversion(records, rule, first, second, window, by):
 @given(RECORDS, RULES, NAMES, NAMES, WINDOWS, BY)
 def test_repeating_conversion(records, rule, first, second, window, by):
     kept, facts = prepare(records, rule)
-    found = reports.conversion(facts, first, second, window, repeating=True, by=by)
+    found = reports.conversion(facts, first, second, window, repeating=True, by=splitting(by))
     [(firsts, seconds)] = model.repeating_conversion(kept, first, second, span(window)).values() or [(0, 0)]
     assert (found.denominator, found.numerator, found.rate) == (firsts, seconds, ratio(seconds, firsts))
     if by is not None:
@@ -158,7 +171,7 @@ def test_repeating_conversion(records, rule, first, second, window, by):
 @given(RECORDS, RULES, NAMES, NAMES, WINDOWS, st.booleans(), BY)
 def test_time_between(records, rule, first, second, window, first_ever, by):
     kept, facts = prepare(records, rule)
-    found = reports.time_between(facts, first, second, window, first_ever=first_ever, by=by)
+    found = reports.time_between(facts, first, second, window, first_ever=first_ever, by=splitting(by))
     [took] = model.time_between(kept, first, second, span(window), first_ever=first_ever).values() or [{}]
     assert (found.people, found.mean, found.median) == (len(took), *model.mean_and_median(took.values()))
     assert found.people_of() == sorted(took)
@@ -175,21 +188,25 @@ def test_time_between(records, rule, first, second, window, first_ever, by):
 @given(RECORDS, SHORT_WINDOWS, ZONES, st.sampled_from(["day", "week"]), st.booleans(), BY)
 def test_rates_and_durations_in_periods_are_those_of_each_period(records, window, tz, every, option, by):
     _, facts = prepare(records, "classic")
-    split = {"every": every, "tz": tz, "by": by}
+    split = {"every": every, "tz": tz, "by": splitting(by)}
     rate = reports.conversion(facts, "E1", "E2", window, repeating=option, **split)
     between = reports.time_between(facts, "E1", "E2", window, first_ever=option, **split)
     total = reports.property_total(facts, "amount", window, population="e3" if option else "everyone", **split)
     for label, period in model.periods(window, every, tz).items():
-        alone = reports.conversion(facts, "E1", "E2", period, repeating=option, by=by)
+        alone = reports.conversion(facts, "E1", "E2", period, repeating=option, by=splitting(by))
         of_label = [row for row in rate.rows if row.label == label]
         pairs = [(of_label, alone, ("denominator", "numerator"))]
         of_label = [row for row in between.rows if row.label == label]
         pairs.append(
-            (of_label, reports.time_between(facts, "E1", "E2", period, first_ever=option, by=by), ("people", "mean"))
+            (
+                of_label,
+                reports.time_between(facts, "E1", "E2", period, first_ever=option, by=splitting(by)),
+                ("people", "mean"),
+            )
         )
         of_label = [row for row in total.rows if row.label == label]
         population = "e3" if option else "everyone"
-        alone = reports.property_total(facts, "amount", period, population=population, by=by)
+        alone = reports.property_total(facts, "amount", period, population=population, by=splitting(by))
         pairs.append((of_label, alone, ("values", "people")))
         for rows, alone, names in pairs:
             if by is None:
@@ -210,7 +227,7 @@ def test_rates_and_durations_in_periods_are_those_of_each_period(records, window
 )
 def test_property_total(records, rule, window, event, population, by):
     kept, facts = prepare(records, rule)
-    found = reports.property_total(facts, "amount", window, event=event, population=population, by=by)
+    found = reports.property_total(facts, "amount", window, event=event, population=population, by=splitting(by))
     options = {"event": event, "population": population}
     [(numbers, people)] = model.property_total(kept, "amount", span(window), **options).values() or [([], set())]
     assert math.isclose(found.total, math.fsum(numbers), abs_tol=1e-9)
@@ -226,7 +243,68 @@ def test_property_total(records, rule, window, event, population, by):
             assert math.isclose(row.total, math.fsum(expected[row.value][0]), abs_tol=1e-9)
 
 
+LEAVES = st.one_of(
+    st.builds(
+        lambda event, lowest, more, where, window: ("did", event, lowest, more, where, window),
+        NAMES,
+        st.integers(0, 2),
+        st.one_of(st.none(), st.integers(0, 2)),
+        st.one_of(st.none(), st.sampled_from(["plan", "AMOUNT"])),
+        WINDOWS,
+    ),
+    st.builds(
+        lambda name, test, window: ("has", name, test, window),
+        st.sampled_from(["plan", "Amount"]),
+        st.one_of(
+            st.just({}),
+            st.dictionaries(
+                st.sampled_from(["containing", "equal_to", "beginning", "ending"]),
+                st.sampled_from(["Pro", "P", "7", "o", "", "null", "1e3"]),
+                max_size=2,
+            ),
+        ),
+        WINDOWS,
+    ),
+)
+CONDITIONS = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(st.tuples(st.just("not"), inner), st.tuples(st.sampled_from(["and", "or"]), inner, inner)),
+    max_leaves=4,
+)
+
+
+def condition(asked):
+    """The condition of a report."""
+    match asked:
+        case ("did", event, lowest, more, where, window):
+            most = None if more is None else lowest + more
+            tested = None if where is None else reports.has(where)
+            return reports.did(event, at_least=lowest, at_most=most, where=tested, window=window)
+        case ("has", name, tests, window):
+            return reports.has(name, **tests, window=window)
+        case ("not", inner):
+            return ~condition(inner)
+        case (word, one, other):
+            return condition(one) & condition(other) if word == "and" else condition(one) | condition(other)
+
+
+@SETTINGS
+@given(RECORDS, RULES, CONDITIONS, NAMES, WINDOWS)
+def test_conditions(records, rule, asked, event, window):
+    kept, facts = prepare(records, rule)
+    people = {person for person in model.everyone(kept) if model.fulfils(kept, person, asked)}
+    among = condition(asked)
+    assert reports.property_values(facts, "plan", among=among).people_of() == sorted(people)
+    found = reports.event_counts(facts, event, window, among=among)
+    of_them = [record for record in kept if record.person in people]
+    [(did, times)] = model.event_counts(of_them, event, span(window)).values() or [(set(), 0)]
+    assert (found.people_of(), found.times) == (sorted(did), times)
+    assert repr(among)
+
+
 STEPS = st.lists(NAMES, min_size=1, max_size=4)
+BY_AT_STEP = by_at("at_step", *TOUCHES[1:])
+COUNTING = st.sampled_from(["last_of_day", "all"])
 LIMITS = st.sampled_from([None, "0 s", "1 h", "1 day", "3 d"])
 SECONDS = {None: None, "0 s": 0, "1 h": 3_600, "1 day": 86_400, "3 d": 3 * 86_400}
 
@@ -236,25 +314,32 @@ def in_seconds(options):
 
 
 @SETTINGS
-@given(RECORDS, RULES, STEPS, WINDOWS, ZONES, st.booleans(), LIMITS, LIMITS, BY)
-def test_funnel(records, rule, steps, window, tz, skip_steps, within, step_within, by):
+@given(RECORDS, RULES, STEPS, WINDOWS, ZONES, st.booleans(), LIMITS, LIMITS, BY_AT_STEP, COUNTING, st.integers(0, 3))
+def test_funnel(records, rule, steps, window, tz, skip_steps, within, step_within, by, counting, at):
     kept, facts = prepare(records, rule)
+    at = at if at < len(steps) else None  # the place of the step whose value counts; else the last
     options = {"tz": tz, "skip_steps": skip_steps, "within": within, "step_within": None if skip_steps else step_within}
-    found = reports.funnel(facts, steps, window, **options, by=by)
-    [reached] = model.funnel(kept, steps, span(window), **in_seconds(options)).values() or [[set() for _ in steps]]
+    step = at + 1 if at is not None and by is not None and by[1] == "at_step" else None
+    split = by and reports.Split(by[0], at=by[1], step=step)
+    found = reports.funnel(facts, steps, window, **options, occurrences=counting, by=split)
+    options = {**in_seconds(options), "counting": counting}
+    [reached] = model.funnel(kept, steps, span(window), **options).values() or [[{} for _ in steps]]
+    assert [step.times for step in found.steps] == [sum(people.values()) for people in reached]
     assert [step.people for step in found.steps] == [len(people) for people in reached]
     assert [step.share for step in found.steps] == [ratio(len(people), len(reached[0])) for people in reached]
     for place, people in enumerate(reached):
         assert found.people_of(place + 1) == sorted(people)
         if place:
-            assert found.people_of(place + 1, dropped=True) == sorted(reached[place - 1] - people)
+            assert found.people_of(place + 1, dropped=True) == sorted(reached[place - 1].keys() - people.keys())
     if by is not None:
-        expected = model.funnel(kept, steps, span(window), **in_seconds(options), by=by)
-        counted = {row.value: [step.people for step in row.steps] for row in found.rows}
-        assert counted == {value: [len(people) for people in reached] for value, reached in expected.items()}
+        expected = model.funnel(kept, steps, span(window), **options, by=by, at=at)
+        counted = {row.value: [(step.people, step.times) for step in row.steps] for row in found.rows}
+        assert counted == {
+            value: [(len(people), sum(people.values())) for people in reached] for value, reached in expected.items()
+        }
 
 
-AT = st.sampled_from(["first_ever", "last_ever", "first_in_window", "last_before_end", "at_step"])
+AT = st.sampled_from(["first_ever", "last_ever", "first_in_window", "last_in_window", "at_step"])
 
 
 def check_values(found, expected, **part):
@@ -267,11 +352,11 @@ def check_values(found, expected, **part):
 
 
 @SETTINGS
-@given(RECORDS, RULES, WINDOWS, st.sampled_from(["plan", "Amount"]), AT, BY)
+@given(RECORDS, RULES, WINDOWS, st.sampled_from(["plan", "Amount"]), AT, by_at(*TOUCHES[1:]))
 def test_property_values(records, rule, window, name, at, by):
     kept, facts = prepare(records, rule)
     options = {"at": at, "step": "e1" if at == "at_step" else None}
-    found = reports.property_values(facts, name, window, **options, by=by)
+    found = reports.property_values(facts, name, window, **options, by=splitting(by))
     check_values(found, model.property_values(kept, name, span(window), **options, by=by))
     whole = model.property_values(kept, name, span(window), **options)
     assert found.people == len(set().union(*whole.values()))
@@ -286,28 +371,33 @@ def test_property_values(records, rule, window, name, at, by):
     SHORT_WINDOWS,
     ZONES,
     st.sampled_from(["hour", "day", "week"]),
-    st.sampled_from(["first_in_window", "last_before_end", "at_step"]),
+    st.sampled_from(["first_in_window", "last_in_window", "at_step"]),
     BY,
     st.booleans(),
 )
 def test_values_in_periods_are_those_of_each_period(records, rule, window, tz, every, at, by, relative):
     kept, facts = prepare(records, rule)
-    split = {"every": every, "tz": tz, "by": by}
+    split = {"every": every, "tz": tz}
     options = {"at": at, "step": "e1" if at == "at_step" else None}
-    values = reports.property_values(facts, "plan", window, **options, **split)
-    parts = reports.segments(facts, "e1", "plan", window, relative=relative, **split)
+    of_values = by and (by[0], at)  # a second property is chosen at the same moment
+    values = reports.property_values(facts, "plan", window, **options, **split, by=by and by[0])
+    parts = reports.segments(facts, "e1", "plan", window, relative=relative, **split, by=splitting(by))
     for label, period in model.periods(window, every, tz).items():
-        check_values(values, model.property_values(kept, "plan", period, **options, by=by), label=label)
+        check_values(values, model.property_values(kept, "plan", period, **options, by=of_values), label=label)
         check_values(parts, model.segments(kept, "e1", "plan", period, relative=relative, by=by), label=label)
 
 
 @SETTINGS
-@given(RECORDS, STEPS, SHORT_WINDOWS, ZONES, st.sampled_from(["hour", "day", "week"]), st.booleans(), LIMITS, BY)
+@given(
+    RECORDS, STEPS, SHORT_WINDOWS, ZONES, st.sampled_from(["hour", "day", "week"]), st.booleans(), LIMITS, BY_AT_STEP
+)
 def test_a_funnel_in_periods_is_that_of_each_period(records, steps, window, tz, every, skip_steps, within, by):
     kept, facts = prepare(records, "classic")
-    options = {"tz": tz, "skip_steps": skip_steps, "within": within, "by": by}
-    found = reports.funnel(facts, steps, window, **options, every=every)
+    options = {"tz": tz, "skip_steps": skip_steps, "within": within}
+    split = by and reports.Split(by[0], at=by[1])
+    found = reports.funnel(facts, steps, window, **options, by=split, every=every)
     assert found.steps == reports.funnel(facts, steps, window, **options).steps
+    options["by"] = by
     for label, period in model.periods(window, every, tz).items():
         rows = {row.value: [step.people for step in row.steps] for row in found.rows if row.label == label}
         expected = model.funnel(kept, steps, period, **in_seconds(options))
@@ -320,39 +410,48 @@ def test_a_funnel_in_periods_is_that_of_each_period(records, steps, window, tz, 
 
 @SETTINGS
 @given(
-    RECORDS, RULES, NAMES, NAMES, WINDOWS, st.sampled_from(["hour", "day", "week", "month"]), ZONES, BY, st.booleans()
+    RECORDS,
+    RULES,
+    NAMES,
+    NAMES,
+    WINDOWS,
+    st.sampled_from(["day", "week", "month"]),
+    st.sampled_from([None, "hour", "day", "week", "month"]),
+    ZONES,
+    by_at("first_ever", "last_ever"),
+    st.booleans(),
 )
-def test_cohorts(records, rule, first, second, window, every, tz, by, first_time_only):
+def test_cohorts(records, rule, first, second, window, group, bucket, tz, by, first_time_only):
     kept, facts = prepare(records, rule)
-    options = {"every": every, "tz": tz, "by": by, "first_time_only": first_time_only}
-    found = reports.cohorts(facts, first, second, window, **options)
-    running = reports.cohorts(facts, first, second, window, **options, cumulative=True)
-    expected = model.cohorts(kept, first, second, span(window), **options)
+    options = {"group": group, "bucket": bucket, "tz": tz, "first_time_only": first_time_only}
+    found = reports.cohorts(facts, first, second, window, **options, by=splitting(by))
+    running = reports.cohorts(facts, first, second, window, **options, by=splitting(by), cumulative=True)
+    expected = model.cohorts(kept, first, second, span(window), **options, by=by)
     assert {row.cohort: row.people for row in found.rows} == {
         name: len(people) for name, (people, _) in expected.items()
     }
     for row, total in zip(found.rows, running.rows, strict=True):
         people, buckets = expected[row.cohort]
-        so_far = set()
         assert found.people_of(row.cohort) == sorted(people)
         assert row.begun > max(buckets, default=-1)
         assert sum(map(bool, row.buckets)) == len(buckets)
-        for bucket, count in enumerate(row.buckets[:50]):
-            here = buckets.get(bucket, set())
-            so_far |= here
-            assert (count, row.shares[bucket]) == (len(here), len(here) / len(people))
-            assert total.buckets[bucket : bucket + 1] in ((len(so_far),), ())  # it ends where nobody is new
+        so_far, came = 0, set()
+        for bucket_, count in enumerate(row.buckets[:50]):
+            here = buckets.get(bucket_, set())
+            so_far += len(here)
+            came |= here
+            assert (count, row.shares[bucket_]) == (len(here), len(here) / len(people))
+            assert (total.buckets[bucket_], total.shares[bucket_]) == (so_far, so_far / len(people))
             if here:
-                assert found.people_of(row.cohort, bucket) == sorted(here)
-            if here and bucket < len(total.buckets):
-                assert running.people_of(row.cohort, bucket) == sorted(so_far)
+                assert found.people_of(row.cohort, bucket_) == sorted(here)
+                assert running.people_of(row.cohort, bucket_) == sorted(came)
 
 
 @SETTINGS
 @given(RECORDS, RULES, WINDOWS, NAMES, st.sampled_from(["plan", "Amount"]), st.booleans(), BY)
 def test_segments(records, rule, window, event, name, relative, by):
     kept, facts = prepare(records, rule)
-    found = reports.segments(facts, event, name, window, relative=relative, by=by)
+    found = reports.segments(facts, event, name, window, relative=relative, by=splitting(by))
     check_values(found, model.segments(kept, event, name, span(window), relative=relative, by=by))
     whole = model.segments(kept, event, name, span(window), relative=relative)
     assert found.people == len(set().union(*whole.values()))

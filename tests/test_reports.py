@@ -194,7 +194,7 @@ def test_property_at_a_moment():
     assert value("first_ever") == "a"
     assert value("last_ever") == "d"
     assert value("first_in_window") == "b"
-    assert value("last_before_end") == "c"
+    assert value("last_in_window") == "c"
     assert value("at_step", step="step") == "b"
 
 
@@ -206,25 +206,26 @@ def test_property_that_nobody_set_is_none():
 
 
 def test_cohorts_are_of_each_persons_own_time():
-    sunday = 1349568000  # 7 October 2012, the last day of its week
+    sunday = 1349568000  # 7 October 2012
     later = [("a", 0), ("a", 6 * DAY), ("a", 7 * DAY - 1), ("b", 7 * DAY), ("c", 13 * DAY), ("c", 40 * DAY)]
     records = [Event(person, sunday, "E1") for person in "abc"] + [Event(p, sunday + at, "E2") for p, at in later]
-    facts = Facts([*records, Event("d", sunday + DAY, "E1"), Event("d", sunday - 1, "E2")])
-    found = reports.cohorts(facts, "E1", "E2", Window(sunday, sunday + 2 * DAY))
-    assert [(row.cohort, row.people) for row in found.rows] == [("2012-10-01", 3), ("2012-10-08", 1)]
+    facts = Facts([*records, Event("d", sunday + 7 * DAY, "E1"), Event("d", sunday - 1, "E2")])
+    window = Window(sunday, sunday + 8 * DAY)
+    found = reports.cohorts(facts, "E1", "E2", window)
+    assert [(row.cohort, row.people) for row in found.rows] == [("2012-10-07", 3), ("2012-10-14", 1)]
     assert [row.buckets for row in found.rows] == [(1, 2, 0, 0, 0, 1), (0, 0, 0, 0, 0, 0)]
     assert found.rows[0].shares[1] == 2 / 3
-    first = reports.cohorts(facts, "E1", "E2", Window(sunday, sunday + 2 * DAY), first_time_only=True)
+    first = reports.cohorts(facts, "E1", "E2", window, first_time_only=True)
     assert first.rows[0].buckets == (1, 2)
-    running = reports.cohorts(facts, "E1", "E2", Window(sunday, sunday + 2 * DAY), cumulative=True, buckets=3)
+    running = reports.cohorts(facts, "E1", "E2", window, cumulative=True, columns=3)
     assert running.rows[0].buckets == (1, 3, 3)
-    assert running.people_of("2012-10-01", 1) == ["a", "b", "c"]
-    assert found.people_of("2012-10-01", 5) == ["c"]
+    assert running.people_of("2012-10-07", 1) == ["a", "b", "c"]
+    assert found.people_of("2012-10-07", 5) == ["c"]
 
 
 def test_the_first_occurrence_of_the_same_event_is_not_counted():
     facts = Facts(did(a="E@10 E@11", b="E@10"))
-    [row] = reports.cohorts(facts, "E", "e", every="day").rows
+    [row] = reports.cohorts(facts, "E", "e", group="day").rows
     assert (row.people, row.buckets) == (2, (1,))
 
 
@@ -310,13 +311,13 @@ def test_property_values_by_a_second_property_that_is_chosen_alike():
     assert rows(at="first_ever") == {("ad", "Pro"): 1, (None, None): 1}
     assert rows() == {("mail", "Free"): 1, (None, None): 1}
     assert rows(at="at_step", step="x") == {("ad", "Pro"): 1, (None, None): 1}
-    found = reports.property_values(facts, "plan", Window(0, 10), at="last_before_end", by="referrer")
+    found = reports.property_values(facts, "plan", Window(0, 10), at="last_in_window", by="referrer")
     assert (found.people_of("Free", by_value="mail"), found.people_of(by_value=None)) == (["a"], ["b"])
 
 
 def test_property_values_at_the_end_of_each_day():
     facts = Facts([PropertySet("a", 5, {"plan": "Free"}), PropertySet("a", DAY, {"plan": "Pro"}), Event("b", DAY, "X")])
-    found = reports.property_values(facts, "plan", Window(0, 2 * DAY), at="last_before_end", every="day")
+    found = reports.property_values(facts, "plan", Window(0, 2 * DAY), at="last_in_window", every="day")
     assert [(row.label, row.value, row.people) for row in found.rows] == [
         ("1970-01-01", None, 1), ("1970-01-01", "Free", 1), ("1970-01-01", "Pro", 0),
         ("1970-01-02", None, 1), ("1970-01-02", "Free", 0), ("1970-01-02", "Pro", 1),
@@ -362,7 +363,9 @@ REPORTS = {
         facts, event, event, window, **options
     ),
     "funnel": lambda facts, event, window, **options: reports.funnel(facts, [event, event], window, **options),
-    "cohorts": lambda facts, event, window, **options: reports.cohorts(facts, event, event, window, **options),
+    "cohorts": lambda facts, event, window, every="week", **options: reports.cohorts(
+        facts, event, event, window, bucket=every, **options
+    ),
     "segments": lambda facts, event, window, **options: reports.segments(facts, event, "plan", window, **options),
     "property_total": lambda facts, event, window, **options: reports.property_total(
         facts, "amount", window, event=event, **options
@@ -420,7 +423,7 @@ def test_zones_and_periods_are_known(report):
     facts = Facts(FACTS_OF_BAD_INPUT)
     with pytest.raises(ValueError, match="there is no time zone 'America/New York'"):
         report(facts, "signed up", None, every="day", tz="America/New York")
-    with pytest.raises(ValueError, match='every is "hour", "day", "week" or "month"'):
+    with pytest.raises(ValueError, match='is "hour", "day", "week" or "month"'):
         report(facts, "signed up", None, every="year")
 
 
@@ -498,8 +501,24 @@ def test_other_arguments_that_make_no_sense():
         reports.property_values(facts, "plan", at="at_step")
     with pytest.raises(ValueError, match='step= needs at="at_step"'):
         reports.property_values(facts, "plan", step="signed up")
-    with pytest.raises(ValueError, match="buckets is a number"):
-        reports.cohorts(facts, "signed up", "signed up", buckets=0)
+    with pytest.raises(ValueError, match="columns is a number"):
+        reports.cohorts(facts, "signed up", "signed up", columns=0)
+    with pytest.raises(ValueError, match="group is"):
+        reports.cohorts(facts, "signed up", "signed up", group="hour")
+    with pytest.raises(ValueError, match="occurrences is"):
+        reports.funnel(facts, ["signed up"], occurrences="every")
+    with pytest.raises(ValueError, match="this report splits at 'last_ever', 'first_ever', not at 'last_touch'"):
+        reports.cohorts(facts, "signed up", "signed up", by=reports.Split("plan", at="last_touch"))
+    with pytest.raises(ValueError, match="this report splits at"):
+        reports.event_counts(facts, "signed up", by=reports.Split("plan", at="at_step"))
+    with pytest.raises(LookupError, match="the funnel has the steps 1 to 1, not 2"):
+        reports.funnel(facts, ["signed up"], by=reports.Split("plan", at="at_step", step=2))
+    with pytest.raises(ValueError, match="form is one of"):
+        reports.Split("plan", form="upper")
+    with pytest.raises(ValueError, match="at is one of"):
+        reports.Split("plan", at="first")
+    with pytest.raises(ValueError, match="step= needs"):
+        reports.Split("plan", step="x")
     with pytest.raises(TypeError, match="the name of an event or a property is text"):
         reports.event_counts(facts, 7)
     with pytest.raises(UnknownNameError):
@@ -533,10 +552,10 @@ def test_values_are_shown_as_they_were_sent(sent, tmp_path):
     found = [
         reports.event_counts(facts, "X", by="plan"),
         *(reports.property_values(facts, "plan", at=at) for at in ("first_ever", "last_ever")),
-        *(reports.property_values(facts, "plan", WINDOW, at=at) for at in ("first_in_window", "last_before_end")),
+        *(reports.property_values(facts, "plan", WINDOW, at=at) for at in ("first_in_window", "last_in_window")),
         *(
             reports.property_values(facts, "plan", WINDOW, at=at, every="day")
-            for at in ("first_in_window", "last_before_end")
+            for at in ("first_in_window", "last_in_window")
         ),
         reports.property_values(facts, "plan", at="at_step", step="X"),
         reports.segments(facts, "X", "plan"),

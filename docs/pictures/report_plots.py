@@ -27,7 +27,7 @@ REPORTS: Final[dict[str, Callable[[Facts], Any]]] = {
     "property-total": lambda facts: reports.property_total(facts, "billing amount", WEEKS, by="plan"),
     "funnel": lambda facts: reports.funnel(facts, STEPS, WEEKS, tz=ZONE),
     "property-values": lambda facts: reports.property_values(facts, "plan", WEEKS, at="at_step", step="purchased"),
-    "cohorts": lambda facts: reports.cohorts(facts, "visited site", "visited site", WEEKS, every="week", tz=ZONE),
+    "cohorts": lambda facts: reports.cohorts(facts, "visited site", "visited site", WEEKS, group="week", tz=ZONE),
     "segments": lambda facts: reports.segments(facts, "purchased", "plan", WEEKS),
 }
 

@@ -5,10 +5,13 @@ Extra `tables` (DuckDB and pyarrow); pictures need the extra `plot` (matplotlib)
 
 from __future__ import annotations
 
+from kmexport.reports.channels import ChannelRules
 from kmexport.reports.cohorts import CohortRow, Cohorts, cohorts
+from kmexport.reports.conditions import Condition, did, has
 from kmexport.reports.conversions import Conversion, ConversionRow, conversion
 from kmexport.reports.counts import CountRow, EventCounts, event_counts
 from kmexport.reports.durations import TimeBetween, TimeBetweenRow, time_between
+from kmexport.reports.filing import Split
 from kmexport.reports.funnels import Funnel, FunnelRow, FunnelStep, funnel
 from kmexport.reports.results import ALL
 from kmexport.reports.totals import PropertyTotal, TotalRow, property_total
@@ -16,8 +19,10 @@ from kmexport.reports.values import PropertyValues, Segments, ValueRow, property
 
 __all__ = [
     "ALL",
+    "ChannelRules",
     "CohortRow",
     "Cohorts",
+    "Condition",
     "Conversion",
     "ConversionRow",
     "CountRow",
@@ -28,14 +33,17 @@ __all__ = [
     "PropertyTotal",
     "PropertyValues",
     "Segments",
+    "Split",
     "TimeBetween",
     "TimeBetweenRow",
     "TotalRow",
     "ValueRow",
     "cohorts",
     "conversion",
+    "did",
     "event_counts",
     "funnel",
+    "has",
     "property_total",
     "property_values",
     "segments",

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, tzinfo
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from kmexport.days import Zone, find_zone
 from kmexport.errors import UnknownNameError
@@ -18,6 +18,8 @@ from kmexport.windows import Window, check_window
 FIRST_SECOND: Final = -62_135_596_800
 LAST_SECOND: Final = 253_402_300_800
 
+Kind: TypeAlias = Literal["event", "property"]
+_TABLES: Final[dict[Kind, str]] = {"event": "numbered_events", "property": "numbered_properties"}
 _PARAMETER: Final = re.compile(r"\$(\w+)")
 
 
@@ -40,25 +42,6 @@ def check_facts(facts: object) -> None:
         raise TypeError(msg)
 
 
-def parameters(
-    facts: Facts,
-    window: Window | None,
-    *,
-    events: Mapping[str, str] | None = None,
-    properties: Mapping[str, str] | None = None,
-) -> dict[str, object]:
-    """Return the parameters of a report: those of its window, and of each name as the tables have it.
-
-    UnknownNameError for a name that no record has.
-    """
-    check_facts(facts)
-    params = _bounds(window)
-    # Properties come first: what they need is all that events need, and a bucket is read once.
-    for kind, names in (("property", properties), ("event", events)):
-        params |= {key: _known(facts, kind, name) for key, name in (names or {}).items()}
-    return params
-
-
 def given(**names: str | None) -> dict[str, str]:
     """Return the names that are given, for arguments that may be None."""
     return {key: name for key, name in names.items() if name is not None}
@@ -71,8 +54,8 @@ def zone_of(tz: Zone | None, window: Window | None) -> tzinfo:
     return find_zone(tz)
 
 
-def _bounds(window: Window | None) -> dict[str, object]:
-    """`start` and `end`, in unix seconds."""
+def bounds_of(window: Window | None) -> dict[str, object]:
+    """`start` and `end` of a window in unix seconds, as parameters; of all time without one."""
     if window is None:
         return {"start": FIRST_SECOND, "end": LAST_SECOND}
     start, end = check_window(window)
@@ -83,12 +66,17 @@ def _within_years(moment: int) -> int:
     return min(max(moment, FIRST_SECOND), LAST_SECOND)
 
 
-def _known(facts: Facts, kind: str, name: str) -> str:
+def is_known(facts: Facts, kind: Kind, folded: str) -> bool:
+    """Whether a record has the event or the property."""
+    return bool(ask(facts, f"select 1 from kmexport.{_TABLES[kind]} where name = $name limit 1", {"name": folded}))
+
+
+def known_name(facts: Facts, kind: Kind, name: str) -> str:
+    """Return a name as the tables have it; UnknownNameError for one that no record has."""
     _check_text(kind, name)
-    table = {"event": "numbered_events", "property": "numbered_properties"}[kind]
     folded = fold_name(name)
-    if not ask(facts, f"select 1 from kmexport.{table} where name = $name limit 1", {"name": folded}):
-        names = [known for (known,) in ask(facts, f"select distinct name from kmexport.{table}", {})]
+    if not is_known(facts, kind, folded):
+        names = [known for (known,) in ask(facts, f"select distinct name from kmexport.{_TABLES[kind]}", {})]
         raise UnknownNameError(kind, name, _closest(folded, names))
     return folded
 

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import ask, given, parameters, zone_of
-from kmexport.reports.cuts import GAP, PLENTY, Cut, cut_into_periods, last_moment, stretches_of
-from kmexport.reports.occurrences import events, firsts, in_periods, valued
-from kmexport.reports.periods import LENGTHS, Every, check_every
+from kmexport.reports.asking import ask
+from kmexport.reports.cuts import GAP, PLENTY, Periods, cut_into_groups, last_moment, stretches_of
+from kmexport.reports.filing import At, By, by_name
+from kmexport.reports.occurrences import events, firsts, in_periods
+from kmexport.reports.periods import LENGTHS, Every, Group, check_every, check_group
+from kmexport.reports.query import Query
 from kmexport.reports.results import ALL, Choice, Column, Persons, Result, check_choice
 from kmexport.reports.writing import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from kmexport.reports.conditions import Condition
     from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
 
@@ -28,7 +31,7 @@ MANY_CELLS = 5_000_000
 
 @frozen
 class CohortRow:
-    """One cohort: its period or value, its people, and in each bucket the people who came back, and their share.
+    """One cohort: its first day or value, its people, and in each bucket the people who came back, and their share.
 
     `begun` is the number of buckets that had begun by the facts' last event, for the first of its people: what lies
     behind it can't hold anybody yet.
@@ -47,14 +50,15 @@ class Cohorts(Result):
 
     first: str
     second: str
-    every: str
+    group: str
+    bucket: str
     by: str | None
     first_time_only: bool
     cumulative: bool
     rows: tuple[CohortRow, ...]
 
     def people_of(self, cohort: Choice = ALL, bucket: int | None = None) -> list[str]:
-        """The persons of a cohort, or of all; with `bucket` those who came back in it (cumulative: by then)."""
+        """The persons of a cohort, or of all; with `bucket` those who came back in it (cumulative: in it or before)."""
         check_choice("cohort", cohort, [row.cohort for row in self.rows])
         condition, params = "true", {}
         if cohort is not ALL:
@@ -79,19 +83,19 @@ class Cohorts(Result):
         title = f"“{self.first}”, then “{self.second}”"
         names = [f"{name_shown(row.cohort, NAME_LENGTH)} ({row.people:,})" for row in self.rows]
         cells = [[share if at < row.begun else None for at, share in enumerate(row.shares)] for row in self.rows]
-        return heat_map(names, cells, title, f"{self.every}s after{', cumulative' if self.cumulative else ''}", ax)
+        return heat_map(names, cells, title, f"{self.bucket}s after{', cumulative' if self.cumulative else ''}", ax)
 
     def _title(self) -> str:
         people = sum(row.people for row in self.rows)
         shown = "cumulative" if self.cumulative else "first time only" if self.first_time_only else "every time"
         return (
-            f"{self.first} → {self.second}: {counted(people, 'person', 'people')} by {self.by or self.every}, {shown}"
+            f"{self.first} → {self.second}: {counted(people, 'person', 'people')} by {self.by or self.group}, {shown}"
         )
 
     def _columns(self) -> list[Column]:
         count = max((len(row.buckets) for row in self.rows), default=0)
         return [
-            Column(self.by or self.every, "string", [row.cohort for row in self.rows]),
+            Column(self.by or self.group, "string", [row.cohort for row in self.rows]),
             Column("people", "int64", [row.people for row in self.rows]),
             *(
                 Column(str(at), "int64", [row.buckets[at] if at < row.begun else None for row in self.rows])
@@ -106,27 +110,35 @@ def cohorts(
     second: str,
     window: Window | None = None,
     *,
-    every: Every = "week",
-    tz: Zone | None = None,
-    by: str | None = None,
+    group: Group = "week",
+    bucket: Every | None = None,
+    by: By | None = None,
+    columns: int | None = None,
     first_time_only: bool = False,
     cumulative: bool = False,
-    buckets: int | None = None,
+    tz: Zone | None = None,
+    among: Condition | None = None,
 ) -> Cohorts:
     """Retention: people by the time of their first event 1 in the window, and how much later they did event 2.
 
-    The cohort of a person is the hour, day, week (from Monday) or month of the zone `tz` in which their earliest
-    event 1 in the window lies; with `by=` the value of a property at it (the event's own, else the person's value in
-    force). Bucket k holds those who did event 2 k whole lengths of `every` after their own event 1, be it after the
-    window's end: hours, days of 24 hours, weeks of 7 such days, months of 30. In the same second is bucket 0. When
-    event 2 is event 1, that first occurrence itself is not counted.
+    The cohort of a person is the day, week or month (`group=`) of the zone `tz` in which their earliest event 1 in the
+    window lies. Weeks and months begin on the first day of the window, whichever day that is, and are named after their
+    own first day; without a window the first begins on the day of the earliest event 1. With `by=`, a name or `Split`,
+    the cohort is a value of a property, the person's `"last_ever"` (the default) or `"first_ever"`.
+
+    Bucket k holds those who did event 2 k whole lengths of `bucket=` after their own event 1, be it after the window's
+    end: hours, days of 24 hours, weeks of 7 such days, months of 30; without it buckets are as long as the group. In
+    the same second is bucket 0. When event 2 is event 1, that first occurrence itself is not counted.
 
     A person may stand in several buckets, once in each; `first_time_only=True` counts the first event 2 at or after
-    event 1 only. `cumulative=True` counts in each bucket the people who came back in it or before it, each once.
-    `buckets=` gives only so many of them; without it they go up to the last one that has somebody.
+    event 1 only. `cumulative=True` adds up: each bucket has its own people and those of the buckets before it, so who
+    came back in three counts three times, and a share may be above 100%; with `first_time_only=True` it can't.
+    `columns=` gives only so many buckets; without it they go up to the last one that has somebody. `among=` counts only
+    people who fulfil a condition.
 
-    Source: the vendor's retention report. Raises UnknownNameError for names that no record has. Costs one pass over
-    the rows of both events.
+    Source: https://oldsupport.kissmetrics.com/tools/cohort-report.html and
+    https://oldsupport.kissmetrics.com/tools/cohort-report/cohort-report-options.html. Raises UnknownNameError for names
+    that no record has. Costs one pass over the rows of both events.
 
     >>> from kmexport import Event, Facts
     >>> day = 86_400
@@ -140,49 +152,44 @@ def cohorts(
     ... ])
     >>> [row] = cohorts(facts, "signed up", "visited").rows
     >>> row.cohort, row.people, row.buckets
-    ('1969-12-29', 3, (1, 1, 0, 0, 1))
+    ('1970-01-01', 3, (1, 1, 0, 0, 1))
     >>> cohorts(facts, "signed up", "visited", cumulative=True).rows[0].buckets
-    (1, 1, 1, 1, 2)
+    (1, 2, 2, 2, 3)
     """
-    if buckets is not None and (isinstance(buckets, bool) or not isinstance(buckets, int)):
-        msg = f"buckets is a whole number of buckets, not {buckets!r}"
-        raise TypeError(msg)
-    if buckets is not None and buckets < 1:
-        msg = f"buckets is a number of buckets, 1 or more, not {buckets}"
-        raise ValueError(msg)
-    check_every(every)
-    params = parameters(facts, window, events={"first": first, "second": second}, properties=given(by=by))
-    params["length"] = LENGTHS[every]
-    periods = cut_into_periods(
-        facts, events("first"), params, window=window, every=every if by is None else None, zone=zone_of(tz, window)
-    )
+    _check_columns(columns)
+    check_group(group)
+    bucket = group if bucket is None else bucket
+    check_every(bucket, "bucket")
+    names = {"first": first, "second": second}
+    allowed: tuple[At, ...] = ("last_ever", "first_ever")
+    asked = Query.of(facts, window, tz, events=names, splits={"by": by}, at="last_ever", allowed=allowed, among=among)
+    params = asked.params
+    params["length"] = LENGTHS[bucket]
+    if by is None:
+        periods = cut_into_groups(
+            facts, asked.narrowed(events("first")), params, window=window, group=group, zone=asked.zone
+        )
+    else:
+        periods = Periods([], None)
     params["labels"] = periods.labels
-    starts, returns = _queries(
-        periods.cut,
-        by=by is not None,
-        only_first=first_time_only or cumulative,
-        is_same=params["first"] == params["second"],
-    )
+    starts, returns = _queries(asked, periods, only_first=first_time_only, is_same=params["first"] == params["second"])
     people, counts = _counts(facts, starts, returns, params)
-    length, notes = _length(counts, every) if buckets is None else (buckets, ())
+    length, notes = _length(counts, bucket) if columns is None else (columns, ())
     if length * len(people) > MANY_CELLS:
-        msg = f"{len(people):,} cohorts of {length:,} buckets are too many: give buckets=, or a longer every="
+        msg = f"{len(people):,} cohorts of {length:,} buckets are too many: give columns=, or a longer bucket="
         raise ValueError(msg)
     last = last_moment(facts)
 
     def row(label: str | None) -> CohortRow:
         size, started = people[label]
-        cells = [counts.get((label, bucket), 0) for bucket in range(length)]
+        cells = [counts.get((label, place), 0) for place in range(length)]
         shown = tuple(accumulate(cells) if cumulative else cells)
-        return CohortRow(
-            label, size, shown, tuple(cell / size for cell in shown), (last - started) // LENGTHS[every] + 1
-        )
+        begun = (last - started) // LENGTHS[bucket] + 1
+        return CohortRow(label, size, shown, tuple(cell / size for cell in shown), begun)
 
-    ordered = (
-        sorted(people, key=lambda label: (-people[label][0], label is None, label or ""))
-        if by
-        else sorted(people, key=lambda label: people[label][1])
-    )
+    def place(label: str | None) -> tuple[float, bool, str]:
+        return (people[label][1] if by is None else -people[label][0], label is None, label or "")
+
     behind = f"""
         with starts as ({starts})
         select s.person, s.label, r.bucket from starts s left join ({returns}) r on s.person = r.person"""
@@ -190,31 +197,43 @@ def cohorts(
         behind=Persons(facts, behind, params),
         first=first,
         second=second,
-        every=every,
-        by=by,
+        group=group,
+        bucket=bucket,
+        by=by_name(by),
         first_time_only=first_time_only,
         cumulative=cumulative,
-        rows=tuple(map(row, ordered)),
+        rows=tuple(map(row, sorted(people, key=place))),
         notes=(*periods.notes, *notes),
     )
 
 
-def _length(counts: dict[tuple[str | None, int], int], every: Every) -> tuple[int, tuple[str, ...]]:
+def _check_columns(columns: object) -> None:
+    if columns is None:
+        return
+    if isinstance(columns, bool) or not isinstance(columns, int):
+        msg = f"columns is a whole number of buckets, not {columns!r}"
+        raise TypeError(msg)
+    if columns < 1:
+        msg = f"columns is a number of buckets, 1 or more, not {columns}"
+        raise ValueError(msg)
+
+
+def _length(counts: dict[tuple[str | None, int], int], bucket: Every) -> tuple[int, tuple[str, ...]]:
     """How many buckets there are; where they are very many, without those that lie years behind the others."""
     people: Counter[int] = Counter()
-    for (_, bucket), count in counts.items():
-        people[bucket] += count
+    for (_, place), count in counts.items():
+        people[place] += count
     last = max(people, default=-1)
     if last < PLENTY:
         return last + 1, ()
-    years = GAP * 86_400 // LENGTHS[every]
+    years = GAP * 86_400 // LENGTHS[bucket]
     (_, near, _), *far = stretches_of(sorted({0: 0, **people}.items()), years)
     if not far:
         return last + 1, ()
     came = sum(count for _, _, count in far)
-    told = f"{came:,} who came back {far[0][0]:,} {every}s later or more"
+    told = f"{came:,} who came back {far[0][0]:,} {bucket}s later or more"
     return near + 1, (
-        f"In no column, for years lie before it (a wrong clock?): {told}. buckets= shows as many as it says.",
+        f"In no column, for years lie before it (a wrong clock?): {told}. columns= shows as many as it says.",
     )
 
 
@@ -236,10 +255,11 @@ def _counts(
     return people, counts
 
 
-def _queries(cut: Cut | None, *, by: bool, only_first: bool, is_same: bool) -> tuple[str, str]:
+def _queries(asked: Query, periods: Periods, *, only_first: bool, is_same: bool) -> tuple[str, str]:
     """Who starts: person, label (of the cohort), time, seq. And of `starts`, who came back: person, label, bucket."""
-    starts = in_periods(valued(firsts(events("first"), "person", numbered=by or is_same), by=by), cut)
-    label = "value" if by else "$labels[period + 1]"
+    found = firsts(events("first"), "person", numbered=is_same)
+    starts = asked.narrowed(asked.by.valued(found, None) if asked.by is not None else in_periods(found, periods.cut))
+    label = "value" if asked.by is not None else "$labels[period + 1]"
     seq = "seq" if is_same else "null as seq"
     bucket = "(epoch_us(e.time) - epoch_us(s.time)) // 1000000 // $length"
     returns = f"""

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Literal
 from attrs import define, frozen
 
 from kmexport.names import fold_name
-from kmexport.reports.asking import given, parameters, zone_of
+from kmexport.reports.filing import By, by_name
 from kmexport.reports.occurrences import events, firsts
+from kmexport.reports.query import Query
 from kmexport.reports.results import ALL, Choice, Column, ratio
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
     from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
@@ -97,9 +99,10 @@ def conversion(
     window: Window | None = None,
     *,
     repeating: bool = False,
-    by: str | None = None,
+    by: By | None = None,
     every: Every | None = None,
     tz: Zone | None = None,
+    among: Condition | None = None,
 ) -> Conversion:
     """The conversion rate from event 1 to event 2: of people, once each, or of occurrences.
 
@@ -109,13 +112,14 @@ def conversion(
     who did both in the same second stays in the denominator and is not converted. `repeating=True`: occurrences of
     event 2 divided by occurrences of event 1, both in the window.
 
-    `by=` files a person under the value at their first event 1 in the window, an occurrence (repeating) under the
-    value at itself: the event's own, else the person's value in force. `every=` gives a row for each period of the
-    zone `tz`, as if the period were the window.
+    `by=` takes a name or a `Split`. By last touch (the default) a person stands under the value at event 1, and who
+    converted with another value at event 2 is left out; an occurrence (repeating) stands under the value at itself.
+    `every=` gives a row for each period of the zone `tz`, as if the period were the window. `among=` counts only people
+    who fulfil a condition.
 
-    Source: the vendor's metric "conversion rate". "First-ever" reaches as far back as the facts do: don't give Facts
-    a window. Raises UnknownNameError for names that no record has. Costs one pass over the rows of both events; `by=`
-    sorts those of event 1 and the property's.
+    Source: https://oldsupport.kissmetrics.com/tools/metrics/metric-calculations.html. "First-ever" reaches as far back
+    as the facts do: don't give Facts a window. Raises UnknownNameError for names that no record has. Costs one pass
+    over the rows of both events; `by=` sorts those of event 1 and the property's.
 
     >>> from kmexport import Event, Facts, Window
     >>> facts = Facts([
@@ -127,22 +131,23 @@ def conversion(
     >>> once.numerator, once.denominator, once.people_of("dropped")
     (1, 3, ['b', 'd'])
     """
-    params = parameters(facts, window, events={"first": first, "second": second}, properties=given(by=by))
+    names = {"first": first, "second": second}
+    asked = Query.of(facts, window, tz, events=names, splits={"by": by}, among=among)
     both = f"{events('first')} union all {events('second')}"
-    source = both if repeating else events("first")
-    zone = zone_of(tz, window)
-    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, zone=zone)
+    splitting = Splitting.of(asked, both if repeating else events("first"), every)
 
     def query(pieces: Pieces) -> str:
         return _repeating(pieces) if repeating else _once(pieces)
 
     numbers = "count(*) filter (in_denominator), count(*) filter (in_numerator)"
-    measured = splitting.measure(query, _row, numbers, (0, 0), periods_add_up=repeating)
+    measured = splitting.measure(
+        query, _row, numbers, (0, 0), periods_add_up=repeating, values_add_up=repeating or not splitting.is_by_touch
+    )
     denominator, numerator = measured.numbers
     return Conversion(
         behind=measured.whole,
         parts=measured.parts,
-        by=by,
+        by=by_name(by),
         every=every,
         first=first,
         second=second,
@@ -156,14 +161,20 @@ def conversion(
 
 
 def _once(pieces: Pieces) -> str:
-    starts = pieces.valued(firsts(pieces.in_periods(events("first")), numbered=pieces.by))
+    starts = pieces.valued(firsts(pieces.in_periods(events("first"))))
+    seconds = firsts(events("second", in_window=False), "person")
+    is_same = "true"
+    if pieces.is_by_touch:  # a value at both events
+        seconds = pieces.valued(seconds)
+        is_same = "(not in_numerator or value is not distinct from second_value)"
     return f"""
-        select s.person, s.period, s.value, true as in_denominator,
-            coalesce(e.time > s.time and e.time < s.until, false) as in_numerator
-        from ({starts}) s
-        left join (select person, min(time) as time from ({events("second", in_window=False)}) group by person) e
-            on s.person = e.person
-        where e.time is null or e.time >= s.time"""
+        select person, period, value, true as in_denominator, in_numerator
+        from (
+            select s.person, s.period, s.value, {"e.value" if pieces.is_by_touch else "null"} as second_value,
+                coalesce(e.time > s.time and e.time < s.until, false) as in_numerator
+            from ({starts}) s left join ({seconds}) e on s.person = e.person
+            where e.time is null or e.time >= s.time
+        ) where {is_same}"""
 
 
 def _repeating(pieces: Pieces) -> str:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import given, parameters, zone_of
+from kmexport.reports.filing import By, by_name
 from kmexport.reports.occurrences import events
+from kmexport.reports.query import Query
 from kmexport.reports.results import ALL, Choice, Column, ratio
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
 from kmexport.reports.writing import counted
@@ -15,6 +16,7 @@ from kmexport.reports.writing import counted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
     from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
@@ -76,18 +78,20 @@ def event_counts(
     event: str,
     window: Window | None = None,
     *,
-    by: str | None = None,
+    by: By | None = None,
     every: Every | None = None,
     tz: Zone | None = None,
+    among: Condition | None = None,
 ) -> EventCounts:
     """People who did an event, and times: each person once, each occurrence.
 
     `every="day"` (or "hour", "week", "month") gives `.rows` for the periods of the zone `tz`, those without an
-    occurrence too; without a window they go from the first occurrence to the last. `by=` gives a row for each value
-    of a property: the event's own, else the person's value in force then (the latest set at or before it), else None.
-    A person may stand in several rows, so their people can add up to more than `.people`.
+    occurrence too; without a window they go from the first occurrence to the last. `by=` gives a row for each value of
+    a property: a name, or a `Split` with a moment (default: `"last_touch"`, the person's value in force at the event,
+    of its second or the latest before; else None). A person may stand in several rows, so their people can add up to
+    more than `.people`. `among=` counts only the people who fulfil a condition, such as `has("plan", equal_to="Pro")`.
 
-    Source: the vendor's metrics "people who did an event", "times" and "average times per person". Raises
+    Source: https://oldsupport.kissmetrics.com/tools/metrics.html, people, times and average times a person. Raises
     UnknownNameError for names that no record has. Costs one pass over the event's rows; `by=` sorts them and the
     property's rows.
 
@@ -100,9 +104,9 @@ def event_counts(
     >>> counts.people_of()
     ['a', 'b']
     """
-    params = parameters(facts, window, events={"event": event}, properties=given(by=by))
+    asked = Query.of(facts, window, tz, events={"event": event}, splits={"by": by}, among=among)
     source = events("event")
-    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, zone=zone_of(tz, window))
+    splitting = Splitting.of(asked, source, every)
 
     def query(pieces: Pieces) -> str:
         return pieces.valued(pieces.in_periods(source))
@@ -113,7 +117,7 @@ def event_counts(
     return EventCounts(
         behind=measured.whole,
         parts=measured.parts,
-        by=by,
+        by=by_name(by),
         every=every,
         event=event,
         people=people,

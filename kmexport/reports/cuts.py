@@ -8,9 +8,10 @@ from typing import Final
 
 from attrs import frozen
 
+from kmexport.days import first_moment
 from kmexport.moments import time_at
 from kmexport.reports.asking import FIRST_SECOND, LAST_SECOND, ask
-from kmexport.reports.periods import LENGTHS, Every, Period, check_every, split
+from kmexport.reports.periods import LENGTHS, Every, Group, Period, check_every, split, split_from_start
 from kmexport.tables import Facts
 from kmexport.windows import Window
 
@@ -67,6 +68,21 @@ def cut_into_periods(
         periods = _whole_periods(span, every, zone)
     is_all = window is not None or bool(periods and not notes)
     return Periods([period.label for period in periods], _cut(periods, params, "period"), is_all, notes)
+
+
+def cut_into_groups(
+    facts: Facts, source: str, params: dict[str, object], *, window: Window | None, group: Group, zone: tzinfo
+) -> Periods:
+    """Put the groups of cohorts into the params: periods from the first day of the window, or of the source."""
+    notes: tuple[str, ...] = ()
+    if window is None:
+        span, notes = _bulk(facts, source, params, LENGTHS[group])
+        if span.start == span.end:
+            return Periods([], _cut([], params, "period"))
+        day = time_at(span.start, zone).date()
+        window = Window(first_moment(day, zone) if day.year > 1 else span.start, span.end)
+    periods = split_from_start(window, group, zone)
+    return Periods([period.label for period in periods], _cut(periods, params, "period"), not notes, notes)
 
 
 def _bulk(facts: Facts, source: str, params: dict[str, object], length: int) -> tuple[Window, tuple[str, ...]]:

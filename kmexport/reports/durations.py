@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import given, parameters, zone_of
+from kmexport.reports.filing import By, by_name
 from kmexport.reports.occurrences import IN_WINDOW, events, firsts
+from kmexport.reports.query import Query
 from kmexport.reports.results import ALL, Choice, Column
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
 from kmexport.reports.writing import counted, write_duration
@@ -15,6 +16,7 @@ from kmexport.reports.writing import counted, write_duration
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
     from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
@@ -94,9 +96,10 @@ def time_between(
     window: Window | None = None,
     *,
     first_ever: bool = True,
-    by: str | None = None,
+    by: By | None = None,
     every: Every | None = None,
     tz: Zone | None = None,
+    among: Condition | None = None,
 ) -> TimeBetween:
     """The average time from event 1 to the first event 2 after it, over the people who did both in this order.
 
@@ -105,12 +108,13 @@ def time_between(
     counts: the person's first event 1 in it, and the first event 2 after that, in it too. "After" is later by a
     second or more, so that event 2 may be event 1 again: the time to the second purchase.
 
-    `by=` files a person under the value at event 1: the event's own, else the person's value in force. `every=` gives
-    a row for each period of the zone `tz`, as if the period were the window.
+    `by=` takes a name or a `Split`. By last touch (the default) only people count who have the same value at both
+    events. `every=` gives a row for each period of the zone `tz`, as if the period were the window. `among=` counts
+    only people who fulfil a condition.
 
-    Source: the vendor's metric "average time between events"; the median is ours. Raises UnknownNameError for names
-    that no record has. Costs one pass over the rows of both events; `by=` sorts those of event 1 and the
-    property's.
+    Source: https://oldsupport.kissmetrics.com/tools/metrics/metric-calculations.html; the median is ours. Raises
+    UnknownNameError for names that no record has. Costs one pass over the rows of both events; `by=` sorts those of
+    event 1 and the property's.
 
     >>> from kmexport import Event, Facts
     >>> facts = Facts([
@@ -121,20 +125,27 @@ def time_between(
     >>> between.people, between.mean, between.people_of(less_than=30)
     (2, 30.0, ['a'])
     """
-    params = parameters(facts, window, events={"first": first, "second": second}, properties=given(by=by))
-    covering = events("second" if first_ever else "first")
-    splitting = Splitting.of(facts, covering, params, window=window, by=by, every=every, zone=zone_of(tz, window))
+    names = {"first": first, "second": second}
+    asked = Query.of(facts, window, tz, events=names, splits={"by": by}, among=among)
+    splitting = Splitting.of(asked, events("second" if first_ever else "first"), every)
 
     def query(pieces: Pieces) -> str:
         return _from_first_ever(pieces) if first_ever else _inside(pieces)
 
     numbers = "count(*), avg(seconds), median(seconds)"
-    measured = splitting.measure(query, TimeBetweenRow, numbers, (0, None, None), periods_add_up=first_ever)
+    measured = splitting.measure(
+        query,
+        TimeBetweenRow,
+        numbers,
+        (0, None, None),
+        periods_add_up=first_ever,
+        values_add_up=not splitting.is_by_touch,
+    )
     people, mean, median = measured.numbers
     return TimeBetween(
         behind=measured.whole,
         parts=measured.parts,
-        by=by,
+        by=by_name(by),
         every=every,
         first=first,
         second=second,
@@ -146,21 +157,32 @@ def time_between(
     )
 
 
-_SECONDS = "(epoch_us(min(e.time)) - epoch_us(any_value(s.time))) // 1000000"
+_SECONDS = "(epoch_us(min(e.time)) - epoch_us(any_value(s.time))) // 1000000 as seconds"
 
 
 def _from_first_ever(pieces: Pieces) -> str:
-    starts = pieces.valued(firsts(events("first", in_window=False), "person", numbered=pieces.by))
+    starts = firsts(events("first", in_window=False), "person")
+    later = events("second", in_window=False)
     pairs = f"""
-        select s.person, s.value, min(e.time) as time, {_SECONDS} as seconds
-        from ({starts}) s join ({events("second", in_window=False)}) e on s.person = e.person and e.time > s.time
-        group by s.person, s.value"""
-    return pieces.in_periods(f"select * from ({pairs}) where {IN_WINDOW}")
+        select s.person, any_value(s.time) as started, min(e.time) as time, {_SECONDS}
+        from ({starts}) s join ({later}) e on s.person = e.person and e.time > s.time group by s.person"""
+    return _with_value(pieces, pieces.in_periods(f"select * from ({pairs}) where {IN_WINDOW}"))
 
 
 def _inside(pieces: Pieces) -> str:
-    starts = pieces.valued(firsts(pieces.in_periods(events("first")), numbered=pieces.by))
-    return f"""
-        select s.person, s.period, s.value, {_SECONDS} as seconds
+    starts = firsts(pieces.in_periods(events("first")))
+    pairs = f"""
+        select s.person, s.period, any_value(s.time) as started, min(e.time) as time, {_SECONDS}
         from ({starts}) s join ({events("second")}) e on s.person = e.person and e.time > s.time and e.time < s.until
-        group by s.person, s.period, s.value"""
+        group by s.person, s.period"""
+    return _with_value(pieces, pairs)
+
+
+def _with_value(pieces: Pieces, pairs: str) -> str:
+    """The pairs with the value that they are filed under; by last touch those that have the same at both events."""
+    if not pieces.is_by_touch:
+        return pieces.valued(pairs)
+    at_second = pieces.valued(pairs)
+    at_first = pieces.valued(f"""
+        select * exclude (value, time, started), started as time, value as second_value from ({at_second})""")
+    return f"select * from ({at_first}) where value is not distinct from second_value"

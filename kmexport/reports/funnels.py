@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from attrs import define, frozen
 
 from kmexport.names import fold_name
-from kmexport.reports.asking import check_facts, given, parameters, zone_of
 from kmexport.reports.cuts import cut_into_days
+from kmexport.reports.filing import PERSONS_OWN, By, by_name
 from kmexport.reports.funnel_sql import FunnelQuery, step_events
+from kmexport.reports.query import Query
 from kmexport.reports.results import ALL, Choice, Column, check_choice, ratio
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
 from kmexport.reports.writing import as_seconds, counted
@@ -19,6 +20,7 @@ from kmexport.reports.writing import as_seconds, counted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
     from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
@@ -28,10 +30,14 @@ __all__ = ["Funnel", "FunnelRow", "FunnelStep", "funnel"]
 
 @frozen
 class FunnelStep:
-    """One step: the people who reached it, their share of the first step, and of the one before (None of nobody)."""
+    """One step: the people who reached it, and how often they did its event in the window; shares of people.
+
+    `share` is that of the first step, `of_previous` that of the step before; None of nobody.
+    """
 
     event: str
     people: int
+    times: int
     share: float | None
     of_previous: float | None
 
@@ -57,25 +63,12 @@ class Funnel(SplitResult):
 
         `dropped=True`: those who reached the step before it, and not this one.
         """
-        place = self._place(step)
+        place = place_of(step, [one.event for one in self.steps])
         if dropped and place == 0:
             msg = "nobody drops out before the first step"
             raise ValueError(msg)
         condition = f"t{place - 1} is not null and t{place} is null" if dropped else f"t{place} is not null"
         return self._people(label, value, condition)
-
-    def _place(self, step: str | int) -> int:
-        events = [fold_name(one.event) for one in self.steps]
-        if isinstance(step, int):
-            if not 1 <= step <= len(events):
-                msg = f"the funnel has the steps 1 to {len(events)}, not {step}"
-                raise LookupError(msg)
-            return step - 1
-        check_choice("step", fold_name(step), events)
-        if events.count(fold_name(step)) > 1:
-            msg = f"{step!r} is more than one step: give the number of the step, from 1"
-            raise ValueError(msg)
-        return events.index(fold_name(step))
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A bar for each step, with people and share; with `by=`, bars of the commonest values beside one another.
@@ -103,6 +96,7 @@ class Funnel(SplitResult):
             *(Column(name, "string", values) for name, values in self._split_columns([row for row, _ in lines])),
             Column("step", "string", [step.event for _, step in lines]),
             Column("people", "int64", [step.people for _, step in lines]),
+            Column("times", "int64", [step.times for _, step in lines]),
             Column("share", "float64", [step.share for _, step in lines], form="share"),
             Column("of_previous", "float64", [step.of_previous for _, step in lines], form="share"),
         ]
@@ -114,11 +108,13 @@ def funnel(
     window: Window | None = None,
     *,
     tz: Zone | None = None,
+    occurrences: Literal["last_of_day", "all"] = "last_of_day",
     skip_steps: bool = False,
     within: timedelta | str | None = None,
     step_within: timedelta | str | None = None,
-    by: str | None = None,
+    by: By | None = None,
     every: Every | None = None,
+    among: Condition | None = None,
 ) -> Funnel:
     """How many people reach each step of a list of events.
 
@@ -133,13 +129,18 @@ def funnel(
     steps; then a person reaches a step when any of their occurrences of the first step leads to it in time. The vendor
     has no rule for this, nor for `step_within=` with `skip_steps=`: that is a ValueError.
 
-    `by=` files a person under the value at the first occurrence that counts of the step at which they enter: the
-    event's own, else the person's value in force. `every=` gives a funnel for each period of the zone `tz`, as if the
-    period were the window: who takes the last step in a later period has not reached it.
+    `occurrences="all"` counts every occurrence, not only the last of each day: a plain ordered funnel, for those who
+    ask who ever went on. `.times` of a step: how often the people of that step did its event in the window.
 
-    Source: the vendor's funnel report; it differs from `conversion`, for who did event 2 before event 1 still
-    converts by doing it again. Raises UnknownNameError for names that no record has, ValueError for no steps. Costs
-    one pass over the rows of these events and a join for each step.
+    `by=` takes a name or a `Split`. The default is `at="at_step"`, the value in force when the person reached the last
+    step (`step=` chooses another, by its event or number): people who did not reach it stand under None. `every=` gives
+    a funnel for each period of the zone `tz`, as if the period were the window: who takes the last step in a later
+    period has not reached it. `among=` counts only people who fulfil a condition.
+
+    Source: https://oldsupport.kissmetrics.com/tools/funnels.html and
+    https://oldsupport.kissmetrics.com/tools/funnels-vs-metrics.html; it differs from `conversion`, for who did event 2
+    before event 1 still converts by doing it again. Raises UnknownNameError for names that no record has, ValueError
+    for no steps. Costs one pass over the rows of these events and a join for each step.
 
     >>> from kmexport import Event, Facts
     >>> facts = Facts([
@@ -153,7 +154,6 @@ def funnel(
     >>> found.people_of("signed up", dropped=True)
     ['b']
     """
-    check_facts(facts)
     if isinstance(steps, str) or not (steps := list(steps)):
         msg = f"steps is a list of one event or more, not {steps!r}"
         raise TypeError(msg) if isinstance(steps, str) else ValueError(msg)
@@ -161,25 +161,32 @@ def funnel(
         msg = "skip_steps= has no rule for a limit between two steps, for which step is next is open: use within="
         raise ValueError(msg)
     named = {f"step{place}": step for place, step in enumerate(steps)}
-    params = parameters(facts, window, events=named, properties=given(by=by))
+    if occurrences not in ("last_of_day", "all"):
+        msg = f'occurrences is "last_of_day" or "all", not {occurrences!r}'
+        raise ValueError(msg)
+    asked = Query.of(
+        facts, window, tz, events=named, splits={"by": by}, at="at_step", allowed=(*PERSONS_OWN, "at_step"), among=among
+    )
+    params = asked.params
     folded = [str(params[step]) for step in named]
     params |= {"within": _limit("within", within), "step_within": _limit("step_within", step_within)}
     source = step_events(folded)
-    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, zone=zone_of(tz, window))
-    days = cut_into_days(facts, zone_of(tz, window), source, params)
+    splitting = Splitting.of(asked, source, every)
+    days = None if occurrences == "all" else cut_into_days(facts, asked.zone, source, params)
+    last = place_of(asked.by.step, steps) if asked.by is not None and asked.by.step is not None else len(steps) - 1
 
     def query(pieces: Pieces) -> str:
         limits = {"within": within is not None, "step_within": step_within is not None}
-        return FunnelQuery(folded, days, pieces.cut, by=pieces.by, skip_steps=skip_steps, **limits).text()
+        return FunnelQuery(folded, days, pieces.cut, pieces.filing, last, skip_steps=skip_steps, **limits).text()
 
     def row(label: str | None, value: str | None, *counts: int) -> FunnelRow:
         return FunnelRow(label, value, _steps(steps, counts))
 
-    measured = splitting.measure(query, row, _counts(len(steps)), (0,) * len(steps), periods_add_up=False)
+    measured = splitting.measure(query, row, _counts(len(steps)), (0,) * 2 * len(steps), periods_add_up=False)
     return Funnel(
         behind=measured.whole,
         parts=measured.parts,
-        by=by,
+        by=by_name(by),
         every=every,
         steps=_steps(steps, measured.numbers),
         rows=measured.rows,
@@ -188,15 +195,34 @@ def funnel(
 
 
 def _counts(steps: int) -> str:
-    return ", ".join(f"count(t{place})" for place in range(steps))
+    """The people of each step, then the times of each."""
+    people = [f"count(t{place})" for place in range(steps)]
+    times = [f"coalesce(sum(n{place}) filter (t{place} is not null), 0)::bigint" for place in range(steps)]
+    return ", ".join([*people, *times])
 
 
 def _steps(steps: Sequence[str], counts: Sequence[int]) -> tuple[FunnelStep, ...]:
-    before = [counts[0], *counts]
+    people, times = counts[: len(steps)], counts[len(steps) :]
+    before = [people[0], *people]
     return tuple(
-        FunnelStep(step, count, ratio(count, counts[0]), ratio(count, previous))
-        for step, count, previous in zip(steps, counts, before, strict=False)
+        FunnelStep(step, count, often, ratio(count, people[0]), ratio(count, previous))
+        for step, count, often, previous in zip(steps, people, times, before, strict=False)
     )
+
+
+def place_of(step: str | int, steps: Sequence[str]) -> int:
+    """Return the place of a step, given by its event or its number from 1, among the steps; LookupError for no step."""
+    events = [fold_name(one) for one in steps]
+    if isinstance(step, int):
+        if not 1 <= step <= len(events):
+            msg = f"the funnel has the steps 1 to {len(events)}, not {step}"
+            raise LookupError(msg)
+        return step - 1
+    check_choice("step", fold_name(step), events)
+    if events.count(fold_name(step)) > 1:
+        msg = f"{step!r} is more than one step: give the number of the step, from 1"
+        raise ValueError(msg)
+    return events.index(fold_name(step))
 
 
 def _limit(name: str, limit: timedelta | str | None) -> float | None:

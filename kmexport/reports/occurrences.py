@@ -1,12 +1,13 @@
-"""The pieces of SQL that the reports share: events in a window, the period they lie in, the value they are filed under.
+"""The pieces of SQL that the reports share: events in a window, the period they lie in, values that were set.
 
-Every piece is the text of one query. A source of occurrences has the columns person, time, seq (the number of its
-record in the order of arrival); `in_periods` adds period and until (the end of the period); `valued` adds value.
+Every piece is the text of one query. A source of occurrences has the columns person and time, and seq (the number of
+its record in the order of arrival) where it matters; `in_periods` adds period and until (the end of the period).
 Names and moments are parameters always; nothing that comes from data stands in the text.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from kmexport.reports.cuts import Cut
@@ -20,11 +21,14 @@ LAST_SECOND_OF_PERIOD: Final = "to_timestamp(epoch_us(until) // 1000000 - 1)"
 _MOMENT: Final = f"epoch_us(time)::hugeint * {1 << 64}"
 _BEHIND_ALL: Final = f"{_MOMENT} + {(1 << 64) - 1}"
 _ARRIVAL: Final = f"{_MOMENT} + seq"
-_SETTING: Final = f"{_MOMENT} + (seq * {1 << 24} + place)"
+SETTING: Final = f"{_MOMENT} + (seq * {1 << 24} + place)"
 
 # Who did anything, or had a property set. An alias alone makes nobody.
 EVERYONE: Final = """
     select distinct person_id as person from kmexport.numbered_records where kind <> 'alias'"""
+
+# The name of each person.
+NAMES: Final = "select person_id as person, person as name from kmexport.numbered_people where identity = person"
 
 
 def events(parameter: str, *, in_window: bool = True) -> str:
@@ -47,7 +51,7 @@ def in_periods(source: str, cut: Cut | None) -> str:
     return f"select o.*, p.period, p.until from {joined} where o.time < p.until"
 
 
-def firsts(source: str, keys: str = "person, period, until", *, numbered: bool) -> str:
+def firsts(source: str, keys: str = "person, period, until", *, numbered: bool = False) -> str:
     """The first row of each key; of several in its second the one that arrived first, if it matters which."""
     if not numbered:
         return f"select {keys}, min(time) as time from ({source}) group by {keys}"
@@ -55,40 +59,24 @@ def firsts(source: str, keys: str = "person, period, until", *, numbered: bool) 
 
 
 def settings(parameter: str) -> str:
-    """Each time that a property was set: person, time, seq, value (JSON), and their order in one number."""
+    """Each time that a property was set: person, time, value (JSON), and their order in one number."""
     # The values are compared as they are written: only those that are shown are turned into text.
     return f"""
-        select person_id as person, time, seq, value, {_SETTING} as setting
+        select person_id as person, time, value, {SETTING} as setting
         from kmexport.numbered_properties where name = ${parameter} and value <> 'null'"""
 
 
-def chosen(parameter: str, which: Literal["first", "last"], condition: str = "true") -> str:
-    """The first or the last value of each person: person, time, text; of several in a second by their arrival."""
+def chosen(settings_: str, which: Literal["first", "last"], keys: Sequence[str] = ("person",)) -> str:
+    """The first or the last value of each person, or of each of the keys: the keys, time, text."""
     choose, time = ("arg_min", "min") if which == "first" else ("arg_max", "max")
-    return f"""
-        select person, {time}(time) as time, {text_of(f"{choose}(value, setting)")} as text
-        from ({settings(parameter)}) where {condition} group by person"""
+    names = ", ".join(keys)
+    text = text_of(f"{choose}(value, setting)")
+    return f"select {names}, {time}(time) as time, {text} as text from ({settings_}) group by {names}"
 
 
-def in_force(source: str, parameter: str) -> str:
-    """The source, each row with the person's latest setting at or before it: set_value (JSON), set_at, set_by."""
+def in_force(source: str, settings_: str) -> str:
+    """The source, each row with the person's latest setting in its second or before it, as set_value (JSON)."""
     return f"""
-        select o.* exclude (moment), s.value as set_value, s.time as set_at, s.seq as set_by
+        select o.* exclude (moment), s.value as set_value
         from (select *, {_BEHIND_ALL} as moment from ({source})) o
-        asof left join ({settings(parameter)}) s on o.person = s.person and o.moment >= s.setting"""
-
-
-def next_set(source: str, parameter: str) -> str:
-    """The source, each row with the person's first setting at or after it: set_value (JSON), set_at, set_by."""
-    return f"""
-        select o.* exclude (moment), s.value as set_value, s.time as set_at, s.seq as set_by
-        from (select *, {_MOMENT} as moment from ({source})) o
-        asof left join ({settings(parameter)}) s on o.person = s.person and o.moment <= s.setting"""
-
-
-def valued(source: str, *, by: bool) -> str:
-    """The source, each row with the person's value of the property $by: of its second, else the latest before."""
-    if not by:
-        return f"select *, null::varchar as value from ({source})"
-    value = text_of("set_value")
-    return f"select * exclude (set_value, set_at, set_by), {value} as value from ({in_force(source, 'by')})"
+        asof left join ({settings_}) s on o.person = s.person and o.moment >= s.setting"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from calendar import monthrange
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from itertools import groupby
@@ -10,10 +11,13 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
 
+from kmexport.days import first_moment
 from kmexport.moments import time_at
 from kmexport.windows import Window, Zone, find_zone
 
 Every: TypeAlias = Literal["hour", "day", "week", "month"]
+Group: TypeAlias = Literal["day", "week", "month"]
+GROUPS: Final = ("day", "week", "month")
 
 # Seconds. A bucket of a cohort has this length; a month is 30 days. Source: the vendor's retention report.
 LENGTHS: Final[dict[str, int]] = {"hour": 3_600, "day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400}
@@ -29,9 +33,15 @@ class Period:
     end: int
 
 
-def check_every(every: str) -> None:
+def check_every(every: str, name: str = "every") -> None:
     if every not in LENGTHS:
-        msg = f'every is "hour", "day", "week" or "month", not {every!r}'
+        msg = f'{name} is "hour", "day", "week" or "month", not {every!r}'
+        raise ValueError(msg)
+
+
+def check_group(group: str) -> None:
+    if group not in GROUPS:
+        msg = f'group is "day", "week" or "month", not {group!r}'
         raise ValueError(msg)
 
 
@@ -58,6 +68,41 @@ def split(window: Window, every: Every, tz: Zone = "UTC") -> list[Period]:
         for label, group in groupby(days, lambda day: _label(day[0], every))
         for parts in [[part for _, part in group]]
     ]
+
+
+def split_from_start(window: Window, group: Group, tz: Zone = "UTC") -> list[Period]:
+    """Return the periods that make up a window, the first of them from its own first day: weeks of seven days from it.
+
+    Months begin on the same day of the month, or on the last where a month is shorter. Labels are the first days.
+    Source: https://oldsupport.kissmetrics.com/tools/cohort-report.html, whose weeks begin on the range's first day.
+
+    >>> weeks = split_from_start(Window.days("2012-11-30", "2012-12-08"), "week")
+    >>> [(week.label, (week.end - week.start) // 86_400) for week in weeks]
+    [('2012-11-30', 7), ('2012-12-07', 2)]
+    """
+    check_group(group)
+    if (window.end - window.start) // LENGTHS[group] > MANY:
+        msg = f"the window has more than {MANY:,} periods of one {group}: take a shorter window, or longer periods"
+        raise ValueError(msg)
+    zone = find_zone(tz)
+    first = _local(window.start, zone).date()
+    periods: list[Period] = []
+    day, start = first, window.start
+    while start < window.end:
+        later = _later(first, group, len(periods) + 1) if group != "day" else day + timedelta(days=1)
+        end = min(max(first_moment(later, zone), start), window.end)
+        if end > start or group != "day":  # a zone left a day out
+            periods.append(Period(day.isoformat(), start, end))
+        day, start = later, end
+    return periods
+
+
+def _later(first: date, group: Group, count: int) -> date:
+    if group == "week":
+        return first + timedelta(weeks=count)
+    years, month = divmod(first.month - 1 + count, 12)
+    year = first.year + years
+    return date(year, month + 1, min(first.day, monthrange(year, month + 1)[1]))
 
 
 def _label(day: date, every: Every) -> str:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import tzinfo
 from itertools import product
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import define, field, frozen
 
 from kmexport.reports.cuts import Cut, Periods, cut_into_periods
-from kmexport.reports.occurrences import EVERYONE, in_periods, valued
+from kmexport.reports.filing import Filing
+from kmexport.reports.occurrences import EVERYONE, in_periods
 from kmexport.reports.periods import Every
+from kmexport.reports.query import Query
 from kmexport.reports.results import ALL, Choice, Persons, Result, check_choice
-from kmexport.tables import Facts
-from kmexport.windows import Window
 
 
 @frozen
@@ -32,26 +31,20 @@ P = TypeVar("P")
 class Splitting:
     """What a report is split by; its names and periods are in the params of the query."""
 
-    facts: Facts
-    params: dict[str, object]
+    query: Query
     periods: Periods
-    by: bool
 
     @classmethod
-    def of(
-        cls,
-        facts: Facts,
-        source: str,
-        params: dict[str, object],
-        *,
-        window: Window | None,
-        by: str | None,
-        every: Every | None,
-        zone: tzinfo,
-    ) -> Splitting:
+    def of(cls, query: Query, source: str, every: Every | None) -> Splitting:
         """`source` is the query whose rows the periods have to cover where there is no window."""
-        periods = cut_into_periods(facts, source, params, window=window, every=every, zone=zone)
-        return cls(facts, params, periods, by is not None)
+        periods = cut_into_periods(
+            query.facts, query.narrowed(source), query.params, window=query.window, every=every, zone=query.zone
+        )
+        return cls(query, periods)
+
+    @property
+    def by(self) -> Filing | None:
+        return self.query.by
 
     @property
     def cut(self) -> Cut | None:
@@ -59,7 +52,11 @@ class Splitting:
 
     @property
     def is_split(self) -> bool:
-        return self.cut is not None or self.by
+        return self.cut is not None or self.by is not None
+
+    @property
+    def is_by_touch(self) -> bool:
+        return self.by is not None and self.by.is_by_touch
 
     def measure(
         self,
@@ -69,22 +66,22 @@ class Splitting:
         zeros: tuple[object, ...],
         *,
         periods_add_up: bool,
+        values_add_up: bool = True,
         key: str | None = None,
     ) -> Measured[P]:
         """The numbers of the whole, and a row for each period and value.
 
-        One query counts both where the rows of the parts are those of the whole: always by values alone, by periods
-        where the report says so. `make` gets the label, the value, that of the column `key` if there is one, and the
-        numbers.
+        One query counts both where the rows of the parts are those of the whole, as the report says. `make` gets the
+        label, the value, that of the column `key` if there is one, and the numbers.
         """
-        whole, parts = Pieces(cut=None, by=False), Pieces(cut=self.cut, by=self.by)
-        behind, behind_parts = (Persons(self.facts, query(pieces), self.params) for pieces in (whole, parts))
+        whole, parts = Pieces(cut=None, filing=None), Pieces(cut=self.cut, filing=self.by)
+        behind, behind_parts = (self.query.persons(query(pieces)) for pieces in (whole, parts))
         # What is the same in all rows is no key: it would only cost time.
-        columns = {"period": self.cut is not None, "value": self.by, **({key: True} if key else {})}
+        columns = {"period": self.cut is not None, "value": self.by is not None, **({key: True} if key else {})}
         keys = [column for column, differs in columns.items() if differs]
         if not keys:
             return Measured(behind, behind_parts, behind.total(numbers), (), ())
-        if self.cut is None or (periods_add_up and self.periods.is_all):
+        if values_add_up and (self.cut is None or (periods_add_up and self.periods.is_all)):
             groups, total = behind_parts.groups_and_total(keys, numbers)
         else:
             groups, total = behind_parts.groups(keys, numbers), behind.total(numbers)
@@ -93,7 +90,7 @@ class Splitting:
             named = dict(zip(keys, group, strict=False))
             names = named.get("value"), *([named[key]] if key else [])
             found[named.get("period", 0), names] = group[len(keys) :]
-        never_empty = not self.by and key is None
+        never_empty = self.by is None and key is None
         rows = self._rows(found, make, zeros, {(None,)} if never_empty else set())
         return Measured(behind, behind_parts, total, rows, self.periods.notes)
 
@@ -137,11 +134,11 @@ class Pieces:
     """Which pieces a query is built of: cut into periods or not, with values or without."""
 
     cut: Cut | None
-    by: bool
+    filing: Filing | None
 
     @property
     def is_whole(self) -> bool:
-        return self.cut is None and not self.by
+        return self.cut is None and self.filing is None
 
     def in_periods(self, source: str) -> str:
         return in_periods(source, self.cut)
@@ -152,7 +149,14 @@ class Pieces:
         return f"select * from ({EVERYONE}), ({self.cut.periods() if self.cut else whole})"
 
     def valued(self, source: str) -> str:
-        return valued(source, by=self.by)
+        """The source with the value that each row is filed under."""
+        if self.filing is None:
+            return f"select *, null::varchar as value from ({source})"
+        return self.filing.valued(source, self.cut)
+
+    @property
+    def is_by_touch(self) -> bool:
+        return self.filing is not None and self.filing.is_by_touch
 
 
 @define(repr=False, kw_only=True)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from attrs import define, frozen
 
 from kmexport.reports.amounts import amounts, check_amounts, count_others, reading_of
-from kmexport.reports.asking import FIRST_SECOND, LAST_SECOND, given, parameters, zone_of
+from kmexport.reports.asking import FIRST_SECOND, LAST_SECOND, given
+from kmexport.reports.filing import By, by_name
 from kmexport.reports.occurrences import LAST_SECOND_OF_PERIOD, events
+from kmexport.reports.query import Query
 from kmexport.reports.results import ALL, Choice, Column, ratio
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
 from kmexport.reports.writing import counted, texts_of
@@ -18,6 +20,7 @@ from kmexport.reports.writing import counted, texts_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
     from kmexport.reports.results import Persons
     from kmexport.tables import Facts
@@ -95,9 +98,10 @@ def property_total(
     event: str | None = None,
     population: str = "with_property",
     written: str | None = None,
-    by: str | None = None,
+    by: By | None = None,
     every: Every | None = None,
     tz: Zone | None = None,
+    among: Condition | None = None,
 ) -> PropertyTotal:
     """The sum of a property's numbers in the window, its average per incident, and its average per person.
 
@@ -111,13 +115,15 @@ def property_total(
     and then only their values are summed; `"everyone"`, all who did anything or had a property set at any time (who has
     no value counts as 0; an alias alone makes nobody). An event that is itself called "everyone" can't be asked for so.
 
-    `by=` files a value under another property of the person, in force then; of "everyone", in force at the end of the
-    window. `every=` gives a row for each period of the zone `tz` (default: the window's own, else UTC).
+    `by=` takes a name or a `Split`: by last touch (the default) a value stands under the other property's value in
+    force then, a person of the population under that in force at the event, or for "everyone" at the end of the window.
+    `among=` counts only people who fulfil a condition. `every=` gives a row for each period of the zone `tz` (default:
+    the window's own, else UTC).
 
-    Source: the vendor's metrics "total" and "average value" of a property. Raises UnknownNameError for names that no
-    record has, ValueError where no value of the property is a number, OverflowError where a float can't hold a value
-    or the total. Costs one pass over the property's rows; "everyone" with `every=` a row a person and period. Sums
-    carry their rounding errors along; for exact cents, add up Decimals of `as_number`.
+    Source: https://oldsupport.kissmetrics.com/tools/metrics/metric-calculations.html. Raises UnknownNameError for names
+    that no record has, ValueError where no value of the property is a number, OverflowError where a float can't hold a
+    value or the total. Costs one pass over the property's rows; "everyone" with `every=` a row a person and period.
+    Sums carry their rounding errors along; for exact cents, add up Decimals of `as_number`.
 
     >>> from kmexport import Event, Facts
     >>> facts = Facts([
@@ -136,17 +142,16 @@ def property_total(
     _check_population(population)
     of_event = population not in ("with_property", "everyone")
     names = given(event=event, population=population if of_event else None)
-    params = parameters(facts, window, events=names, properties={"property": property, **given(by=by)})
+    asked = Query.of(facts, window, tz, events=names, properties={"property": property}, splits={"by": by}, among=among)
+    params = asked.params
     params |= reading_of(written)
-    all_time = {**params, "start": FIRST_SECOND, "end": LAST_SECOND}
-    check_amounts(facts, property, amounts(params, event=False, numbers_only=False), all_time)
-    every_value = amounts(params, event=event is not None, numbers_only=False)
-    not_numbers, notes = count_others(facts, property, every_value, params)
+    every_value = amounts(params, event=False, numbers_only=False)
+    check_amounts(facts, property, every_value, {**params, "start": FIRST_SECOND, "end": LAST_SECOND})
+    asked_values = amounts(params, event=event is not None, numbers_only=False)
+    not_numbers, notes = count_others(facts, property, asked.narrowed(asked_values), params)
     values = amounts(params, event=event is not None)
-    covering = f"select time from ({values}) union all select time from ({events('population')})"
-    source = covering if of_event else values
-    zone = zone_of(tz, window)
-    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, zone=zone)
+    covering = f"select person, time from ({values}) union all select person, time from ({events('population')})"
+    splitting = Splitting.of(asked, covering if of_event else values, every)
 
     def query(pieces: Pieces) -> str:
         return _totals(pieces, values, population)
@@ -167,7 +172,7 @@ def property_total(
     return PropertyTotal(
         behind=measured.whole,
         parts=measured.parts,
-        by=by,
+        by=by_name(by),
         every=every,
         property=property,
         total=total,

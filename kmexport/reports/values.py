@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
-from kmexport.reports.asking import given, parameters, zone_of
-from kmexport.reports.occurrences import LAST_SECOND_OF_PERIOD, chosen, events, firsts, in_force, next_set
+from kmexport.reports.asking import given
+from kmexport.reports.filing import EVER, PERSONS_OWN, At, By, as_split, by_name
+from kmexport.reports.occurrences import chosen, events, firsts, settings
+from kmexport.reports.query import Query
 from kmexport.reports.results import ALL, Choice, Column, check_choice
 from kmexport.reports.splits import Pieces, SplitResult, Splitting
 from kmexport.reports.writing import counted
-from kmexport.tables.rules import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matplotlib.axes import Axes
 
+    from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
     from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
 
 __all__ = ["PropertyValues", "Segments", "ValueRow", "property_values", "segments"]
 
-At = Literal["first_ever", "last_ever", "first_in_window", "last_before_end", "at_step"]
-
-# Which of the moments at which a property was set, and which of them can be it.
-_MOMENTS: dict[At, tuple[Literal["first", "last"], str]] = {
-    "first_ever": ("first", "true"),
-    "last_ever": ("last", "true"),
-    "first_in_window": ("first", "time >= to_timestamp($start)"),
-    "last_before_end": ("last", "time < to_timestamp($end)"),
-}
-_EVER: tuple[At, At] = ("first_ever", "last_ever")
+_MOMENTS: Final[tuple[At, ...]] = (*PERSONS_OWN, "at_step")
 
 _R = TypeVar("_R", bound="_ByValue")
 
@@ -116,57 +109,71 @@ class Segments(_ByValue):
 
 def property_values(
     facts: Facts,
-    property: str,  # noqa: A002  # the contract's name
+    property: By,  # noqa: A002  # the contract's name
     window: Window | None = None,
     *,
-    at: At = "last_ever",
+    at: At | None = None,
     step: str | None = None,
-    by: str | None = None,
+    by: By | None = None,
     every: Every | None = None,
     tz: Zone | None = None,
+    among: Condition | None = None,
 ) -> PropertyValues:
     """How many people have which value of a property, at one moment of each person.
 
-    `at="first_ever"` or `"last_ever"`: the first or last of all time. `"first_in_window"`: the first at or after the
-    window's start, however late. `"last_before_end"`: the last before the window's end, however early. `"at_step"`:
-    the value in force (the latest set at or before it) at the person's first `step` in the window. Of two values in
-    one second the one that arrived last is the later. People with none count under None: of everyone who did anything
-    or had a property set at any time (an alias alone makes nobody), with `"at_step"` of those who did the step in the
-    window.
+    `at="first_ever"` or `"last_ever"` (the default): the first or last of all time. `"first_in_window"`,
+    `"last_in_window"`: the first or last that was received within the window. `"at_step"`: the value in force (of its
+    second, else the latest before) at the person's first `step` in the window. People with none count under None: of
+    everyone who did anything or had a property set at any time (an alias alone makes nobody), with `"at_step"` of those
+    who did the step in the window. `property` may be a `Split`, which says the moment and the form itself.
 
-    `by=` files a person under a second property too, whose value is chosen in the same way; with `"at_step"` it is the
-    value at that step: the event's own, else the one in force. The rows have it as `.by_value`. `every=` gives rows
-    for each period of the zone `tz`, as if the period were the window; `"first_ever"` and `"last_ever"` look at no
-    window, so there it is a ValueError.
+    `by=` files a person under a second property too, whose value is chosen at the same moment, or at that of its own
+    `Split`; the rows have it as `.by_value`. `every=` gives rows for each period of the zone `tz`, as if the period
+    were the window; `"first_ever"` and `"last_ever"` look at no window, so there it is a ValueError. `among=` counts
+    only people who fulfil a condition.
 
-    Source: the vendor's choices of a property in reports. Raises UnknownNameError for names that no record has.
-    Costs one pass over the property's rows, and one over all records for who there is; with `every=` and without a
-    step, memory for a row a person and period.
+    Source: https://oldsupport.kissmetrics.com/tools/advanced-properties.html. Raises UnknownNameError for names that no
+    record has. Costs one pass over the property's rows, and one over all records for who there is; with `every=` and
+    without a step, memory for a row a person and period.
 
     >>> from kmexport import Facts, PropertySet, Window
     >>> facts = Facts([PropertySet("bob", moment, {"referrer": value}) for moment, value in
     ...     [(-50, "a"), (10, "b"), (40, "c"), (150, "d")]])
     >>> [property_values(facts, "referrer", Window(0, 100), at=at).rows[0].value
-    ...     for at in ("first_ever", "last_ever", "first_in_window", "last_before_end")]
+    ...     for at in ("first_ever", "last_ever", "first_in_window", "last_in_window")]
     ['a', 'd', 'b', 'c']
     """
-    if at not in (*_MOMENTS, "at_step"):
-        msg = f"at is one of {', '.join(map(repr, [*_MOMENTS, 'at_step']))}, not {at!r}"
+    split = as_split(property)
+    moment: At = at or split.at or "last_ever"
+    step = step if step is not None or split.step is None else str(split.step)
+    if moment not in _MOMENTS:
+        msg = f"at is one of {', '.join(map(repr, _MOMENTS))}, not {moment!r}"
         raise ValueError(msg)
-    if (step is None) == (at == "at_step"):
+    if (step is None) == (moment == "at_step"):
         msg = 'at="at_step" needs step=, the name of an event' if step is None else 'step= needs at="at_step"'
         raise ValueError(msg)
-    if every is not None and at in _EVER:
-        msg = f'at="{at}" looks at no window, so every= would give the same in each period: give at="last_before_end"'
+    if every is not None and moment in EVER:
+        msg = f'at="{moment}" looks at no window, so every= would give the same in each period: at="last_in_window"'
         raise ValueError(msg)
-    params = parameters(facts, window, events=given(step=step), properties={"property": property, **given(by=by)})
-    source = events("step") if step is not None else "select time from kmexport.numbered_records where kind <> 'alias'"
-    splitting = Splitting.of(facts, source, params, window=window, by=by, every=every, zone=zone_of(tz, window))
+    splits = {"property": split, "by": by}
+    asked = Query.of(
+        facts, window, tz, events=given(step=step), splits=splits, at=moment, allowed=_MOMENTS, among=among
+    )
+    source = events("step") if step is not None else _ANYTHING
+    splitting = Splitting.of(asked, source, every)
+    found = evolve(asked.filings["property"], at=moment)
+    if asked.by is not None and asked.by.at == "at_step" and step is None:
+        msg = 'by= at="at_step" needs the report itself to be at="at_step", with step='
+        raise ValueError(msg)
 
     def query(pieces: Pieces) -> str:
-        return _at_step(pieces) if at == "at_step" else _at_moment(pieces, at)
+        people = firsts(pieces.in_periods(events("step"))) if step is not None else pieces.everyone()
+        return found.valued(pieces.valued(people), pieces.cut, column="found")
 
-    return _measure(PropertyValues, splitting, query, by=by, every=every, property=property, at=at, step=step)
+    return _measure(PropertyValues, splitting, query, by=by, every=every, property=split.property, at=moment, step=step)
+
+
+_ANYTHING: Final = "select person_id as person, time from kmexport.numbered_records where kind <> 'alias'"
 
 
 def segments(
@@ -176,9 +183,10 @@ def segments(
     window: Window | None = None,
     *,
     relative: bool = False,
-    by: str | None = None,
+    by: By | None = None,
     every: Every | None = None,
     tz: Zone | None = None,
+    among: Condition | None = None,
 ) -> Segments:
     """The people who did an event in the window, by the last value of a property; who has none stands under None.
 
@@ -186,12 +194,13 @@ def segments(
     value was set; people without a value are counted as ever. Setting the same value again is a new moment: the rule
     speaks of the last value's, and an export does not tell a value that was confirmed from one that was meant anew.
 
-    `by=` splits by a property of the event: its own value, else the person's value in force then; the rows have it as
-    `.by_value`. `every=` gives rows for each period of the zone `tz`. As with `event_counts`, a person who did the
-    event more than once may stand in several; with `relative=True` only occurrences at or after that moment count.
+    `by=` takes a name or a `Split`: by last touch (the default) the value in force at the event; the rows have it as
+    `.by_value`. `among=` counts only people who fulfil a condition. `every=` gives rows for each period of the zone
+    `tz`. As with `event_counts`, a person who did the event more than once may stand in several; with `relative=True`
+    only occurrences at or after that moment count.
 
-    Source: the vendor's option "relative to a segment". Raises UnknownNameError for names that no record has. Costs
-    one pass over the rows of the event and of the property.
+    Source: https://oldsupport.kissmetrics.com/tools/power-report/relative-to.html. Raises UnknownNameError for names
+    that no record has. Costs one pass over the rows of the event and of the property.
 
     >>> from kmexport import Event, Facts, PropertySet
     >>> facts = Facts([
@@ -206,9 +215,10 @@ def segments(
     >>> relative.people_of("A"), relative.people_of(None)
     (['A', 'D'], ['B'])
     """
-    params = parameters(facts, window, events={"event": event}, properties={"property": property, **given(by=by)})
-    zone = zone_of(tz, window)
-    splitting = Splitting.of(facts, events("event"), params, window=window, by=by, every=every, zone=zone)
+    asked = Query.of(
+        facts, window, tz, events={"event": event}, properties={"property": property}, splits={"by": by}, among=among
+    )
+    splitting = Splitting.of(asked, events("event"), every)
     since = "where p.time is null or e.time >= p.time" if relative else ""
 
     def query(pieces: Pieces) -> str:
@@ -218,36 +228,15 @@ def segments(
         return f"""
             select e.*, p.text as found
             from (select {keys}, max(time) as time {constants} from ({did}) group by {keys}) e
-            left join ({chosen("property", "last")}) p on e.person = p.person
+            left join ({chosen(settings("property"), "last")}) p on e.person = p.person
             {since}"""
 
     return _measure(Segments, splitting, query, by=by, every=every, property=property, event=event, relative=relative)
 
 
-def _at_step(pieces: Pieces) -> str:
-    steps = pieces.valued(firsts(pieces.in_periods(events("step")), numbered=pieces.by))
-    return f"select person, period, value, {text_of('set_value')} as found from ({in_force(steps, 'property')})"
-
-
-def _at_moment(pieces: Pieces, at: At) -> str:
-    """A row for each person and period."""
-    is_first, condition = _MOMENTS[at]
-    names = {"found": "property", **({"value": "by"} if pieces.by else {})}
-    query = f"select *, null::varchar as value from ({pieces.everyone()})" if not pieces.by else pieces.everyone()
-    for column, parameter in names.items():
-        if pieces.cut is None:
-            query = f"""
-                select e.*, p.text as {column} from ({query}) e
-                left join ({chosen(parameter, is_first, condition)}) p on e.person = p.person"""
-        else:
-            look, moment = (next_set, "since") if at == "first_in_window" else (in_force, LAST_SECOND_OF_PERIOD)
-            found = look(f"select *, {moment} as time from ({query})", parameter)
-            text = text_of("set_value")
-            query = f"select * exclude (time, set_value, set_at, set_by), {text} as {column} from ({found})"
-    return query
-
-
-def _measure(result: Callable[..., _R], splitting: Splitting, query: Callable[[Pieces], str], **asked: object) -> _R:
+def _measure(
+    result: Callable[..., _R], splitting: Splitting, query: Callable[[Pieces], str], *, by: By | None, **asked: object
+) -> _R:
     """The result with what the query counts: a row for each value that `found` has."""
 
     def row(label: str | None, by_value: str | None, value: str | None, people: int) -> ValueRow:
@@ -256,4 +245,12 @@ def _measure(result: Callable[..., _R], splitting: Splitting, query: Callable[[P
     numbers = "count(distinct person)" if splitting.is_split else "count(*)"
     measured = splitting.measure(query, row, numbers, (0,), periods_add_up=True, key="found")
     [people] = measured.numbers
-    return result(behind=measured.whole, parts=measured.parts, people=people, rows=measured.rows, **asked)
+    return result(
+        behind=measured.whole,
+        parts=measured.parts,
+        people=people,
+        rows=measured.rows,
+        notes=measured.notes,
+        by=by_name(by),
+        **asked,
+    )

@@ -46,9 +46,8 @@ BY_HAND: Final[dict[str, str]] = {
             from did where name = 'signed up' group by grouping sets ((), (day)))""",
     "event_counts, by": """
         select v, count(distinct p), count(*) from (
-            select e.p, coalesce(own.text, last.text) as v
+            select e.p, last.text as v
             from (select * from did where name = 'signed up') e
-            left join plans own on own.seq = e.seq
             asof left join (select p, t, arg_max(text, seq) as text from plans group by p, t) last
                 on last.p = e.p and last.t <= e.t
         ) group by grouping sets ((), (v))""",
@@ -86,8 +85,9 @@ BY_HAND: Final[dict[str, str]] = {
         left join (select p, arg_max(text, (t, seq)) as text from plans group by p) using (p) group by text""",
     "cohorts": """
         with f as (select p, min(t) as t from did where name = 'signed up' group by p)
-        select (date '1969-12-29' + 7 * week::int)::varchar, bucket, people from (
-            select (f.t + 259200) // 604800 as week, (s.t - f.t) // 604800 as bucket, count(distinct f.p) as people
+        select (date '1970-01-01' + (first + 7 * week)::int)::varchar, bucket, people from (
+            select (select min(t) // 86400 from f) as first, (f.t // 86400 - first) // 7 as week,
+                (s.t - f.t) // 604800 as bucket, count(distinct f.p) as people
             from f join did s on s.p = f.p and s.name = 'visited site' and s.t >= f.t group by all)""",
     "segments": """
         select text, count(*) from (select distinct p from did where name = 'purchased') e

@@ -1,0 +1,252 @@
+"""Conditions on people: who did something, who has a value; joined by & (and), | (or) and ~ (not)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final, Literal, TypeAlias
+
+from attrs import field, frozen
+
+from kmexport.reports.asking import bounds_of, known_name
+from kmexport.reports.filing import Split, as_name, settings_of, shaped
+from kmexport.tables import Facts
+from kmexport.tables.rules import text_of
+from kmexport.windows import Window, check_window
+
+__all__ = ["Binder", "Condition", "check_condition", "did", "has"]
+
+Key: TypeAlias = Literal["person", "moment"]
+
+
+class Binder:
+    """Puts what conditions name into the parameters of a query, each under a name of its own."""
+
+    def __init__(self, facts: Facts, params: dict[str, object]) -> None:
+        self._facts = facts
+        self._params = params
+
+    def put(self, value: object) -> str:
+        """Return the parameter that holds the value."""
+        name = self._free()
+        self._params[name] = value
+        return f"${name}"
+
+    def event(self, name: str) -> str:
+        return self.put(known_name(self._facts, "event", name))
+
+    def settings(self, split: Split) -> str:
+        """Return the query of all values that were given: person, time (null for an identity), text."""
+        name = self._free()
+        self._params[name] = None
+        found = settings_of(self._facts, split, name, self._params)
+        if found is None:
+            return (
+                "select person_id as person, null::timestamptz as time, identity as text from kmexport.numbered_people"
+            )
+        return f"select person, time, {shaped(text_of('value'), split.form)} as text from ({found})"
+
+    def within(self, window: Window | None) -> str:
+        """Return the expression for a time within the window."""
+        if window is None:
+            return "true"
+        start, end = (self.put(moment) for moment in bounds_of(window).values())
+        return f"(time >= to_timestamp({start}) and time < to_timestamp({end}))"
+
+    def _free(self) -> str:
+        return f"among_{len(self._params)}"
+
+
+@frozen
+class Condition:
+    """A condition on people, for `among=` of every report and for `people`. `&`, `|` and `~` join conditions.
+
+    Made by `did` and `has`. It prints as a sentence.
+    """
+
+    def __and__(self, other: Condition) -> Condition:
+        return _Joined("and", self, check_condition(other))
+
+    def __or__(self, other: Condition) -> Condition:
+        return _Joined("or", self, check_condition(other))
+
+    def __invert__(self) -> Condition:
+        return _Not(self)
+
+    def __bool__(self) -> bool:
+        msg = "a condition is no truth value: join conditions with & and | in place of `and` and `or`"
+        raise TypeError(msg)
+
+    def sql(self, key: Key, binder: Binder) -> str:
+        """Return the expression for a row: of its person, or of its moment (person and time)."""
+        raise NotImplementedError
+
+
+def check_condition(value: object) -> Condition:
+    """Return the condition; TypeError for anything else."""
+    if not isinstance(value, Condition):
+        msg = f"a condition is made by did(…) or has(…), not {value!r}"
+        raise TypeError(msg)
+    return value
+
+
+@frozen(repr=False)
+class _Joined(Condition):
+    word: str
+    first: Condition
+    second: Condition
+
+    def sql(self, key: Key, binder: Binder) -> str:
+        return f"({self.first.sql(key, binder)} {self.word} {self.second.sql(key, binder)})"
+
+    def __repr__(self) -> str:
+        return f"({self.first} {self.word} {self.second})"
+
+
+@frozen(repr=False)
+class _Not(Condition):
+    condition: Condition
+
+    def sql(self, key: Key, binder: Binder) -> str:
+        return f"(not {self.condition.sql(key, binder)})"
+
+    def __repr__(self) -> str:
+        return f"not ({self.condition})"
+
+
+@frozen(repr=False)
+class _Has(Condition):
+    """Who has a value of a property; made by `has`."""
+
+    split: Split
+    tests: dict[str, str] = field(factory=dict)
+    window: Window | None = None
+
+    def sql(self, key: Key, binder: Binder) -> str:
+        tests = [_TESTS[name].format(binder.put(value)) for name, value in self.tests.items()]
+        where = " and ".join([binder.within(self.window), *tests])
+        if key == "person":
+            return f"person in (select person from ({binder.settings(self.split)}) where text is not null and {where})"
+        return f"(person, time) in (select person, time from ({binder.settings(self.split)}) where {where})"
+
+    def __repr__(self) -> str:
+        tests = " and ".join(f"{name.replace('_', ' ')} {value!r}" for name, value in self.tests.items())
+        return f"has {self.split.property!r}{f' {tests}' if tests else ''}{_within(self.window)}"
+
+
+_TESTS: Final = {
+    "containing": "contains(text, {})",
+    "equal_to": "text = {}",
+    "beginning": "starts_with(text, {})",
+    "ending": "ends_with(text, {})",
+}
+
+
+@frozen(repr=False)
+class _Did(Condition):
+    """Who did an event so many times; made by `did`."""
+
+    event: str
+    lowest: int
+    highest: int | None
+    where: Condition | None
+    window: Window | None
+
+    def sql(self, key: Key, binder: Binder) -> str:
+        if key != "person":
+            msg = "where= tests the values of the event's second: it takes has(…), not did(…)"
+            raise TypeError(msg)
+        where = f"where {self.where.sql('moment', binder)}" if self.where is not None else ""
+        times = f"""
+            select person_id as person, time from kmexport.numbered_events
+            where name = {binder.event(self.event)} and {binder.within(self.window)}"""
+        people = f"select person from ({times}) {where} group by person having"
+        if self.lowest < 1:  # who never did it has no row
+            return "true" if self.highest is None else f"person not in ({people} count(*) > {self.highest})"
+        most = "" if self.highest is None else f" and count(*) <= {self.highest}"
+        return f"person in ({people} count(*) >= {self.lowest}{most})"
+
+    def __repr__(self) -> str:
+        if self.highest == self.lowest:
+            times = f" exactly {self.lowest} times"
+        else:
+            times = "" if self.lowest == 1 else f" at least {self.lowest} times"
+            times += "" if self.highest is None else f"{' and' if times else ''} at most {self.highest} times"
+        where = "" if self.where is None else f" where it {self.where}"
+        return f"did {self.event!r}{times}{where}{_within(self.window)}"
+
+
+def did(
+    event: str,
+    *,
+    at_least: int | None = None,
+    at_most: int | None = None,
+    exactly: int | None = None,
+    where: Condition | None = None,
+    window: Window | None = None,
+) -> Condition:
+    """People who did an event: at least once, or so many times.
+
+    `exactly=0` and `~did(…)` are those who did not; `at_most=` alone counts from 1. `where=has(…)` takes only
+    occurrences in whose second the person was given such a value. Without `window` the whole of the facts counts,
+    whatever the report's own window.
+
+    Source: https://oldsupport.kissmetrics.com/tools/people-search.html.
+
+    >>> did("signed up") & ~did("purchased", at_least=2)
+    (did 'signed up' and not (did 'purchased' at least 2 times))
+    """
+    as_name(event)
+    if exactly is not None and (at_least is not None or at_most is not None):
+        msg = "exactly= stands alone: at_least= and at_most= together are a range"
+        raise ValueError(msg)
+    for name, number in (("at_least", at_least), ("at_most", at_most), ("exactly", exactly)):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 0):
+            msg = f"{name} is a number of times, 0 or more, not {number!r}"
+            raise ValueError(msg)
+    _check(window)
+    if where is not None:
+        check_condition(where)
+    lowest = exactly if exactly is not None else 1 if at_least is None else at_least
+    return _Did(event, lowest, exactly if exactly is not None else at_most, where, window)
+
+
+def has(
+    property: str | Split,  # noqa: A002
+    *,
+    containing: str | None = None,
+    equal_to: str | float | Decimal | None = None,
+    beginning: str | None = None,
+    ending: str | None = None,
+    window: Window | None = None,
+) -> Condition:
+    """People who were given a value of a property at any time: any value, or one that fulfils every test.
+
+    Tests look at the text of a value and tell small letters from capitals. A `Split` gives the form that is tested:
+    `has(Split("referrer", form="domain"), equal_to="example.org")`. "Customer ID" is every identity of a person, so
+    `~has("Customer ID", containing="@acme.com")` leaves out the staff.
+
+    Source: https://oldsupport.kissmetrics.com/tools/filters.html.
+
+    >>> has("plan", equal_to="Pro") | has("plan", beginning="Team")
+    (has 'plan' equal to 'Pro' or has 'plan' beginning 'Team')
+    """
+    asked = {"containing": containing, "equal_to": equal_to, "beginning": beginning, "ending": ending}
+    tests: dict[str, str] = {}
+    for name, value in asked.items():
+        if value is None:
+            continue
+        if name != "equal_to" and not isinstance(value, str):
+            msg = f"{name} is a text, not {value!r}"
+            raise TypeError(msg)
+        tests[name] = str(value)
+    _check(window)
+    return _Has(property if isinstance(property, Split) else Split(property), tests, window)
+
+
+def _check(window: Window | None) -> None:
+    if window is not None:
+        check_window(window)
+
+
+def _within(window: Window | None) -> str:
+    return "" if window is None else f" within {window}"

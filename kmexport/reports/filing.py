@@ -1,0 +1,167 @@
+"""By which value of a property a report files people: at which moment, and in which form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, TypeAlias
+
+from attrs import field, frozen
+
+from kmexport.names import fold_name
+from kmexport.reports.asking import is_known, known_name
+from kmexport.reports.channels import COMPUTED, ChannelRules, channel_settings
+from kmexport.reports.cuts import Cut
+from kmexport.reports.occurrences import IN_WINDOW, NAMES, chosen, in_force, in_periods, settings
+from kmexport.tables import Facts
+from kmexport.tables.rules import text_of
+
+__all__ = ["CUSTOMER_ID", "At", "By", "Filing", "Shape", "Split", "as_split", "by_name", "settings_of", "shaped"]
+
+At: TypeAlias = Literal["last_touch", "first_ever", "last_ever", "first_in_window", "last_in_window", "at_step"]
+Shape: TypeAlias = Literal["as_sent", "lowercase", "url", "domain", "path"]
+
+CUSTOMER_ID: Final = "customer id"
+EVER: Final[tuple[At, ...]] = ("first_ever", "last_ever")
+PERSONS_OWN: Final[tuple[At, ...]] = (*EVER, "first_in_window", "last_in_window")
+
+_ADDRESS: Final = r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://)?"
+_HOST: Final = rf"{_ADDRESS}(?:[^/?#@]*@)?([^/:?#]*)"
+_PATH: Final = rf"{_ADDRESS}[^/?#]*([^?#]*)"
+_SHAPES: Final[dict[str, str]] = {
+    "as_sent": "{}",
+    "lowercase": "lower({})",
+    "url": "coalesce(nullif({}, ''), 'Direct')",
+    "domain": f"coalesce(nullif(lower(regexp_extract({{}}, '{_HOST}', 1)), ''), 'Direct')",
+    "path": f"case when coalesce({{}}, '') = '' then 'Direct' "
+    f"else coalesce(nullif(regexp_extract({{}}, '{_PATH}', 1), ''), '/') end",
+}
+
+
+def _known(what: str, known: Sequence[str], value: object) -> None:
+    if value not in known:
+        msg = f"{what} is one of {', '.join(map(repr, known))}, not {value!r}"
+        raise ValueError(msg)
+
+
+@frozen
+class Split:
+    """A property to split by: `by=Split("referrer", at="first_ever", form="domain")`.
+
+    `at` says which of a person's values counts: `"last_touch"` (in force at the event itself: of its second, else the
+    latest before), `"first_ever"`, `"last_ever"` (of all time), `"first_in_window"`, `"last_in_window"` (received
+    within it), or `"at_step"` (in force when the person reached a step: `step=`, the event or the number of a funnel's
+    step). None is the report's own choice, which its page tells.
+
+    `form` says how values are shown: `"as_sent"`, `"lowercase"`, `"url"`, `"domain"` or `"path"` of an address. Who has
+    no address stands under "Direct"; else who has no value stands under None.
+
+    "Customer ID" is a property of everyone: the person's name. "Channel", "Origin" and "Channel: Origin" are computed
+    from the automatic properties where no record sets them, by the `channels` rules.
+
+    Sources: https://oldsupport.kissmetrics.com/tools/attribution.html,
+    https://oldsupport.kissmetrics.com/tools/advanced-properties.html and
+    https://oldsupport.kissmetrics.com/tools/channel-definition.html.
+
+    >>> from kmexport import Event, Facts, reports
+    >>> facts = Facts([
+    ...     Event("a", 1, "visited site", {"referrer": "https://News.example.org/front"}),
+    ...     Event("a", 2, "signed up"), Event("b", 3, "signed up"),
+    ... ])
+    >>> by = reports.Split("referrer", at="first_ever", form="domain")
+    >>> [(row.value, row.people) for row in reports.event_counts(facts, "signed up", by=by).rows]
+    [('Direct', 1), ('news.example.org', 1)]
+    """
+
+    property: str
+    at: At | None = field(default=None, kw_only=True)
+    step: str | int | None = field(default=None, kw_only=True)
+    form: Shape = field(default="as_sent", kw_only=True)
+    channels: ChannelRules = field(factory=ChannelRules, kw_only=True, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        as_name(self.property)
+        _known("form", list(_SHAPES), self.form)
+        if self.at is not None:
+            _known("at", ["last_touch", *PERSONS_OWN, "at_step"], self.at)
+        if self.step is not None and self.at != "at_step":
+            msg = f'step= needs at="at_step": Split({self.property!r}, at="at_step", step={self.step!r})'
+            raise ValueError(msg)
+
+
+By: TypeAlias = str | Split
+
+
+def as_split(by: By) -> Split:
+    """Return a Split of a name, and a Split as it is."""
+    return by if isinstance(by, Split) else Split(by)
+
+
+def as_name(name: object) -> str:
+    """Return the name; TypeError for what is no text."""
+    if not isinstance(name, str):
+        msg = f"the name of an event or a property is text, or a Split of one, not {name!r}"
+        raise TypeError(msg)
+    return name
+
+
+def by_name(by: By | None) -> str | None:
+    """Return the name of the property that is split by."""
+    return by.property if isinstance(by, Split) else by
+
+
+def shaped(text: str, form: Shape) -> str:
+    """The expression for a text in a form."""
+    return _SHAPES[form].replace("{}", text)
+
+
+@frozen
+class Filing:
+    """A Split as SQL: the settings of its property (None: the person's name), the moment and the form."""
+
+    name: str
+    settings: str | None
+    at: At
+    form: Shape
+    step: str | int | None = None
+
+    @classmethod
+    def of(cls, facts: Facts, split: Split, parameter: str, params: dict[str, object], at: At) -> Filing:
+        """Put what the query needs into the params, under the parameter's name; UnknownNameError for no such name."""
+        return cls(split.property, settings_of(facts, split, parameter, params), split.at or at, split.form, split.step)
+
+    @property
+    def is_by_touch(self) -> bool:
+        """Whether each event of a person has a value of its own."""
+        return self.at == "last_touch" and self.settings is not None
+
+    def valued(self, source: str, cut: Cut | None, *, column: str = "value") -> str:
+        """The source (person, time where it matters, period), each row with the value that it is filed under."""
+        if self.settings is None:
+            joined, text = f"join ({NAMES}) p using (person)", "p.name"
+        elif self.at in PERSONS_OWN:
+            keys = ["person", "period"] if cut is not None and self.at not in EVER else ["person"]
+            joined, text = f"left join ({self._own(cut)}) p using ({', '.join(keys)})", "p.text"
+        else:
+            text = shaped(text_of("set_value"), self.form)
+            return f"select * exclude (set_value), {text} as {column} from ({in_force(source, self.settings)})"
+        return f"select o.*, {shaped(text, self.form)} as {column} from ({source}) o {joined}"
+
+    def _own(self, cut: Cut | None) -> str:
+        which: Literal["first", "last"] = "first" if self.at.startswith("first") else "last"
+        if self.at in EVER:
+            return chosen(str(self.settings), which)
+        within = f"select * from ({self.settings}) where {IN_WINDOW}"
+        if cut is None:
+            return chosen(within, which)
+        return chosen(in_periods(within, cut), which, ["person", "period"])
+
+
+def settings_of(facts: Facts, split: Split, parameter: str, params: dict[str, object]) -> str | None:
+    """Each time that the property was set, as SQL: person, time, value, setting. None: it is the person's name."""
+    folded = fold_name(split.property)
+    if folded == CUSTOMER_ID:
+        return None
+    if folded in COMPUTED and not is_known(facts, "property", folded):
+        return channel_settings(COMPUTED[folded], split.channels, parameter, params)
+    params[parameter] = known_name(facts, "property", split.property)
+    return settings(parameter)

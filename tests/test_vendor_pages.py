@@ -1,0 +1,275 @@
+"""The worked examples of the vendor's own help pages, each with its number."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from kmexport import Alias, Event, Facts, PropertySet, Window, reports
+from kmexport.reports import Split, did, has
+
+DAY = 86_400
+
+
+def on(day, month=1, year=2013):
+    return int(datetime(year, month, day, tzinfo=UTC).timestamp())
+
+
+def people(result, value):
+    return {row.value: value(row) for row in result.rows}
+
+
+# tools/metrics/metric-calculations, tools/tracking-refunds
+
+
+def test_people_times_and_average():
+    counts = {"Adam": 3, "Bob": 1, "Charlie": 10}
+    facts = Facts([Event(name, at, "X") for name, times in counts.items() for at in range(times)])
+    found = reports.event_counts(facts, "X")
+    assert (found.people, found.times) == (3, 14)
+
+
+def test_refunds_are_negative():
+    facts = Facts([Event("a", at, "billed", {"amount": amount}) for at, amount in enumerate((90, -90, 50, 45))])
+    assert reports.property_total(facts, "amount").total == 95
+
+
+def test_the_population_of_an_average_filters_the_amounts():
+    facts = Facts([
+        Event("a", 1, "ad campaign hit"), Event("a", 2, "billed", {"revenue": 10}),
+        Event("b", 3, "billed", {"revenue": 90}),
+    ])  # fmt: skip
+    found = reports.property_total(facts, "revenue", population="ad campaign hit")
+    assert (found.average_per_person, found.total, found.values, found.people_of()) == (10, 10, 1, ["a"])
+
+
+# tools/attribution: one conversion path, five answers
+
+REFERRERS = Facts([
+    Event("p", on(16, 4), "visited site", {"referrer": "linkedin"}),
+    Event("p", on(2, 5), "visited site", {"referrer": "facebook"}), Event("p", on(2, 5) + 9, "bought", {"revenue": 50}),
+    Event("p", on(5, 5), "visited site", {"referrer": "google"}), Event("p", on(5, 5) + 9, "bought", {"revenue": 100}),
+    Event("p", on(3, 6), "visited site", {"referrer": "pinterest"}),
+])  # fmt: skip
+MAY = Window.days("2013-05-01", "2013-05-31")
+
+
+@pytest.mark.parametrize(
+    ("at", "totals"),
+    [
+        ("first_ever", {"linkedin": 150}),
+        ("last_ever", {"pinterest": 150}),
+        ("first_in_window", {"facebook": 150}),
+        ("last_in_window", {"google": 150}),
+        ("last_touch", {"facebook": 50, "google": 100}),
+    ],
+)
+def test_the_five_answers_of_attribution(at, totals):
+    found = reports.property_total(REFERRERS, "revenue", MAY, by=Split("referrer", at=at))
+    assert people(found, lambda row: row.total) == totals
+
+
+def test_last_touch_of_a_conversion_is_the_same_value_at_both_events():
+    facts = Facts([
+        Event("a", 1, "visited", {"plan": "x"}), Event("a", 2, "bought"),
+        Event("b", 1, "visited", {"plan": "x"}), PropertySet("b", 2, {"plan": "y"}), Event("b", 3, "bought"),
+        Event("c", 1, "visited", {"plan": "x"}), PropertySet("c", 2, {"plan": "y"}),
+    ])  # fmt: skip
+    found = reports.conversion(facts, "visited", "bought", by="plan")
+    assert [(row.value, row.numerator, row.denominator) for row in found.rows] == [("x", 1, 2)]  # a of a and c
+    assert (found.numerator, found.denominator) == (2, 3)
+    between = reports.time_between(facts, "visited", "bought", by="plan")
+    assert [(row.value, row.people, row.mean) for row in between.rows] == [("x", 1, 1)]
+    assert between.people == 2
+
+
+# tools/advanced-properties: received within the window
+
+
+def test_first_and_last_in_the_window_are_received_within_it():
+    window = Window(100, 200)
+    after = Facts([Event("a", 150, "x"), PropertySet("a", 250, {"p": "after"})])
+    before = Facts([Event("a", 150, "x"), PropertySet("a", 50, {"p": "before"})])
+    for facts, at in ((after, "first_in_window"), (before, "last_in_window")):
+        [row] = reports.property_values(facts, "p", window, at=at).rows
+        assert row.value is None
+
+
+# tools/funnels, tools/troubleshooting-properties
+
+
+def test_the_split_of_a_funnel_is_the_value_at_the_last_step():
+    facts = Facts([
+        Event("a", 1, "visited"), PropertySet("a", 50, {"search engine": "google"}), Event("a", 100, "signed up"),
+        PropertySet("b", 1, {"search engine": "google"}), Event("b", 2, "visited"),
+    ])  # fmt: skip
+    steps = ["visited", "signed up"]
+    found = reports.funnel(facts, steps, by="search engine")
+    assert people(found, lambda row: [step.people for step in row.steps]) == {"google": [1, 1], None: [1, 0]}
+    first = reports.funnel(facts, steps, by=Split("search engine", at="at_step", step="visited"))
+    assert people(first, lambda row: [step.people for step in row.steps]) == {"google": [1, 0], None: [1, 1]}
+
+
+def test_people_of_a_day_and_of_a_week_of_a_funnel():
+    facts = Facts([
+        *(Event(person, 0, "visited") for person in "abc"), Event("a", 9, "bought"), Event("b", DAY, "bought")
+    ])  # fmt: skip
+    steps = ["visited", "bought"]
+    daily = reports.funnel(facts, steps, Window(0, 7 * DAY), every="day")
+    assert [step.people for step in daily.rows[0].steps] == [3, 1]
+    assert [step.people for step in daily.steps] == [3, 2]
+    skipped = reports.funnel(facts, steps, Window(0, 7 * DAY), every="day", skip_steps=True)
+    assert [step.people for step in skipped.rows[1].steps] == [0, 1]
+
+
+def test_the_times_of_a_step_and_every_occurrence():
+    facts = Facts([Event("a", 1, "x"), Event("a", 5, "y"), Event("a", 9, "x"), Event("b", 1, "x"), Event("b", 2, "x")])
+    last = reports.funnel(facts, ["x", "y"])
+    assert [(step.people, step.times) for step in last.steps] == [(2, 4), (0, 0)]
+    every = reports.funnel(facts, ["x", "y"], occurrences="all")
+    assert [(step.people, step.times) for step in every.steps] == [(2, 4), (1, 1)]
+
+
+# tools/cohort-report, tools/cohort-report/cohort-report-options
+
+
+def test_weeks_of_cohorts_begin_on_the_first_day_of_the_range():
+    facts = Facts([Event("Bob", on(4), "signed up"), Event("Fred", on(10), "signed up"), Event("x", on(1), "v")])
+    window = Window.days("2012-11-30", "2013-01-31")  # a Friday
+    assert [(row.cohort, row.people) for row in reports.cohorts(facts, "signed up", "v", window).rows] == [
+        ("2013-01-04", 2)
+    ]
+    others = Window.days("2012-01-01", "2013-01-31")  # a Sunday
+    assert [row.cohort for row in reports.cohorts(facts, "signed up", "v", others).rows] == ["2012-12-30", "2013-01-06"]
+
+
+@pytest.mark.parametrize(("came", "bucket"), [(11, 1), (17, 1), (10, 0), (18, 2)])
+def test_bobs_buckets_are_counted_from_his_own_day(came, bucket):
+    facts = Facts([Event("Bob", on(4), "signed up"), Event("Bob", on(came), "visited")])
+    [row] = reports.cohorts(facts, "signed up", "visited", Window.days("2013-01-01", "2013-01-31")).rows
+    assert [at for at, count in enumerate(row.buckets) if count] == [bucket]
+
+
+def test_grouping_and_buckets_are_two_options():
+    facts = Facts([Event("a", on(4), "s"), Event("a", on(5), "v"), Event("b", on(20), "s")])
+    found = reports.cohorts(facts, "s", "v", Window.days("2013-01-01", "2013-01-31"), group="month", bucket="day")
+    assert [(row.cohort, row.people, row.buckets) for row in found.rows] == [("2013-01-01", 2, (0, 1))]
+
+
+def test_a_cohort_by_a_property_is_its_first_or_last_value_ever():
+    facts = Facts([
+        PropertySet("a", 1, {"plan": "x"}), Event("a", 2, "s"), PropertySet("a", 3, {"plan": "y"}), Event("a", 4, "v")
+    ])  # fmt: skip
+    assert [row.cohort for row in reports.cohorts(facts, "s", "v", by="plan").rows] == ["y"]
+    assert [row.cohort for row in reports.cohorts(facts, "s", "v", by=Split("plan", at="first_ever")).rows] == ["x"]
+
+
+def test_cumulative_cells_add_up_and_may_exceed_100_percent():
+    facts = Facts([Event("a", 0, "s"), Event("a", DAY, "v"), Event("a", 8 * DAY, "v")])
+    [row] = reports.cohorts(facts, "s", "v", cumulative=True).rows
+    assert (row.buckets, row.shares) == ((1, 2), (1.0, 2.0))
+
+
+# tools/channel-definition
+
+
+@pytest.mark.parametrize(
+    ("properties", "channel", "origin"),
+    [
+        ({"campaign medium": "CPC", "campaign name": "spring"}, "Paid", "spring"),
+        ({"campaign medium": "ppc"}, "Paid", "Campaign Name Unknown"),
+        ({"campaign medium": "e-mail", "campaign name": "spring_promo"}, "Email", "spring_promo"),
+        ({"campaign medium": "social media", "referrer": "http://t.co/x"}, "Social", "Campaign Name Unknown"),
+        ({"campaign medium": "organic"}, "Organic", "Campaign Name Unknown"),
+        ({"campaign medium": "Podcast", "campaign name": "x"}, "Podcast", "x"),
+        ({"url": "https://shop.example/?gclid=abc", "referrer": "https://www.google.com/"}, "Paid", "AdWords"),
+        ({"search engine": "Google", "referrer": "https://www.google.com/"}, "Organic", "Google"),
+        ({"referrer": "https://www.google.co.uk/search?q=a"}, "Organic", "Google"),
+        ({"referrer": "https://m.facebook.com/"}, "Social", "Facebook"),
+        ({"referrer": "https://plus.google.com/1"}, "Social", "Google+"),
+        ({"referrer": "https://blog.example.co.uk/page"}, "Referral", "example.co.uk"),
+        ({"referrer": "Direct"}, "Direct", None),
+        ({}, "Direct", None),
+    ],
+)
+def test_channels(properties, channel, origin):
+    facts = Facts([Event("a", 1, "Visited Site", properties), Event("a", 5, "signed up"), Event("b", 5, "signed up")])
+    both = channel if origin is None else f"{channel}: {origin}"
+    for name, expected in (("Channel", channel), ("origin", origin), ("Channel: Origin", both)):
+        found = reports.event_counts(facts, "signed up", by=name)
+        assert found.people_of(value=expected)[0] == "a"
+
+
+def test_channels_of_your_own_lists():
+    facts = Facts([Event("a", 1, "visited site", {"referrer": "https://partner.example/x", "campaign medium": "tv"})])
+    rules = reports.ChannelRules(media={"TV": "Offline"})
+    [row] = reports.event_counts(facts, "visited site", by=Split("channel", channels=rules)).rows
+    assert row.value == "Offline"
+    told = Facts([Event("a", 1, "visited site", {"channel": "ours"})])  # where records set it, that counts
+    assert reports.event_counts(told, "visited site", by="Channel").rows[0].value == "ours"
+
+
+# tools/advanced-properties: formats
+
+
+@pytest.mark.parametrize(
+    ("form", "values"),
+    [
+        ("as_sent", ["HTTPS://U@News.Example.org:80/Front/a?q=1#x", "", None]),
+        ("lowercase", ["https://u@news.example.org:80/front/a?q=1#x", "", None]),
+        ("url", ["HTTPS://U@News.Example.org:80/Front/a?q=1#x", "Direct", "Direct"]),
+        ("domain", ["news.example.org", "Direct", "Direct"]),
+        ("path", ["/Front/a", "Direct", "Direct"]),
+    ],
+)
+def test_forms(form, values):
+    facts = Facts([
+        Event("a", 1, "x", {"referrer": "HTTPS://U@News.Example.org:80/Front/a?q=1#x"}),
+        Event("b", 1, "x", {"referrer": ""}), Event("c", 1, "x"),
+    ])  # fmt: skip
+    for report in (
+        reports.event_counts(facts, "x", by=Split("referrer", form=form)),
+        reports.event_counts(facts, "x", by=Split("referrer", form=form, at="first_ever")),
+        reports.property_values(facts, Split("referrer", form=form)),
+    ):
+        for person, value in zip("abc", values, strict=True):
+            assert person in report.people_of(value=value)
+
+
+# identities, filters
+
+
+def test_customer_id_is_a_property_of_everyone():
+    facts = Facts(
+        [Event("anna@acme.com", 1, "x"), Event("bob", 1, "x"), Alias("bob", 1, "b@acme.com"), Event("c", 2, "x")]
+    )
+    by_person = reports.event_counts(facts, "x", by="customer ID")
+    assert sorted(row.value for row in by_person.rows) == ["anna@acme.com", "b@acme.com", "c"]
+    outside = reports.event_counts(facts, "x", among=~has("Customer ID", containing="@acme.com"))
+    assert (outside.people, outside.people_of()) == (1, ["c"])
+
+
+def test_a_filter_looks_at_any_time_of_the_persons_life():
+    facts = Facts([Event("a", 5, "x"), PropertySet("a", 90, {"plan": "Pro"}), Event("b", 5, "x")])
+    assert reports.event_counts(facts, "x", Window(0, 10), among=has("plan", equal_to="Pro")).people_of() == ["a"]
+
+
+def test_conditions_are_joined():
+    facts = Facts([
+        Event("a", 1, "x"), Event("a", 2, "x", {"page": "/a"}), Event("b", 1, "x"), Event("c", 1, "y", {"page": "/a"}),
+    ])  # fmt: skip
+
+    def found(condition):
+        return reports.property_values(facts, "page", among=condition).people_of()
+
+    assert found(did("x")) == ["a", "b"]
+    assert found(did("x", at_least=2)) == ["a"]
+    assert found(did("x", at_most=1)) == found(did("x", exactly=1)) == ["b"]
+    assert found(did("x", exactly=0)) == found(~did("x")) == found(did("x", at_least=0, at_most=0)) == ["c"]
+    assert found(did("x", at_least=0)) == ["a", "b", "c"]
+    assert found(did("x", where=has("page"))) == ["a"]
+    assert found(did("x", where=~has("page"))) == ["a", "b"]
+    assert found(did("x", window=Window(2, 9)) | did("y")) == ["a", "c"]
+    assert found(has("page", beginning="/", ending="a") & ~did("y")) == ["a"]
+    assert found(has("page", containing="b")) == []
