@@ -68,7 +68,8 @@ class Split:
     ...     Event("a", 2, "signed up"), Event("b", 3, "signed up"),
     ... ])
     >>> by = reports.Split("referrer", at="first_ever", form="domain")
-    >>> [(row.value, row.people) for row in reports.event_counts(facts, "signed up", by=by).rows]
+    >>> found = reports.event_counts(facts, "signed up", by=by)
+    >>> [(row.value, row.people) for row in found.rows]
     [('Direct', 1), ('news.example.org', 1)]
     """
 
