@@ -21,6 +21,7 @@ from kmexport.errors import (
     CursorConflictError,
     CursorFormatError,
     EmptyListingError,
+    EntangledLinesError,
     IdentityMapFormatError,
     IndexFormatError,
     KmExportError,
@@ -40,6 +41,7 @@ from kmexport.limits import Limits
 from kmexport.manifest import Revision, Status
 from kmexport.mirroring import MirrorSummary, mirror
 from kmexport.names import fold_name
+from kmexport.privacy import CopySummary, without_person
 from kmexport.profiles import Profile, profile
 from kmexport.reading import OnError, iter_records, select
 from kmexport.reading.outcomes import LineCounts
@@ -60,11 +62,13 @@ __all__ = [
     "Bucket",
     "BucketNotFoundError",
     "BucketUnreachableError",
+    "CopySummary",
     "Coverage",
     "Cursor",
     "CursorConflictError",
     "CursorFormatError",
     "EmptyListingError",
+    "EntangledLinesError",
     "Event",
     "IdentityMap",
     "IdentityMapFormatError",
@@ -104,6 +108,7 @@ __all__ = [
     "select",
     "sort_by_time",
     "to_rows",
+    "without_person",
 ]
 
 

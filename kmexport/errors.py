@@ -10,6 +10,7 @@ __all__ = [
     "CursorConflictError",
     "CursorFormatError",
     "EmptyListingError",
+    "EntangledLinesError",
     "IdentityMapFormatError",
     "IndexFormatError",
     "KmExportError",
@@ -198,6 +199,26 @@ class MalformedRecordError(KmExportError, ValueError):
 
     def __str__(self) -> str:
         return f'{self.source}, line {self.line_number}: {self.reason}. Pass on_error="skip" to go on.'
+
+
+class EntangledLinesError(KmExportError, ValueError):
+    """Without a person's lines, those of others would be read otherwise: `.source` is the file.
+
+    >>> raise EntangledLinesError("revisions/12.json")
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.EntangledLinesError: revisions/12.json: without their lines, those of others would be ...
+    """
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        self.source = source
+
+    def __str__(self) -> str:
+        return (
+            f"{self.source}: without their lines, those of others would be read otherwise, since lines that can't be "
+            "read stand between. Edit a copy of this file by hand, and start from that copy."
+        )
 
 
 class IdentityMapFormatError(_ManifestFormatError):

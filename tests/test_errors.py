@@ -17,6 +17,7 @@ EXAMPLES = [
     errors.OtherProcessError("the iterator"),
     errors.StatusFormatError("status.csv", 2, "total revisions", "a whole number belongs there"),
     errors.IndexFormatError("index.csv", 1, None, "no header"),
+    errors.EntangledLinesError("revisions/7.json"),
     errors.IdentityMapFormatError("people.jsonl", 2, None, "the line is not JSON"),
     errors.CursorFormatError("cursor.json", 1, None, "this is no cursor"),
     errors.CursorConflictError("cursor.json"),

@@ -28,7 +28,7 @@ FLOORS = [
     {"coverage"},
     {"export_files"},
     {"bucket"},
-    {"lake", "mirroring", "reports"},
+    {"lake", "mirroring", "privacy", "reports"},
     {"cluster"},
     {"testing", "tour"},
 ]
