@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -55,7 +55,6 @@ class Cursor:
     def __init__(self, revisions: Iterable[Revision | int] = ()) -> None:
         self._done: set[int] = set()
         self._loaded: bytes | None = None  # what the file held, None where there was none
-        self._is_locked = False
         self.done(revisions)
 
     def __repr__(self) -> str:
@@ -106,7 +105,7 @@ class Cursor:
         """
         saved = _Saved(_FORMAT, len(self._done), _ranges(self._done))
         content = msgspec.json.encode(saved) + b"\n"
-        with nullcontext() if self._is_locked else _alone_at(local_path(path, **storage_options)):
+        with _alone_at(local_path(path, **storage_options)):
             if _content(path, storage_options) != self._loaded:
                 raise CursorConflictError(public_name(path))
             with open_whole(path, **storage_options) as file:
@@ -126,31 +125,6 @@ class Cursor:
         cursor = cls() if content is None else cls(_numbers(content, public_name(path)))
         cursor._loaded = content
         return cursor
-
-    @classmethod
-    @contextmanager
-    def locked(cls, path: str | os.PathLike[str], /, **storage_options: Any) -> Iterator[Self]:
-        """Load the cursor for a whole job, and save it at the end of the block, unless the block raises.
-
-        On a local disk no second job can begin meanwhile: it gets a CursorConflictError at once. (A file
-        `.NAME.lock` stays beside; the lock itself goes with the process, also with one that is killed.) Elsewhere, the
-        second to save gets it, as in `save`.
-
-        >>> from kmexport import Bucket
-        >>> with Cursor.locked("memory://job/locked.json") as cursor:
-        ...     cursor.done(cursor.unread(Bucket.sample()))
-        >>> Cursor.load("memory://job/locked.json")
-        <Cursor: 12 revisions done, up to 12>
-        """
-        place = local_path(path, **storage_options)
-        with _alone_at(place, waits=False):
-            cursor = cls.load(path, **storage_options)
-            cursor._is_locked = place is not None
-            try:
-                yield cursor
-                cursor.save(path, **storage_options)
-            finally:
-                cursor._is_locked = False
 
 
 def _ranges(numbers: set[int]) -> list[tuple[int, int]]:
@@ -189,16 +163,13 @@ def _content(path: str | os.PathLike[str], storage_options: dict[str, Any]) -> b
 
 
 @contextmanager
-def _alone_at(place: Path | None, *, waits: bool = True) -> Iterator[None]:
+def _alone_at(place: Path | None) -> Iterator[None]:
     """No second process is here for the same local file."""
     if place is None:
         yield
         return
     with place.with_name(f".{place.name}.lock").open("ab") as lock:
-        try:
-            lock_file(lock, waits=waits)
-        except BlockingIOError as error:
-            raise CursorConflictError(place.name) from error
+        lock_file(lock)
         try:
             yield
         finally:

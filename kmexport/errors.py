@@ -230,12 +230,12 @@ class CursorFormatError(_ManifestFormatError):
 
 
 class CursorConflictError(KmExportError, RuntimeError):
-    """Another job holds a cursor, or has saved it since it was loaded: `.source` names the file.
+    """Another job has saved a cursor since it was loaded: `.source` names the file.
 
     >>> raise CursorConflictError("cursor.json")
     Traceback (most recent call last):
         ...
-    kmexport.errors.CursorConflictError: cursor.json: another job is at work with this cursor, ...
+    kmexport.errors.CursorConflictError: cursor.json: another job has saved this cursor since it was loaded. ...
     """
 
     def __init__(self, source: str) -> None:
@@ -244,7 +244,7 @@ class CursorConflictError(KmExportError, RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"{self.source}: another job is at work with this cursor, or was since it was loaded. "
+            f"{self.source}: another job has saved this cursor since it was loaded. "
             "Run one job at a time; load the cursor again and read what is unread."
         )
 

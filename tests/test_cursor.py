@@ -75,37 +75,6 @@ class TestTwoJobs:
         assert won.count(True) == 1
         assert won.index(True) in Cursor.load(path)
 
-    def test_a_whole_job_is_alone(self, tmp_path):
-        path = tmp_path / "cursor.json"
-        with Cursor.locked(path) as cursor:
-            cursor.done([1])
-            with pytest.raises(CursorConflictError), Cursor.locked(path):
-                pass
-        with Cursor.locked(path) as cursor:
-            assert 1 in cursor
-
-    def test_a_job_that_breaks_saves_nothing(self, tmp_path):
-        path = tmp_path / "cursor.json"
-
-        def job() -> None:
-            with Cursor.locked(path) as cursor:
-                cursor.done([1])
-                raise ZeroDivisionError
-
-        with pytest.raises(ZeroDivisionError):
-            job()
-        assert 1 not in Cursor.load(path)
-
-    def test_a_job_that_was_killed_holds_no_lock(self, tmp_path):
-        path = str(tmp_path / "cursor.json")
-        code = (
-            "import os, sys\nfrom kmexport import Cursor\n"
-            "with Cursor.locked(sys.argv[1]) as cursor:\n    cursor.done([1])\n    os.kill(os.getpid(), 9)\n"
-        )
-        assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode != 0
-        with Cursor.locked(path) as cursor:
-            assert 1 not in cursor
-
     def test_processes_at_once(self, tmp_path):
         code = (
             "import sys\nfrom kmexport import Cursor, CursorConflictError\n"

@@ -7,6 +7,7 @@ script itself, many times, on a machine that it keeps busy.
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import struct
@@ -19,6 +20,7 @@ import pytest
 
 from kmexport import Bucket
 from kmexport.lake import sync
+from tests.servers import S3Server
 
 ROOT = Path(__file__).parents[1]
 TOO_LATE = 86
@@ -33,13 +35,14 @@ pytestmark = [
 ]
 
 BEGINNING = """
-    import ctypes, sys
+    import ctypes, json, sys
     import _duckdb, deltalake, duckdb, polars, pyarrow.compute, pyarrow.dataset, pyarrow.parquet
     from kmexport import Bucket, Facts
     from kmexport.lake import compact, open_lake, sync, vacuum
     from kmexport.tables import scan_polars
 
-    holder, milliseconds, lake, new = sys.argv[1:]
+    holder, milliseconds, lake, new, far, options = sys.argv[1:]
+    options = json.loads(options)
     libraries = ctypes.CDLL(holder).hold(ctypes.c_long(int(milliseconds)))
     assert libraries >= 4, libraries
 """
@@ -63,6 +66,11 @@ PROGRAMS = {
     "a lake read in part": """
         iterator = open_lake(lake).iter_records()
         next(iterator)
+    """,
+    "a lake far away read": """
+        list(open_lake(far, **options).iter_records())
+        open_lake(far, **options).identities()
+        sync(Bucket.sample(), far, **options)
     """,
     "facts": """
         facts = Facts(Bucket.sample())
@@ -101,6 +109,14 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def far(rclone: S3Server, lake: Path) -> tuple[str, str]:
+    """The address of the same lake on a server, with the options that it needs."""
+    assert rclone.folder is not None
+    shutil.copytree(lake, rclone.folder / "held" / "lake")
+    return "s3://held/lake", json.dumps(rclone.options)
+
+
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     code = textwrap.dedent(BEGINNING) + textwrap.dedent(program)
     command = [sys.executable, "-c", code, *map(str, arguments)]
@@ -108,8 +124,8 @@ def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_no_thread_comes_too_late(name, holder, lake, tmp_path):
-    done = run(PROGRAMS[name], holder, 200, lake, tmp_path / "new")
+def test_no_thread_comes_too_late(name, holder, lake, far, tmp_path):
+    done = run(PROGRAMS[name], holder, 200, lake, tmp_path / "new", *far)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -120,4 +136,4 @@ def test_a_thread_that_is_late_is_found(holder, lake, tmp_path):
         for _ in range(40):
             pyarrow.parquet.read_table(pyarrow.BufferReader(checkpoint.read_bytes()), columns=["txn"])
     """
-    assert run(program, holder, 3_000, lake, tmp_path / "new").returncode == TOO_LATE
+    assert run(program, holder, 3_000, lake, tmp_path / "new", "", "{}").returncode == TOO_LATE

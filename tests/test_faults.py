@@ -137,7 +137,8 @@ def exports(rclone: S3Server, web: tuple[str, Path]) -> Iterator[dict[str, Expor
         folder = rclone.folder / f"faults-{name}"
         write_export(folder, revisions, gzipped=gzipped)
         index = folder / "index.csv"  # of a web server it is the listing
-        index.write_text(re.sub("|".join(rf"\b{n}\.json\b" for n in gzipped) or "$^", r"\g<0>.gz", index.read_text()))
+        packed = re.compile("|".join(rf"\b{n}\.json\b" for n in gzipped) or "$^")
+        index.write_text(packed.sub(r"\g<0>.gz", index.read_text(encoding="utf-8")), encoding="utf-8")
         make_link(web[1] / folder.name, folder)
         made[name] = Export(folder, revisions)
     yield made

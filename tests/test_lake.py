@@ -15,7 +15,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, TableFeatures, Transaction, write_deltalake
 from fsspec.callbacks import Callback
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ from kmexport import (
     Window,
     mirror,
 )
-from kmexport.lake import Lake, compact, files, filling, open_lake, records, sync, syncing, vacuum
+from kmexport.lake import Lake, compact, files, filling, open_lake, sync, syncing, vacuum
 from kmexport.lake.commits import open_table
 from kmexport.lake.destinations import find_destination
 from kmexport.lake.folder import LakeFolder
@@ -65,7 +65,7 @@ def in_bucket(bucket: Bucket, window: Window | None = None) -> list[object]:
 
 def check_equal(bucket: Bucket, lake: Path) -> None:
     """The same records in the same order, and the same rejects."""
-    assert list(records(lake)) == in_bucket(bucket)
+    assert list(open_lake(lake).iter_records()) == in_bucket(bucket)
     in_columns = bucket.to_batches(on_error="skip").read_all()
     assert open_lake(lake).to_batches().read_all().equals(in_columns)
     errors: list[object] = []
@@ -97,7 +97,7 @@ def test_the_demo_revision(tmp_path):
     bucket = write_export(tmp_path / "export", {1: path.read_bytes().splitlines()})
     sync(bucket, tmp_path / "lake")
     check_equal(bucket, tmp_path / "lake")
-    assert len(list(records(tmp_path / "lake"))) == 6_354
+    assert len(list(open_lake(tmp_path / "lake").iter_records())) == 6_354
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
@@ -150,7 +150,7 @@ def test_random_exports(tmp_path_factory, revisions, broken, bytes_a_commit, dat
     )
     # The bucket reads the files whose range touches the window, the lake every record of it.
     inside = [record for record in in_bucket(bucket) if record.timestamp in window]
-    assert list(records(folder / "lake", window)) == inside
+    assert list(open_lake(folder / "lake").iter_records(window)) == inside
     shutil.rmtree(folder)
 
 
@@ -202,7 +202,7 @@ def test_the_window_reads_its_days_only(tmp_path):
     for path in (tmp_path / "lake" / "records").glob("day=*/*.parquet"):
         if path.parent.name != "day=2012-10-03":
             path.unlink()
-    assert list(records(tmp_path / "lake", day)) == list(bucket.iter_records(day))
+    assert list(open_lake(tmp_path / "lake").iter_records(day)) == list(bucket.iter_records(day))
     with Facts(tmp_path / "lake", window=day, people=bucket.identities()) as facts:
         assert facts.sql("select count(*) from events").fetchall() == [(len(list(bucket.iter_records(day))),)]
 
@@ -232,7 +232,57 @@ def test_what_the_log_says_of_files_is_true(tmp_path):
     assert sorted(action["min.line"] for action in actions) == [1, 2, 3, 4, 5]
     assert sorted(int(action["min.time"].timestamp()) for action in actions) == sorted(e.timestamp for e in wild)
     assert all(action["min.time"] == action["max.time"] for action in actions)
-    assert list(records(tmp_path / "lake")) == wild
+    assert list(open_lake(tmp_path / "lake").iter_records()) == wild
+
+
+@pytest.mark.parametrize("what", ["half", "empty", "zeros", "no JSON", "half a checkpoint"])
+def test_a_damaged_log_is_named(tmp_path, what):
+    sync(Bucket.sample(), tmp_path, bytes_a_commit=30_000)
+    log = tmp_path / "records" / "_delta_log"
+    (checkpoint,) = log.glob("*.checkpoint.parquet")
+    path = checkpoint if what == "half a checkpoint" else max(log.glob("0*.json"))
+    if path is not checkpoint:
+        checkpoint.unlink()
+    content = path.read_bytes()
+    half = content[: len(content) // 2]
+    damaged = {"empty": b"", "zeros": bytes(len(content)), "no JSON": b"<html>\n"}.get(what, half)
+    path.write_bytes(damaged)
+    for reads in (lambda lake: sync(Bucket.sample(), lake), open_lake, Facts, compact, vacuum):
+        with pytest.raises(LakeFormatError, match=rf"records/_delta_log/{path.name} is damaged") as caught:
+            reads(tmp_path)
+        assert pickle.loads(pickle.dumps(caught.value)).reason == caught.value.reason
+
+
+@pytest.mark.parametrize("what", ["gone", "damaged"])
+def test_a_file_of_a_lake_that_is_gone_or_damaged_is_named(tmp_path, what):
+    bucket = write_export(tmp_path / "export", {1: [*plain(1), b"?"]})
+    sync(bucket, tmp_path / "lake")
+    lake = open_lake(tmp_path / "lake")
+    (path,) = (tmp_path / "lake" / "records").rglob("*.parquet")
+    (rejects,) = (tmp_path / "lake" / "rejects").rglob("part-*.parquet")
+    error = LakeNotFoundError if what == "gone" else LakeFormatError
+    for file, reads in (
+        (path, lambda: list(lake.iter_records())),
+        (path, lambda: lake.to_batches().read_all()),
+        (path, lake.identities),
+        (path, lambda: Facts(lake).sql("select count(*) from events").fetchall()),
+        (rejects, lambda: list(lake.rejects())),
+    ):
+        if what == "damaged":
+            file.write_bytes(b"PAR1")
+        else:
+            file.unlink(missing_ok=True)
+        with pytest.raises(error, match=rf"{file.parent.name}/{file.name} is {what}"):
+            reads()
+
+
+def test_a_table_that_needs_another_reader_is_not_read(tmp_path):
+    sync(Bucket.sample(), tmp_path)
+    DeltaTable(tmp_path / "records").alter.add_feature(
+        TableFeatures.DeletionVectors, allow_protocol_versions_increase=True
+    )
+    with pytest.raises(LakeFormatError, match="needs a reader of Delta's version 3"):
+        open_lake(tmp_path)
 
 
 def test_a_late_revision_below_the_highest_is_taken(tmp_path):
@@ -256,11 +306,11 @@ def test_what_was_deleted_stays(tmp_path):
 def test_empty_revisions_and_empty_exports(tmp_path):
     bucket = write_export(tmp_path / "none", {})
     assert sync(bucket, tmp_path / "lake").revisions == []
-    assert list(records(tmp_path / "lake")) == []
+    assert list(open_lake(tmp_path / "lake").iter_records()) == []
     bucket = write_export(tmp_path / "empty", {1: [], 2: [b"", b"  "]})
     assert sync(bucket, tmp_path / "lake").revisions == [1, 2]
     assert sync(bucket, tmp_path / "lake").revisions == []
-    assert list(records(tmp_path / "lake")) == []
+    assert list(open_lake(tmp_path / "lake").iter_records()) == []
 
 
 def test_rejects_are_kept_once(tmp_path):
@@ -365,7 +415,7 @@ def test_another_table_is_left_alone(tmp_path):
         with pytest.raises(LakeFormatError, match="Nothing was written"):
             sync(Bucket.sample(), tmp_path / name)
         assert sorted(tmp_path.rglob("*")) == before
-    for reads in (open_lake, compact, vacuum, records):
+    for reads in (open_lake, compact, vacuum):
         with pytest.raises(LakeFormatError):
             reads(tmp_path / "two")
 
@@ -392,7 +442,7 @@ def test_a_table_that_would_forget_its_ids_is_refused(tmp_path):
 
 
 def test_no_lake(tmp_path):
-    for reads in (open_lake, compact, vacuum, records, Facts):
+    for reads in (open_lake, compact, vacuum, Facts):
         with pytest.raises(LakeNotFoundError, match="there is no table"):
             reads(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
@@ -558,7 +608,7 @@ def test_a_lake_is_as_it_was_when_it_was_opened(tmp_path):
     an_export(tmp_path / "export", [1, 2])
     sync(bucket, tmp_path / "lake")
     assert len(list(lake.iter_records())) == 3
-    assert len(list(records(tmp_path / "lake"))) == 6
+    assert len(list(open_lake(tmp_path / "lake").iter_records())) == 6
     assert len(list(pickle.loads(pickle.dumps(lake)).iter_records())) == 3
     assert isinstance(lake, Lake)
 
@@ -616,5 +666,5 @@ def test_kinds_of_records_come_back(tmp_path):
         Alias("a", FIRST, "b", {"k": 1.5}),
     ]
     sync(write_export(tmp_path / "export", {7: given}), tmp_path / "lake")
-    assert list(records(tmp_path / "lake")) == given
+    assert list(open_lake(tmp_path / "lake").iter_records()) == given
     assert files.STATED == ("revision", "line", "time")

@@ -36,6 +36,7 @@ from kmexport.manifest import is_revision_name, read_index
 from kmexport.moments import time_at
 from kmexport.storage import open_whole, public_name, read_whole
 from kmexport.storage.athand import LocalFile
+from kmexport.storage.locks import lock_file, unlock_file
 from kmexport.storage.wanted import Wanted
 from kmexport.testing import write_export
 from kmexport.tour import main, tour
@@ -183,8 +184,9 @@ assert records[0].name == "Paran\\xe1" and records[0].time.year == 1969
 dump_records(records, io.BytesIO())
 list(to_rows(records, tz="America/New_York"))
 str(profile(records))
-with Cursor.locked(folder / "cursor.json") as cursor:
-    cursor.done(cursor.unread(bucket))
+cursor = Cursor.load(folder / "cursor.json")
+cursor.done(cursor.unread(bucket))
+cursor.save(folder / "cursor.json")
 assert 1 in Cursor.load(folder / "cursor.json")
 assert bucket.audit(deep=True) and bucket.coverage(Window.day("1970-01-01")) is not None
 mirror(bucket, folder / "copy")
@@ -262,13 +264,12 @@ class TestLocks:
         monkeypatch.setattr("kmexport.storage.locks._fcntl", None)
         monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(LK_NBLCK=2, LK_UNLCK=0, locking=locking))
 
-    def test_a_second_job_is_refused(self, tmp_path):
-        with Cursor.locked(tmp_path / "cursor.json") as cursor:
-            cursor.done([1])
-            with pytest.raises(CursorConflictError, match=r"cursor\.json"), Cursor.locked(tmp_path / "cursor.json"):
-                pass
-        with Cursor.locked(tmp_path / "cursor.json") as cursor:
-            assert 1 in cursor
+    def test_the_second_to_save_is_refused(self, tmp_path):
+        first, second = Cursor([1]), Cursor([2])
+        first.save(tmp_path / "cursor.json")
+        with pytest.raises(CursorConflictError, match=r"cursor\.json"):
+            second.save(tmp_path / "cursor.json")
+        assert 1 in Cursor.load(tmp_path / "cursor.json")
 
     def test_saving_waits_for_the_other(self, tmp_path):
         path = tmp_path / "cursor.json"
@@ -280,12 +281,14 @@ class TestLocks:
             except CursorConflictError:
                 saved.append("conflict")
 
-        with Cursor.locked(path) as cursor:
+        Cursor([2]).save(path)
+        with (tmp_path / ".cursor.json.lock").open("ab") as lock:
+            lock_file(lock)
             thread = threading.Thread(target=save)
             thread.start()
             time.sleep(0.1)
             assert (thread.is_alive(), saved) == (True, [])
-            cursor.done([2])
+            unlock_file(lock)
         thread.join(5)
         assert saved == ["conflict"]
         assert 1 not in Cursor.load(path)

@@ -8,15 +8,17 @@ version from which we write; an older one it would take again. So the ids are re
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import unquote
 from uuid import uuid4
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from attrs import Factory, define
+from attrs import Factory, define, frozen
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
@@ -26,7 +28,7 @@ from kmexport.lake.folder import LakeFolder
 from kmexport.lake.layout import VERSION, VERSION_KEY, TableLayout, transaction_id
 from kmexport.manifest import Revision
 
-__all__ = ["Table", "TableLog", "open_table", "read_log"]
+__all__ = ["Table", "TableFile", "TableLog", "open_table", "read_log"]
 
 _COMMIT: Final = re.compile(r"([0-9]{20})\.json")
 _CHECKPOINT: Final = re.compile(r"([0-9]{20})\.checkpoint(?:\.([0-9]{10})\.([0-9]{10})|\.[0-9a-f-]{36})?\.parquet")
@@ -45,22 +47,70 @@ class _MetaData(msgspec.Struct):
     configuration: dict[str, str | None] = msgspec.field(default_factory=dict)
 
 
+class _Protocol(msgspec.Struct):
+    min_reader_version: int = msgspec.field(name="minReaderVersion", default=1)
+
+
+class _File(msgspec.Struct):
+    path: str
+    partition_values: dict[str, str | None] = msgspec.field(name="partitionValues", default_factory=dict)
+    size: int = 0
+    stats: str | None = None
+
+
+class _Path(msgspec.Struct):
+    path: str
+
+
 class _Action(msgspec.Struct):
     txn: _Txn | None = None
+    add: _File | None = None
+    remove: _Path | None = None
+    protocol: _Protocol | None = None
     meta_data: _MetaData | None = msgspec.field(name="metaData", default=None)
     commit: dict[str, Any] | None = msgspec.field(name="commitInfo", default=None)
 
 
 _read_actions: Final = msgspec.json.Decoder(_Action).decode_lines
+_OF_A_CHECKPOINT: Final = [
+    "txn", "metaData", "protocol.minReaderVersion", "add.path", "add.size", "add.partitionValues", "add.stats",
+]  # fmt: skip
+
+
+@frozen
+class TableFile:
+    """A file of a table: its `path` as the log writes it, and what the log says of its rows."""
+
+    path: str
+    size: int
+    partition: dict[str, str | None]
+    statistics: str | None
+
+    @property
+    def name(self) -> str:
+        """Its path in the folder of the table."""
+        return unquote(self.path)
+
+    def may_hold(self, revisions: Iterable[int]) -> bool:
+        """Whether it may have rows of one of these revisions, by the log alone."""
+        try:
+            said = json.loads(self.statistics or "")
+            lowest, highest = said["minValues"]["revision"], said["maxValues"]["revision"]
+        except (ValueError, LookupError, TypeError):
+            return True
+        return any(lowest <= number <= highest for number in revisions)
 
 
 @define
 class TableLog:
-    """What the log of a table says at `version`: the revisions that it has, each with its size when it was read."""
+    """What the log of a table says at `version`: the revisions that it has, each with its size when it was read; and
+    its files, by their paths."""
 
     version: int = -1
     checkpoint: int = -1  # the version of the last one
+    reader: int = 1  # the version of Delta's protocol that a reader has to know
     sizes: dict[int, int] = Factory(dict)
+    files: dict[str, TableFile] = Factory(dict)
     configuration: dict[str, str | None] = Factory(dict)
     tokens: set[str] = Factory(set)  # of commits that were read one by one
 
@@ -70,20 +120,51 @@ class TableLog:
                 self.sizes[int(found[1])] = size
 
     def add_commit(self, content: bytes) -> None:
-        for action in _read_actions(content):
+        """Take the next entry of the log. Raises ValueError for what is none."""
+        actions = _read_actions(content)
+        if not actions:
+            msg = "there is nothing in it"
+            raise ValueError(msg)
+        for action in actions:
             if action.txn is not None:
                 self.add([(action.txn.app_id, action.txn.version)])
+            if action.add is not None:
+                file = action.add
+                self.files[file.path] = TableFile(file.path, file.size, file.partition_values, file.stats)
+            if action.remove is not None:
+                self.files.pop(action.remove.path, None)
+            if action.protocol is not None:
+                self.reader = action.protocol.min_reader_version
             if action.meta_data is not None:
                 self.configuration = action.meta_data.configuration
             if action.commit is not None and isinstance(token := action.commit.get(_MARK), str):
                 self.tokens.add(token)
+
+    def add_checkpoint(self, content: bytes) -> None:
+        """Take one file of a checkpoint. Raises ValueError for what is none."""
+        # By no thread of Arrow's own: one that drops the last reference to Python's bytes while the interpreter ends
+        # takes the process down. read_table has such threads, whatever its use_threads says.
+        table = pq.ParquetFile(pa.BufferReader(content)).read(columns=_OF_A_CHECKPOINT, use_threads=False)
+        self.add((one["appId"], one["version"]) for one in _those(table, "txn"))
+        for one in _those(table, "add"):
+            file = TableFile(one["path"], one["size"], dict(one["partitionValues"]), one["stats"])
+            self.files[file.path] = file
+        for one in _those(table, "protocol"):
+            self.reader = one["minReaderVersion"]
+        for one in _those(table, "metaData"):
+            self.configuration = dict(one["configuration"])
+
+
+def _those(table: pa.Table, kind: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = table[kind].drop_null().to_pylist()
+    return found
 
 
 def read_log(folder: LakeFolder, layout: TableLayout) -> TableLog | None:
     """The log of one of our tables, None where there is no table. One listing, one request for a checkpoint and
     each commit after it.
 
-    Raises LakeFormatError for a table that is none of ours, or of a newer version.
+    Raises LakeFormatError for a table that is none of ours, or of a newer version, and for a damaged file of the log.
     """
     place = f"{layout.name}/_delta_log"
     names = folder.find_files(place)
@@ -98,11 +179,11 @@ def read_log(folder: LakeFolder, layout: TableLayout) -> TableLog | None:
     if checkpoints:
         log.checkpoint = log.version = max(checkpoints)
         for name in checkpoints[log.version]:
-            _add_checkpoint(log, folder.content(f"{place}/{name}"))
+            _take(folder, f"{place}/{name}", log.add_checkpoint)
     for version in range(log.version + 1, max(commits, default=-1) + 1):
         if version not in commits:
             raise LakeFormatError(folder.public_url, f"the log of {layout.name} lacks version {version}")
-        log.add_commit(folder.content(f"{place}/{commits[version]}"))
+        _take(folder, f"{place}/{commits[version]}", log.add_commit)
         log.version = version
     _check(folder, layout, log)
     return log
@@ -122,14 +203,14 @@ def _checkpoints(names: Sequence[str]) -> dict[int, list[str]]:
     return whole
 
 
-def _add_checkpoint(log: TableLog, content: bytes) -> None:
-    # By no thread of Arrow's own: one that drops the last reference to Python's bytes while the interpreter ends takes
-    # the process down. read_table has such threads, whatever its use_threads says.
-    table = pq.ParquetFile(pa.BufferReader(content)).read(columns=["txn", "metaData"], use_threads=False)
-    transactions = table["txn"].drop_null().to_pylist()
-    log.add((one["appId"], one["version"]) for one in transactions)
-    for meta_data in table["metaData"].drop_null().to_pylist():
-        log.configuration = dict(meta_data["configuration"])
+def _take(folder: LakeFolder, name: str, take: Callable[[bytes], None]) -> None:
+    content = folder.content(name)
+    try:
+        take(content)
+    except (msgspec.DecodeError, ValueError, LookupError, TypeError, OSError) as error:
+        words = " ".join(str(error).split())
+        reason = f"{name} is damaged ({words:.200}). Put it back from a copy, or make the lake anew in another folder"
+        raise LakeFormatError(folder.public_url, reason) from error
 
 
 def _check(folder: LakeFolder, layout: TableLayout, log: TableLog) -> None:
@@ -229,7 +310,7 @@ class Table:
         place = f"{self.layout.name}/_delta_log"
         commits = [int(found[1]) for name in self.folder.find_files(place) if (found := _COMMIT.fullmatch(name))]
         for version in range(self.log.version + 1, max(commits, default=-1) + 1):
-            self.log.add_commit(self.folder.content(f"{place}/{version:020d}.json"))
+            _take(self.folder, f"{place}/{version:020d}.json", self.log.add_commit)
             self.log.version = version
 
     def shorten_log(self) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 from deltalake.exceptions import DeltaError
@@ -37,12 +37,20 @@ class LakeFolder(Folder):
         except BucketNotFoundError:
             return []
 
-    def content(self, name: str) -> bytes:
-        """The whole of a file. Raises LakeNotFoundError where it is gone."""
+    def content(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
+        """A file, or its bytes from `start` to `end`. Raises LakeNotFoundError where it is gone."""
         try:
-            return self.read(name)
+            return self.read(name, start, end)
         except BucketNotFoundError as error:
-            raise LakeNotFoundError(self.public_url, f"{name} is gone") from error
+            raise self.gone(name) from error
+
+    def gone(self, name: str) -> LakeNotFoundError:
+        """The error for a file that the log names and that is not there."""
+        reason = (
+            f"{name} is gone. Where the lake was vacuumed since it was opened, open it again; else put the file back "
+            "from a copy, or make the lake anew in another folder"
+        )
+        return LakeNotFoundError(self.public_url, reason)
 
     def remove(self, name: str) -> None:
         """Remove a file that nobody needs, if that works: what stays is removed by `vacuum` later."""
@@ -75,16 +83,6 @@ class LakeFolder(Folder):
             return OSError(int(number[1]), f"{os.strerror(int(number[1]))}, {doing}", self.destination.url)
         reason = f"{doing} failed ({text if is_safe else type(error).__name__})"
         return BucketUnreachableError(self.public_url, reason)
-
-    def as_arrow(self, name: str) -> Any:
-        """The folder of a table as a filesystem of pyarrow, by which datasets read."""
-        from fsspec.implementations.dirfs import DirFileSystem  # noqa: PLC0415
-        from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem, SubTreeFileSystem  # noqa: PLC0415
-
-        fs, path = self._fresh(name)
-        if self.is_local:
-            return SubTreeFileSystem(path, LocalFileSystem())
-        return PyFileSystem(FSSpecHandler(DirFileSystem(path=path, fs=fs)))
 
     @property
     def is_local(self) -> bool:

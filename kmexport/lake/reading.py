@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 
-from kmexport.errors import LakeNotFoundError, MalformedRecordError
+from kmexport.errors import LakeFormatError, LakeNotFoundError, MalformedRecordError
 from kmexport.identities import IdentityMap, Prefer
-from kmexport.lake.commits import read_log
+from kmexport.lake.commits import TableFile, TableLog, read_log
 from kmexport.lake.destinations import find_destination
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.layout import RECORDS, REJECTS, TableLayout
+from kmexport.lake.scanning import scan
 from kmexport.reading import OnError, check_policy
 from kmexport.records import Record
 from kmexport.tables.batches import to_records
 from kmexport.tables.schema import JSON, KINDS, TIME, as_kinds, choose_columns
 from kmexport.windows import Window, check_window
 
-__all__ = ["Lake", "open_lake", "records"]
+__all__ = ["Lake", "open_lake"]
 
 _BATCH_ROWS: Final = 32_768
 _ORDER: Final = "ORDER BY revision, line, item"
@@ -46,6 +46,7 @@ class Lake:
             raise LakeNotFoundError(self._folder.public_url, "there is no table records")
         self.version: int = log.version
         self._revisions = frozenset(log.sizes)
+        self._files = tuple(_readable(self._folder, RECORDS, log).files.values())
 
     def __repr__(self) -> str:
         return f"<Lake {self._folder.public_url}: {len(self._revisions):,} revisions, version {self.version}>"
@@ -80,14 +81,23 @@ class Lake:
     def identities(self, *, prefer: Prefer = "named_first", on_error: OnError = "raise") -> IdentityMap:  # noqa: ARG002
         """Every alias as a map of who is who; `on_error` is there for the sake of `Facts`."""
         people = IdentityMap(prefer)
-        for batch in self._query(RECORDS, "SELECT person, alias FROM lake WHERE kind = 'alias'", []):
-            people.link_pairs(zip(batch["person"].to_pylist(), batch["alias"].to_pylist(), strict=True))
+        for batch in scan(self._folder, RECORDS, self._files, ["kind", "person", "alias"]):
+            aliases = batch.filter(pc.equal(batch["kind"], "alias"))
+            people.link_pairs(zip(aliases["person"].to_pylist(), aliases["alias"].to_pylist(), strict=True))
         return people
 
     def rejects(self) -> Iterator[MalformedRecordError]:
-        """The lines that are no records, as the errors that reading them gave, in the order of revision and line."""
+        """The lines that are no records, as the errors that reading them gave, in the order of revision and line.
+
+        Raises LakeNotFoundError where somebody has deleted the table rejects.
+        """
+        log = read_log(self._folder, REJECTS)
+        if log is None:
+            reason = "the table rejects is gone, and the lines that are no records with it (the table records is there)"
+            raise LakeNotFoundError(self._folder.public_url, reason)
+        files = _readable(self._folder, REJECTS, log).files.values()
         query = "SELECT revision, line, reason, raw FROM lake ORDER BY revision, line"
-        for batch in self._query(REJECTS, query, []):
+        for batch in self._query(REJECTS, files, REJECTS.schema.names, query, []):
             for row in batch.to_pylist():
                 if row["revision"] in self._revisions:
                     path = f"revisions/{row['revision']}.json"
@@ -100,20 +110,37 @@ class Lake:
             for error in self.rejects():
                 on_error(error)
         names = ", ".join(columns) or "1"
-        condition, values = "", []
+        files, condition, values = self._files, "", []
         if window is not None:
-            # The first condition leaves out whole files.
+            first, last = _day_of(window.start), _day_of(window.end - 1)
+            files = tuple(file for file in files if first <= (file.partition.get("day") or "") <= last)
             condition = (
-                "WHERE day BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) "
-                "AND time >= make_timestamptz(CAST(? AS BIGINT)) AND time < make_timestamptz(CAST(? AS BIGINT))"
+                "WHERE time >= make_timestamptz(CAST(? AS BIGINT)) AND time < make_timestamptz(CAST(? AS BIGINT))"
             )
-            values = [_day_of(window.start), _day_of(window.end), window.start * 1_000_000, window.end * 1_000_000]
-        for batch in self._query(RECORDS, f"SELECT {names} FROM lake {condition} {_ORDER}", values):
+            values = [window.start * 1_000_000, window.end * 1_000_000]
+        query = f"SELECT {names} FROM lake {condition} {_ORDER}"
+        read = [
+            name for name in RECORDS.schema.names if name in columns or name in ("revision", "line", "item", "time")
+        ]
+        for batch in self._query(RECORDS, files, read, query, values):
             arrays = [_FORMS.get(name, _same)(batch.column(name)) for name in columns]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    def _query(self, layout: TableLayout, query: str, values: list[Any]) -> Iterator[pa.RecordBatch]:
-        with tempfile.TemporaryDirectory(prefix="kmexport-") as spill:
+    def _query(
+        self, layout: TableLayout, files: Iterable[TableFile], columns: Sequence[str], query: str, values: list[Any]
+    ) -> Iterator[pa.RecordBatch]:
+        failed: list[BaseException] = []
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from scan(self._folder, layout, files, columns)
+            except BaseException as error:
+                failed.append(error)  # DuckDB would hand on its text only
+                raise
+
+        schema = pa.schema([layout.schema.field(name) for name in columns])
+        # Where Windows can't remove what is still open, it stays.
+        with tempfile.TemporaryDirectory(prefix="kmexport-", ignore_cleanup_errors=True) as spill:
             config: dict[str, Any] = {
                 "temp_directory": spill,
                 "memory_limit": _MEMORY,
@@ -121,18 +148,27 @@ class Lake:
             }
             with duckdb.connect(":memory:", config=config) as connection:
                 connection.execute("SET TimeZone = 'UTC'")
-                connection.register("lake", self._dataset(layout))
+                connection.register("lake", pa.RecordBatchReader.from_batches(schema, rows()))
                 with self._folder.delta(f"reading {layout.name}"):
-                    yield from connection.sql(query, params=values).to_arrow_reader(_BATCH_ROWS)
+                    try:
+                        # Closed before its connection, which else would hold the folder open.
+                        with connection.sql(query, params=values).to_arrow_reader(_BATCH_ROWS) as found:
+                            yield from found
+                    except duckdb.Error:
+                        if failed:
+                            raise failed[0] from None
+                        raise
 
-    def _dataset(self, layout: TableLayout) -> Any:
-        destination = self._folder.destination
-        version = self.version if layout is RECORDS else None
-        with self._folder.delta(f"opening {layout.name}"):
-            table = DeltaTable(
-                destination.delta_url(layout.name), version=version, storage_options=destination.delta_options
-            )
-            return table.to_pyarrow_dataset(filesystem=self._folder.as_arrow(layout.name))
+
+def _readable(folder: LakeFolder, layout: TableLayout, log: TableLog) -> TableLog:
+    """The log. Raises LakeFormatError where another engine has changed how the table is to be read."""
+    if log.reader > 1:
+        reason = (
+            f"another engine has changed the table {layout.name}: it needs a reader of Delta's version {log.reader}, "
+            "and kmexport reads version 1. Read it by that engine, or make the lake anew"
+        )
+        raise LakeFormatError(folder.public_url, reason)
+    return log
 
 
 def _kinds(column: Any) -> Any:
@@ -169,19 +205,3 @@ def open_lake(url: str | os.PathLike[str], **storage_options: Any) -> Lake:
     12
     """
     return Lake(url, **storage_options)
-
-
-def records(url: str | os.PathLike[str], window: Window | None = None, **storage_options: Any) -> Iterator[Record]:
-    """The records of a lake, of a window or all: equal to those of the bucket, in the same order.
-
-    Repaired ones are as they were repaired. Raises what `open_lake` raises, at the call.
-
-    >>> import tempfile
-    >>> from kmexport import Bucket
-    >>> from kmexport.lake import sync
-    >>> folder = tempfile.mkdtemp()
-    >>> summary = sync(Bucket.sample(), folder)
-    >>> list(records(folder)) == list(Bucket.sample().iter_records())
-    True
-    """
-    return Lake(url, **storage_options).iter_records(window)

@@ -69,14 +69,14 @@ class Folder:
             msg = "what lies in the memory of this process no other one can read: leave processes= out"
             raise ValueError(msg)
 
-    def read(self, name: str) -> bytes:
-        """The whole of a small file, as it is now."""
+    def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
+        """The whole of a small file, as it is now; or its bytes from `start` to `end`."""
         with self._access(f"reading {name}", partial(self._missing, name)):
             fs, path = self._fresh(name)
             for attempt in retrying(fs, name):
                 with attempt, alone(fs):
                     forget_listings(fs, path)
-                    content = cast("bytes", fs.cat_file(path))
+                    content = cast("bytes", fs.cat_file(path, start=start, end=end))
                     if not content and not has_listings(fs):
                         # An index without a byte would hide every file. A web server that fails may answer so.
                         msg = "an empty answer came where a file was asked for"

@@ -19,14 +19,12 @@ __all__ = ["lock_file", "unlock_file"]
 _ASK_AGAIN = 0.05  # seconds
 
 
-def lock_file(file: IO[bytes], *, waits: bool) -> None:
-    """Hold the lock of an open file. Where another holds it: wait for it, or with `waits=False` BlockingIOError."""
+def lock_file(file: IO[bytes]) -> None:
+    """Hold the lock of an open file. Where another holds it, wait for it."""
     if _fcntl is not None:
-        _fcntl.flock(file, _fcntl.LOCK_EX if waits else _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+        _fcntl.flock(file, _fcntl.LOCK_EX)
         return
     while not _locks_on_windows(file):
-        if not waits:
-            raise BlockingIOError
         time.sleep(_ASK_AGAIN)
 
 

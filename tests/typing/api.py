@@ -169,8 +169,6 @@ assert_type(counts.to_dict(), dict[str, Any])
 cursor = Cursor.load("cursor.json")
 assert_type(cursor.unread(bucket), list[Revision])
 cursor.done([*cursor.unread(bucket), 7])
-with Cursor.locked("cursor.json") as held:
-    assert_type(held, Cursor)
 assert_type(as_number("12.50"), Decimal | None)
 assert_type(latest_properties(bucket.iter_records(), before=day.start), dict[str, dict[str, Any]])
 assert_type(to_rows(bucket.iter_records(), tz="UTC"), Iterator[dict[str, Any]])
