@@ -217,7 +217,8 @@ class EntangledLinesError(KmExportError, ValueError):
     def __str__(self) -> str:
         return (
             f"{self.source}: without their lines, those of others would be read otherwise, since lines that can't be "
-            "read stand between. Edit a copy of this file by hand, and start from that copy."
+            "read stand between, or the file is packed and breaks off. Edit a copy of this file by hand, and start "
+            "from that copy."
         )
 
 

@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
@@ -108,8 +109,8 @@ def without_person(
         for revision, opening in openings:
             with opening as file:
                 content = b"".join(iter(lambda: file.read(1 << 20), b""))  # called before the next one
-            is_packed = revision.path.endswith(".gz")
-            text = gzip.decompress(content) if is_packed else content
+            is_packed = content.startswith(b"\x1f\x8b")  # as a reader finds it, whatever the name says
+            text = _unpack(content, revision.path) if is_packed else content
             found = _records_of(text, revision.path, identities, summary.unreadable)
             if found:
                 text = _cut_out(text, revision.path, identities)
@@ -143,6 +144,13 @@ def _identities(bucket: Bucket, who: str | Iterable[str]) -> frozenset[str]:
         msg = f"who is one identity or several, which are strings and not empty, not {who!r}"
         raise ValueError(msg)
     return found
+
+
+def _unpack(content: bytes, path: str) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:  # their records may stand before the break
+        raise EntangledLinesError(path) from error
 
 
 def _records_of(text: bytes, path: str, identities: frozenset[str], unreadable: list[MalformedRecordError]) -> int:

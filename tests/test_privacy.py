@@ -125,6 +125,21 @@ def test_halves_that_would_become_one_are_left_to_hands():
     assert run({1: b'{"_p":"ann@example.com",\n' + theirs + b'  "_t":1349222400}\n'}) is None
 
 
+def test_the_first_bytes_tell_a_packed_file_not_its_name():
+    write_export("memory://packed", {1: [Event(BOB, T, "x"), Event(ANN, T, "x")], 2: [Event(BOB, T, "y")], 3: []})
+    fs = fsspec.filesystem("memory")
+    plain = fs.cat_file("/packed/revisions/1.json")
+    fs.pipe_file("/packed/revisions/1.json", gzip.compress(plain))
+    fs.mv("/packed/revisions/2.json", "/packed/revisions/2.json.gz")
+    copy = without_person(Bucket("memory://packed"), "memory://packed-copy", [BOB])
+    assert (copy.records, copy.revisions, copy.unreadable) == (2, [1, 2], [])
+    assert [record.person for record in Bucket("memory://packed-copy").iter_records()] == [ANN]
+    assert gzip.decompress(fs.cat_file("/packed-copy/revisions/1.json")) in plain
+    fs.pipe_file("/packed/revisions/3.json", gzip.compress(plain)[:-9])
+    with pytest.raises(EntangledLinesError, match="packed and breaks off"):
+        without_person(Bucket("memory://packed"), "memory://packed-again", [BOB])
+
+
 def test_nothing_is_written_over():
     old = write_export("memory://old", {1: [Event(BOB, T, "x")]})
     without_person(old, "memory://new", IDENTITIES)
