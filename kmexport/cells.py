@@ -13,7 +13,7 @@ from attrs import frozen
 
 from kmexport.format.hashes import FIRST_TIMESTAMP, LAST_TIMESTAMP
 
-__all__ = ["Column", "Fail", "find_column", "quoted", "read_number", "read_rows"]
+__all__ = ["Column", "Fail", "find_column", "is_rounded", "quoted", "read_number", "read_rows"]
 
 Fail = Callable[[int, str | None, str], ValueError]  # a line number, a column, a reason → the error to raise
 
@@ -87,6 +87,16 @@ def read_number(cell: str) -> Decimal | None:
         return None
     number = Decimal(cell)
     return number if FIRST_TIMESTAMP <= number <= LAST_TIMESTAMP else None
+
+
+def is_rounded(number: Decimal) -> bool:
+    """Whether the exponent of a number is all that says how large it is: its last digits are lost.
+
+    >>> [is_rounded(Decimal(cell)) for cell in ("1.34922E+09", "1.349161501E9", "1349161501")]
+    [True, False, False]
+    """
+    exponent = number.as_tuple().exponent
+    return isinstance(exponent, int) and exponent > 0
 
 
 def quoted(cell: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from attrs import define, field, frozen
 
-from kmexport.cells import Column, Fail, find_column, quoted, read_number, read_rows
+from kmexport.cells import Column, Fail, find_column, is_rounded, quoted, read_number, read_rows
 from kmexport.errors import IndexFormatError, StatusFormatError
 from kmexport.moments import spell_moment, time_at
 
@@ -189,12 +189,21 @@ def read_index(text: bytes, source: str = "index.csv") -> Index:
     def fail(line_number: int, column: str | None, reason: str) -> IndexFormatError:
         return IndexFormatError(source, line_number, column, reason)
 
-    rows = list(read_rows(text, fail, is_strict=False))
+    columns: list[int | None] = [0, 1, 2]
     odd: list[IndexFormatError] = []
-    columns = _index_columns(rows, odd, fail)
     found: dict[int, Revision] = {}
-    for line_number, row in rows:
-        name, first, last = (_cell(row, at) for at in columns)
+    for at, (line_number, row) in enumerate(read_rows(text, fail, is_strict=False)):
+        if not at and _NAME_IN_INDEX.fullmatch(row[0]) is None:
+            header = [find_column(row, line_number, column, fail) for column in (_FILE, _FIRST, _LAST)]
+            odd += [
+                fail(line_number, column.name, _no_column(row))
+                for column, place in zip((_FILE, _FIRST, _LAST), header, strict=True)
+                if place is None and (header[0] is not None or column is _FILE)
+            ]
+            if header[0] is not None:
+                columns = header
+            continue
+        name, first, last = (_cell(row, place) for place in columns)
         match = _NAME_IN_INDEX.fullmatch(name)
         if match is None:
             reason = f"the name of a revision, such as revisions/1.json, is not {quoted(name)}"
@@ -202,47 +211,30 @@ def read_index(text: bytes, source: str = "index.csv") -> Index:
             continue
         path = f"revisions/{match[1]}"
         number = revision_number(path)
-        found[number] = Revision(number, path)
-        start, end = read_number(first), read_number(last)
+        start, end = _moment(first), _moment(last)
         if start is not None and end is not None and start <= end:
-            found[number] = Revision(number, path, math.floor(start), math.floor(end))
-        elif None not in columns:
-            odd.append(fail(line_number, *_why_no_range(first, last)))
+            found[number] = Revision(number, path, start, end)
+        else:
+            found[number] = Revision(number, path)
+            if None not in columns:
+                odd.append(fail(line_number, *_why_no_range(first, last)))
     nameless = [error for error in odd if error.column == _FILE.name]
     if nameless and not found:
         raise nameless[0]
     return Index([found[number] for number in sorted(found)], odd)
 
 
-def _index_columns(
-    rows: list[tuple[int, list[str]]], odd: list[IndexFormatError], fail: Callable[..., IndexFormatError]
-) -> list[int | None]:
-    """The columns of the name and of both times, None where there is none. A header is taken out of the rows."""
-    if rows and not _is_named(rows[0]):
-        line_number, header = rows[0]
-        columns = [find_column(header, line_number, column, fail) for column in (_FILE, _FIRST, _LAST)]
-        if columns[0] is not None:
-            del rows[0]
-            odd += [
-                fail(line_number, column.name, _no_column(header))
-                for column, at in zip((_FILE, _FIRST, _LAST), columns, strict=True)
-                if at is None
-            ]
-            return columns
-        if not any(map(_is_named, rows)):
-            raise fail(line_number, _FILE.name, _no_column(header))
-    return [0, 1, 2]
-
-
-def _is_named(row: tuple[int, list[str]]) -> bool:
-    return _NAME_IN_INDEX.fullmatch(row[1][0]) is not None
+def _moment(cell: str) -> int | None:
+    """The second of a time; None for what is none, or is rounded."""
+    number = read_number(cell)
+    return None if number is None or is_rounded(number) else math.floor(number)
 
 
 def _why_no_range(first: str, last: str) -> tuple[str, str]:
     """The column that is odd, and the reason."""
-    if read_number(first) is None:
+    if _moment(first) is None:
         return _FIRST.name, _no_number(first)
-    if read_number(last) is None:
+    if _moment(last) is None:
         return _LAST.name, _no_number(last)
     return _FIRST.name, f"the minimum {first} is above the maximum {last}"
 
@@ -260,7 +252,7 @@ def _cell(row: Sequence[str], at: int | None) -> str:
 
 def _whole(cell: str, line_number: int, column: Column, fail: Fail) -> int:
     number = read_number(cell)
-    if number is None or number != int(number) or number < 0:
+    if number is None or number != int(number) or number < 0 or is_rounded(number):
         raise fail(line_number, column.name, _no_number(cell))
     return int(number)
 
@@ -272,4 +264,7 @@ def _no_column(header: Sequence[str]) -> str:
 def _no_number(cell: str) -> str:
     if re.fullmatch("-?[0-9]{1,40}", cell):
         return f"{cell} is out of range"
+    number = read_number(cell)
+    if number is not None and is_rounded(number):
+        return f"{cell} has lost its last digits, as numbers do that a spreadsheet saves"
     return f"a whole number belongs there, not {quoted(cell)}"

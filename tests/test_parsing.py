@@ -552,3 +552,12 @@ def test_deep_and_broken_lines_cost_their_neighbours_nothing():
 def test_deeply_nested_properties_are_read_wherever_they_are_asked_for():
     (record,) = iter_records([nested(500)])
     assert list(deeper(700, lambda: record.properties)) == ["y"]
+
+
+@pytest.mark.parametrize("levels", [499, 501, 998, 999, 1000, 1001, 5000])
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"_p":"a","_t":1,"x":['])
+def test_brackets_that_are_opened_and_never_closed_are_one_error(opening, levels):
+    text = opening * levels
+    errors: list[MalformedRecordError] = []
+    assert list(iter_records(io.BytesIO(text), on_error=errors.append)) == []
+    assert errors

@@ -42,8 +42,9 @@ FIRST_TIMESTAMP: Final = -62_135_596_800
 LAST_TIMESTAMP: Final = 253_402_300_799
 
 DEEPEST: Final = 500  # levels of brackets
-FLAT_BYTES: Final = 2 * DEEPEST  # no shorter text is nested deeper
-_BRACKETS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|([\[\]{}])', re.DOTALL)
+FLAT_BYTES: Final = 2 * DEEPEST  # no shorter text that is JSON is nested deeper
+# A string that is not closed goes to the end: to look at each quote in it again would take quadratic time.
+_BRACKETS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|([\[\]{}])', re.DOTALL)
 
 DECODE_ERRORS: Final = (msgspec.DecodeError, ValueError, RecursionError)  # a UnicodeDecodeError is a ValueError
 
@@ -130,7 +131,7 @@ def is_too_deep(text: bytes) -> bool:
     >>> is_too_deep(b"[" * 500 + b"]" * 500), is_too_deep(b"[" * 501 + b"]" * 501)
     (False, True)
     """
-    if len(text) <= FLAT_BYTES or text.count(b"[") + text.count(b"{") <= DEEPEST:
+    if len(text) <= DEEPEST or text.count(b"[") + text.count(b"{") <= DEEPEST:
         return False
     depth = 0
     for match in _BRACKETS.finditer(text):

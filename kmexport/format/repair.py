@@ -91,8 +91,8 @@ def decode_carefully(line: bytes) -> Head:
 
 
 def _repaired(text: bytes) -> bytes:
-    while text.startswith(codecs.BOM_UTF8):
-        text = text.removeprefix(codecs.BOM_UTF8)
+    if text.startswith(codecs.BOM_UTF8):
+        text = _MARKS.sub(b"", text, count=1)
     if b"\\" not in text:
         return to_utf8(text)
     repaired = repair_octal(text)
@@ -198,5 +198,6 @@ def _quoted(value: object) -> str:
 
 
 _QUOTED: Final = tuple(b'"%s"' % key.encode() for key in RESERVED)
+_MARKS: Final = re.compile(b"^(?:%s)+" % codecs.BOM_UTF8)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?")
 _EXACT: Final = json.JSONDecoder(parse_int=_Integer, parse_float=_Float, parse_constant=no_number)

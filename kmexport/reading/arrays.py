@@ -5,10 +5,10 @@ It reads the shadow of the text (see `shadow`), so what ijson does to values can
 refuses some. Values are read from the bytes of the file, as in any line.
 
     file      {"_n":"caf\303\251","n":12345,"x":{"y":1}},   {"_n":…
-    shadow    {"_n":"caf1111","n":11111,"x":{"y":1}
-                                                   }
-                                                   ↑ a chunk ends at each closing bracket; so when ijson tells the end
-                                                     of an item, it has read no further
+    shadow    {"":"","":11111,"":{"":1}
+                                       }
+                                       ↑ a chunk ends at each closing bracket; so when ijson tells the end of an item,
+                                         it has read no further
 
 Between items, spaces and commas are passed over. What is no item there comes out as one all the same, to become an
 error. An item that ijson can't follow is cut off where the next one seems to begin.
@@ -34,6 +34,8 @@ _GAP: Final = re.compile(rb"[\s,]*")
 _GAP_BYTES: Final = b" \t\r\n\v\f,"
 _LONGEST_INDENT: Final = 1 << 16
 _FREE_RETRIES: Final = 1 << 20  # bytes
+_FIRST_CHUNK: Final = 1 << 8  # bytes of an item; each further chunk may be twice as long
+_LONGEST_CHUNK: Final = 1 << 16
 
 
 class _TooLongError(Exception):
@@ -67,7 +69,8 @@ class ArrayReader:
         self._closer = b"}"
         # Items that ijson could not follow.
         self._follower = Follower(self._chunk)
-        self._stopped_at = self._next_stop = 0  # the last closing bracket that it could follow, in the file
+        self._stopped_at = self._next_stop = 0  # the end of the last chunk that it could follow, in the file
+        self._most = _FIRST_CHUNK  # bytes of the next chunk
         self._retried = 0
         self._cut_until = 0
         # What comes out.
@@ -164,6 +167,15 @@ class ArrayReader:
             return b""
         return piece
 
+    def _read_at_least(self, size: int) -> bytes:
+        """The next pieces together. What is looked through again and again at least doubles, so that time is linear."""
+        pieces = [self._read_piece()]
+        length = len(pieces[0])
+        while pieces[-1] and length < size:
+            pieces.append(self._read_piece())
+            length += len(pieces[-1])
+        return b"".join(pieces)
+
     # One item.
 
     def _item(self, byte: bytes) -> bool:
@@ -202,6 +214,7 @@ class ArrayReader:
         """Let ijson follow the item to its end; whether it could."""
         self._closer = b"}" if byte == b"{" else b"]"
         self._stopped_at = self._next_stop = item_at = self._base + self._at
+        self._most = _FIRST_CHUNK
         try:
             is_whole = self._follower.follow(is_object=byte == b"{")
         except _TooLongError:
@@ -220,20 +233,25 @@ class ArrayReader:
         return True
 
     def _chunk(self) -> tuple[bytes, bool]:
-        """The text up to the next closing bracket or the end of the piece; and whether the item is long."""
+        """The text up to the next closing bracket, but not too much of it; and whether the item is long.
+
+        What ijson stops in is lost work. So the first chunk is short, and each further one not twice as long as all
+        before it together.
+        """
         self._stopped_at = self._next_stop
         if self._at == len(self._text):
             self._held.append(self._text[self._start :])
             self._held_bytes += len(self._text) - self._start
             self._base += len(self._text)
             self._text, self._at, self._start = self._read_piece(), 0, 0
-        end = self._text.find(self._closer, self._at) + 1
-        chunk = self._text[self._at : end or None]
+        longest = self._at + self._most
+        self._most = min(2 * self._most, _LONGEST_CHUNK)
+        end = self._text.find(self._closer, self._at, longest) + 1
+        chunk = self._text[self._at : end or longest]
         self._at += len(chunk)
         if self._held_bytes + self._at - self._start > self._max_item_bytes:
             raise _TooLongError
-        if end:
-            self._next_stop = self._base + end
+        self._next_stop = self._base + self._at
         return chunk, bool(self._held)
 
     # What is no item.
@@ -250,7 +268,7 @@ class ArrayReader:
         while (end := find_next_item(text, begin, self._indent)) < 0:
             # What seems to begin an item may begin with the last byte that is no space or comma.
             kept = max(len(text.rstrip(_GAP_BYTES)) - 1, begin)
-            piece = self._read_piece()
+            piece = self._read_at_least(len(text) - kept)
             if not piece:
                 end, self._is_cut_off = len(text), True
                 break
@@ -279,7 +297,7 @@ class ArrayReader:
         """Take what stands where an item belongs, and becomes an error as one."""
         self._has_error = True
         while self._text.find(b"\n", self._at) < 0 and len(self._text) - self._at < LONGEST_STRAY:
-            piece = self._read_piece()
+            piece = self._read_at_least(len(self._text) - self._at)
             if not piece:
                 break
             self._base += self._at

@@ -13,7 +13,10 @@ __all__ = ["LONGEST_STRAY", "FoundItems", "Items", "Rejected", "end_of_stray", "
 # Where a next item may begin: behind a comma, or at the start of a line. Ends at its bracket.
 _NEXT_ITEM: Final = re.compile(rb",[ \t\r]*{|\n([ \t]*)(?:,[ \t]*)?{")
 # Text between items that is none: up to a comma, a bracket or the line's end; commas in a string belong to it.
-_STRAY: Final = re.compile(rb'(?:"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"(?=[ \t\r]*(?:[,\]\n]|\Z))|[^,\[\]{\n])++|.')
+_NO_QUOTE: Final = re.compile(rb'[^",\[\]{\n]*+')
+_NO_END: Final = re.compile(rb"[^,\[\]{\n]*+")
+_TO_CLOSING_QUOTE: Final = re.compile(rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+')
+_CLOSED: Final = re.compile(rb'"(?=[ \t\r]*(?:[,\]\n]|\Z))')
 LONGEST_STRAY: Final = 1 << 16
 
 
@@ -107,4 +110,18 @@ def end_of_stray(text: bytes, at: int) -> int:
     >>> end_of_stray(b'[{"x":1}, "a, b", 17]', 10)
     16
     """
-    return _STRAY.match(text, at, at + LONGEST_STRAY).end()  # type: ignore[union-attr]  # it matches any byte
+    end, limit = at, min(at + LONGEST_STRAY, len(text))
+    while (end := _end_of(_NO_QUOTE, text, end, limit)) < limit and text[end : end + 1] == b'"':
+        behind = _end_of(_TO_CLOSING_QUOTE, text, end, limit)
+        if (closed := _CLOSED.match(text, behind, limit)) is not None:
+            end = closed.end()
+            continue
+        # It begins no string. Nor do those before `behind`, which would end there too: to try each would take for ever.
+        end = _end_of(_NO_END, text, end, behind)
+        if end < behind:
+            break
+    return max(end, at + 1)
+
+
+def _end_of(pattern: re.Pattern[bytes], text: bytes, at: int, limit: int) -> int:
+    return pattern.match(text, at, limit).end()  # type: ignore[union-attr]  # it matches nothing too

@@ -17,24 +17,25 @@ _LONG_NUMBER: Final = b"1" * 18
 
 
 class Shadow:
-    r"""The same brackets, commas, colons, quotes and literals, in less text.
+    r"""The same brackets, commas, colons and literals, in less text; strings are empty.
 
     A legal text has a legal shadow of the same structure; of an illegal one the shadow may be legal. ijson's C back
     end ends the process at a number of thousands of digits, so no long one gets through.
 
     >>> shadow = Shadow()
     >>> shadow.of(b'{"caf\\u00e9 \\"}": [12.5, true, ', is_long=False)
-    b'{"caf11e1}":[11.1,true,'
+    b'{"":[11.1,true,'
     >>> shadow.of(b"99999999999999999999999999]", is_long=False)
     b'1]'
     """
 
     def __init__(self) -> None:
         self._is_escaped = False  # the last chunk ended between a backslash and what it escapes
+        self._is_in_string = False
         self._ends_in_digit = False
 
     def of(self, chunk: bytes, *, is_long: bool) -> bytes:
-        """The shadow of the next chunk, which may be empty; with `is_long`, of long strings only a little is left."""
+        """The shadow of the next chunk, which may be empty; with `is_long`, of long words only a little is left."""
         if self._is_escaped:
             self._is_escaped = False
             chunk = chunk[1:]
@@ -42,7 +43,7 @@ class Shadow:
             backslashes = len(chunk) - len(chunk.rstrip(b"\\"))
             self._is_escaped = backslashes % 2 == 1
             chunk = _ESCAPE.sub(b"", chunk)
-        shadow = chunk.translate(_DIGITS, _DROPPED)
+        shadow = self._without_strings(chunk).translate(_DIGITS, _DROPPED)
         if self._ends_in_digit:
             # The number goes on, and ended well where it was: of 1.2345678901234567e may be left 1, and +16 follow it.
             shadow = shadow.lstrip(b"1+-.eE")
@@ -51,3 +52,13 @@ class Shadow:
         if shadow:
             self._ends_in_digit = shadow.endswith(b"1")
         return shadow
+
+    def _without_strings(self, chunk: bytes) -> bytes:
+        """What stands between strings, with a pair of quotes for each. ijson would read a string anew in each chunk."""
+        if b'"' not in chunk:
+            return b"" if self._is_in_string else chunk
+        parts = chunk.split(b'"')
+        begins_in_string = self._is_in_string
+        self._is_in_string = begins_in_string != (len(parts) % 2 == 0)
+        outside = b'""'.join(parts[begins_in_string::2])
+        return (b'"' if begins_in_string else b"") + outside + (b'"' if self._is_in_string else b"")

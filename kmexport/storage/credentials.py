@@ -27,20 +27,20 @@ _SHORTEST_VARIABLE = 8  # characters; a shorter value stands in too many texts b
 _ECHOES = (
     "'(?:Proxy-)?Authorization'|'Cookie'|'X-Amz-Security-Token'|AWSAccessKeyId|Token-0|StringToSign|CanonicalRequest"
 )
-_SENSITIVE_TEXT = re.compile(rf"://[^\s/]+@|[?&][^\s=&]*(?:{_SENSITIVE})[^\s=&]*=|{_ECHOES}", re.IGNORECASE)
+_SENSITIVE_TEXT = re.compile(rf"://[^\s/]+@|{_ECHOES}", re.IGNORECASE)
+_PARAMETER = re.compile(r"(?:&|(?<![^\s=&])[^\s=&?]*+\?)([^\s=&]*+)=")  # of a query
 
 # A scheme has two letters at least (C: is a drive). Chains may come before it: "simplecache::".
 _SCHEME = re.compile(r"(?:[\w.+-]+::)*[A-Za-z][\w.+-]+:/*")
 _AT = "(?:@|%(?:25)*40)"  # also percent-encoded, however often
 _QUERY_OR_SECRET = re.compile(rf"[^?#]*[?#].*{_AT}.*", re.DOTALL)
-_CREDENTIALS = re.compile(rf"[^?#]*{_AT}")
+_CREDENTIALS = re.compile(rf"\A[^?#]*{_AT}")
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
 _AUTHORITY = re.compile(r"(?:^|(?<=://))[^/?#]*")
 # A host with its port, where the archive of a chain may follow; the names that Amazon gives to access points.
 _PLAIN_AUTHORITY = re.compile(r"(?:\[[\w:.%]*\]|[^:]*)(?::[0-9]*)?(?:::(?:[\w.+-]+:)?)?|arn:.*", re.DOTALL)
 _LOCAL_PATH = re.compile(r"[/.~\\]|[A-Za-z]:[\\/]")
-_FORGOTTEN_SCHEME = re.compile(rf"^[^@]*:.*{_AT}", re.DOTALL)
-_SIGNED_QUERY = re.compile(rf"[?#].*(?:{_SENSITIVE})[^=&]*=.*", re.DOTALL | re.IGNORECASE)
+_FORGOTTEN_SCHEME = re.compile(rf"^[^@:]*:.*{_AT}", re.DOTALL)
 
 
 def redact(url: str) -> str:
@@ -56,12 +56,20 @@ def redact(url: str) -> str:
     """
     scheme = _SCHEME.match(url)
     if scheme is None:
-        return url if _LOCAL_PATH.match(url) else _SIGNED_QUERY.sub("?***", _FORGOTTEN_SCHEME.sub("***@", url))
+        return url if _LOCAL_PATH.match(url) else _without_signature(_FORGOTTEN_SCHEME.sub("***@", url))
     rest = url[scheme.end() :]
     if _QUERY_OR_SECRET.fullmatch(rest):
         return f"{scheme[0]}***"
     rest = _QUERY.sub("?***", _CREDENTIALS.sub("***@", rest, count=1))
     return scheme[0] + _AUTHORITY.sub(lambda part: part[0] if _PLAIN_AUTHORITY.fullmatch(part[0]) else "***", rest)
+
+
+def _without_signature(url: str) -> str:
+    query = _QUERY.search(url)
+    if query is None:
+        return url
+    names = (part.rpartition("=")[0] for part in query[0].split("&"))
+    return _QUERY.sub("?***", url) if any(map(_SENSITIVE_NAME.search, names)) else url
 
 
 def public_name(path: str | os.PathLike[str]) -> str:
@@ -108,7 +116,7 @@ def can_show_one(error: BaseException, secrets: list[str]) -> bool:
     """Whether a text in the error's chain can show a credential, one of `secrets` or another."""
     spelt = {form for secret in secrets for form in (secret, repr(secret)[1:-1], unquote(secret))}
     for text in joined.from_iterable((str(one), repr(one), repr(vars(one))) for one in chain(error)):
-        if _SENSITIVE_TEXT.search(text):
+        if _SENSITIVE_TEXT.search(text) or any(map(_SENSITIVE_NAME.search, _PARAMETER.findall(text))):
             return True
         # In a URL a secret may be percent-encoded, in more ways than one.
         forms = (text, unquote(text), unquote_plus(text))
