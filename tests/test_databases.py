@@ -27,8 +27,8 @@ from attrs import frozen
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kmexport import Alias, Bucket, Event, Facts, MalformedRecordError, PropertySet
-from kmexport.tables import SCHEMA, storable
+from kmexport import Alias, Bucket, Event, Facts, LineCounts, MalformedRecordError, PropertySet
+from kmexport.tables import SCHEMA, storable, to_sqlite
 from kmexport.testing import BROKEN_LINES, write_export
 from tests.strategies import examples
 
@@ -103,9 +103,8 @@ def ask_sqlite(path: Path, query: str) -> list[tuple[Any, ...]]:
         return database.execute(query).fetchall()
 
 
-def new_sqlite(page: dict[str, Any], path: Path) -> Database:
-    page["set_up_file"](path)
-    return Database(partial(page["load_into_file"], path=path), partial(ask_sqlite, path))
+def new_sqlite(path: Path) -> Database:
+    return Database(partial(to_sqlite, path=path), partial(ask_sqlite, path))
 
 
 def new_postgres(page: dict[str, Any], uri: str) -> Database:
@@ -116,7 +115,7 @@ def new_postgres(page: dict[str, Any], uri: str) -> Database:
 @pytest.fixture(params=["postgres", "sqlite"])
 def database(request: pytest.FixtureRequest, page: dict[str, Any], tmp_path: Path) -> Database:
     if request.param == "sqlite":
-        return new_sqlite(page, tmp_path / "shop.sqlite")
+        return new_sqlite(tmp_path / "shop.sqlite")
     return new_postgres(page, request.getfixturevalue("empty"))
 
 
@@ -261,8 +260,11 @@ class TestEachNight:
         revisions = {1: [Event("bob", SECOND, "x")] * 3, 2: [Alias("bob", 1, "b1"), BROKEN_LINES["cut off"]]}
         with pytest.raises(MalformedRecordError, match=r"revisions/2\.json, line 2"):
             database.load(write_export(tmp_path / "broken", revisions))
-        for table in ("events", "properties", "aliases", "people", "revisions"):
-            assert database.ask(f"select count(*) from {table}") == [(0,)]
+        if database.uri:
+            for table in ("events", "properties", "aliases", "people", "revisions"):
+                assert database.ask(f"select count(*) from {table}") == [(0,)]
+        else:
+            assert database.ask("select count(*) from sqlite_master") == [(0,)]
         whole = write_export(tmp_path / "whole", revisions | {2: [Alias("bob", 1, "b1")]})
         database.load(whole)
         assert_counts_as_facts(database, whole)
@@ -343,7 +345,7 @@ def check_nights(database: Database, nights: list[dict[int, list[Any]]]) -> None
 @given(nights())
 @settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_order_of_arrival_counts_as_facts_in_sqlite(page, tmp_path_factory, nights):
-    check_nights(new_sqlite(page, tmp_path_factory.mktemp("nights") / "shop.sqlite"), nights)
+    check_nights(new_sqlite(tmp_path_factory.mktemp("nights") / "shop.sqlite"), nights)
 
 
 @pytest.mark.slow
@@ -360,6 +362,59 @@ def test_any_order_of_arrival_counts_as_facts_in_postgres(page, empty, nights):
         cursor.execute("drop schema public cascade")
         cursor.execute("create schema public")
     check_nights(new_postgres(page, empty), nights)
+
+
+def test_a_file_of_something_else_is_left_alone(tmp_path):
+    path = tmp_path / "other.sqlite"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("create table events (x)")
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match=r"a table 'events' is there"):
+        to_sqlite(Bucket.sample(), path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_may_have_tables_of_its_own(tmp_path):
+    path = tmp_path / "other.sqlite"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("create table mine (x)")
+    assert len(to_sqlite(Bucket.sample(), path)) == len(Bucket.sample().revisions())
+    assert ask_sqlite(path, "select count(*) from mine") == [(0,)]
+
+
+def test_bad_lines_are_skipped_counted_or_given(tmp_path):
+    bucket = write_export(tmp_path / "export", {1: [Event("bob", SECOND, "x"), BROKEN_LINES["cut off"]]})
+    errors: list[MalformedRecordError] = []
+    counts = LineCounts()
+    assert to_sqlite(bucket, tmp_path / "given.sqlite", on_error=errors.append, counts=counts) == [1]
+    assert (len(errors), counts.rejected) == (1, 1)
+    assert to_sqlite(bucket, tmp_path / "skipped.sqlite", on_error="skip") == [1]
+    assert ask_sqlite(tmp_path / "skipped.sqlite", "select person from counted_events") == [("bob",)]
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_job_that_breaks_off_leaves_the_file_as_it_was(tmp_path, after):
+    class Interrupted(Bucket):
+        def to_batches(self, **arguments):
+            reader = super().to_batches(batch_rows=300, **arguments)
+
+            def batches():
+                for number, batch in enumerate(reader, 1):
+                    if number > after:
+                        raise KeyboardInterrupt
+                    yield batch
+
+            return batches()
+
+    path = tmp_path / "shop.sqlite"
+    assert to_sqlite(write_export(tmp_path / "small", {99: [Event("bob", SECOND, "x")]}), path) == [99]
+    before = ask_sqlite(path, "select * from events")
+    with pytest.raises(KeyboardInterrupt):
+        to_sqlite(Interrupted.sample(), path)
+    assert ask_sqlite(path, "select * from events") == before
+    assert ask_sqlite(path, "select * from revisions") == [(99,)]
+    to_sqlite(Bucket.sample(), path)
+    assert len(ask_sqlite(path, "select * from revisions")) == len(Bucket.sample().revisions()) + 1
 
 
 class TestAfresh:

@@ -52,7 +52,7 @@ FLOORS_INSIDE = {
         {"arrivals", "sources"},
         {"intake", "kept"},
         {"store"},
-        {"facts"},
+        {"facts", "sqlite"},
         {"__init__"},
     ],
     "migrate": [

@@ -15,6 +15,7 @@ from kmexport.tables.facts import Facts
 from kmexport.tables.relational import relational, storable
 from kmexport.tables.scanning import scan_polars
 from kmexport.tables.schema import SCHEMA
+from kmexport.tables.sqlite import to_sqlite
 
 __all__ = [
     "SCHEMA",
@@ -24,4 +25,5 @@ __all__ = [
     "scan_polars",
     "storable",
     "to_records",
+    "to_sqlite",
 ]

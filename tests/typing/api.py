@@ -18,6 +18,7 @@ from kmexport import (
     Alias,
     Audit,
     Bucket,
+    CopySummary,
     Coverage,
     Cursor,
     Event,
@@ -46,10 +47,11 @@ from kmexport import (
     select,
     sort_by_time,
     to_rows,
+    without_person,
 )
 from kmexport import cluster as on_cluster
 from kmexport.lake import SyncSummary
-from kmexport.tables import scan_polars
+from kmexport.tables import scan_polars, to_sqlite
 from kmexport.testing import write_export
 
 bucket = Bucket("s3://acme", profile="analytics")
@@ -173,6 +175,8 @@ assert_type(as_number("12.50"), Decimal | None)
 assert_type(latest_properties(bucket.iter_records(), before=day.start), dict[str, dict[str, Any]])
 assert_type(to_rows(bucket.iter_records(), tz="UTC"), Iterator[dict[str, Any]])
 
+assert_type(to_sqlite(bucket, Path("shop.sqlite"), on_error="skip"), list[int])
+assert_type(without_person(bucket, Path("without"), ["bob"]), CopySummary)
 counted = migrate.MigrationCounts()
 moved = migrate.mixpanel(bucket.iter_records(), token="T", id_merge="simplified", rule="strict", counts=counted)
 assert_type(moved, Iterator[migrate.Line])
