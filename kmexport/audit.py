@@ -9,6 +9,7 @@ from attrs import Factory, define
 from kmexport.contents import Contents, look_into
 from kmexport.errors import IndexFormatError
 from kmexport.gaps import count_lacking, skipped_numbers
+from kmexport.lateness import FarRevision, ReceivedTimes
 from kmexport.manifest import Revision, Status
 from kmexport.moments import spell_moment
 from kmexport.revisions import Listing
@@ -21,7 +22,9 @@ __all__ = ["Audit", "compare"]
 class Audit:
     """Every disagreement between status, index and listing; empty lists where they agree.
 
-    `out_of_range`, `cut_off` and `malformed` (the number of malformed lines by path) are filled by a deep audit only.
+    `far`, `lateness`, `cut_off` and `malformed` (the number of malformed lines by path) are filled by a deep audit
+    only. `far` are revisions with records that windows miss, for they came more than a day late. `lateness` counts all
+    records by how late they came, at least: it is no disagreement.
     """
 
     missing: list[Revision] = Factory(list)  # in the index, the file is gone
@@ -32,10 +35,11 @@ class Audit:
     unknown: list[str] = Factory(list)  # paths in revisions/ that are no revision files
     disagreements: list[str] = Factory(list)  # of status.csv with the index
     odd_rows: list[IndexFormatError] = Factory(list)  # of index.csv: no range, or no revision
-    empty: list[Revision] = Factory(list)  # the index states a range, the file has no bytes
-    out_of_range: list[Contents] = Factory(list)  # holds more or less than the index states
+    empty: list[Revision] = Factory(list)  # the index says that records were received, the file has none
     cut_off: list[str] = Factory(list)  # paths of files that end inside a line
     malformed: dict[str, int] = Factory(dict)
+    far: list[FarRevision] = Factory(list)
+    lateness: dict[str, int] = Factory(dict)
 
     @property
     def problems(self) -> list[str]:
@@ -47,10 +51,10 @@ class Audit:
         problems += [f"revision {number} is neither in the index nor in the bucket" for number in self.skipped_numbers]
         problems += [f"{path} is not read, for another file is the same revision" for path in self.doubled]
         problems += [f"{path} is no revision file" for path in self.unknown]
-        problems += [f"{revision.path} is empty, and the index states a range" for revision in self.empty]
-        problems += map(str, self.out_of_range)
+        problems += [str(Contents(revision, is_empty=True)) for revision in self.empty]
         problems += [f"{path} ends inside a line, it was cut off" for path in self.cut_off]
         problems += [f"{path} has {count} malformed line{'s' * (count > 1)}" for path, count in self.malformed.items()]
+        problems += map(str, self.far)
         return problems
 
     @property
@@ -74,20 +78,30 @@ def compare(folder: Folder, status: Status, listing: Listing, *, deep: bool) -> 
         unknown=list(listing.unknown),
         disagreements=_disagreements(status, listing),
         odd_rows=list(listing.odd_rows),
-        empty=[revision for revision in listing.revisions if revision.has_range and revision.size == 0],
+        empty=[revision for revision in listing.revisions if revision.has_records and revision.size == 0],
     )
     if deep:
-        for contents in look_into(folder, listing.revisions):
-            revision = contents.revision
-            if contents.is_gone:
-                audit.missing.append(revision)
-            if contents.oversteps or (contents.falls_short and revision.size != 0):
-                audit.out_of_range.append(contents)
-            if contents.is_cut_off:
-                audit.cut_off.append(revision.path)
-            if contents.malformed:
-                audit.malformed[revision.path] = contents.malformed
+        _look_into_files(folder, listing, audit)
     return audit
+
+
+def _look_into_files(folder: Folder, listing: Listing, audit: Audit) -> None:
+    received = ReceivedTimes()
+    for contents in look_into(folder, listing.revisions):
+        revision = contents.revision
+        if contents.is_gone:
+            audit.missing.append(revision)
+        if contents.is_empty and revision not in audit.empty:
+            audit.empty.append(revision)
+        if contents.is_cut_off:
+            audit.cut_off.append(revision.path)
+        if contents.malformed:
+            audit.malformed[revision.path] = contents.malformed
+        received.see(revision, [second for second in (contents.first, contents.last) if second is not None])
+        for lateness, count in contents.lateness.items():
+            audit.lateness[lateness] = audit.lateness.get(lateness, 0) + count
+    audit.far = received.far()
+    received.log()
 
 
 def _disagreements(status: Status, listing: Listing) -> list[str]:
@@ -100,7 +114,8 @@ def _disagreements(status: Status, listing: Listing) -> list[str]:
     newest = max((row.max_timestamp for row in listing.index if row.max_timestamp is not None), default=None)
     if newest is not None and (stated is None or newest > stated):
         found.append(
-            f"status.csv states {spell_moment(stated)} as the newest record, and the index has {spell_moment(newest)}"
+            f"status.csv says that all received until {spell_moment(stated)} is exported, and the index has "
+            f"{spell_moment(newest)}"
         )
     if named > status.exported_revisions:
         found.append(f"status.csv counts {status.exported_revisions} exported revisions, and the index has {named}")

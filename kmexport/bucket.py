@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from kmexport.export_files import ExportFiles
+from kmexport.files import BinaryFile
 from kmexport.identities import IdentityMap, Prefer
 from kmexport.in_turn import ReadFile, Reading, ReadOptions, check_revisions, read_in_turn, read_records
+from kmexport.lateness import ReceivedTimes
 from kmexport.manifest import Revision
 from kmexport.reading import Kinds, LineCounts, Names, OnError, People, Selection, check_selection, one_by_one
 from kmexport.records import Alias, Event, Record
@@ -231,7 +234,9 @@ class Bucket(ExportFiles):
         """
         reading = self._reading(on_error, callback, counts, check_selection(Alias, None))
         people = IdentityMap(prefer) if into is None else into
-        people.update(one_by_one(self._read_selected(None, after, None, reading, read_records)))
+        received = ReceivedTimes()
+        people.update(one_by_one(self._read_selected(None, after, None, reading, _noting(received))))
+        received.log()
         return people
 
     def _reading(
@@ -264,3 +269,20 @@ class Bucket(ExportFiles):
         return [
             known.get(one, Revision(one, f"revisions/{one}.json")) if isinstance(one, int) else one for one in wanted
         ]
+
+
+def _noting(received: ReceivedTimes) -> ReadFile[list[Record]]:
+    """Read records, and note their times."""
+
+    def read(file: BinaryFile, revision: Revision, reading: Reading) -> Generator[list[Record], None, LineCounts]:
+        with closing(read_records(file, revision, reading)) as lists:
+            while True:
+                try:
+                    records = next(lists)
+                except StopIteration as end:
+                    counts: LineCounts = end.value
+                    return counts
+                received.see(revision, [record.timestamp for record in records])
+                yield records
+
+    return read

@@ -5,13 +5,12 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from kmexport.contents import Contents, look_into
 from kmexport.gaps import count_lacking, skipped_numbers
 from kmexport.manifest import Revision, Status
 from kmexport.moments import spell_moment
-from kmexport.reach import ends_in_doubt, exported_until, known_ranges, latest_begin, starts_at
 from kmexport.revisions import Listing, select_revisions
 from kmexport.storage import Folder
 from kmexport.windows import Window
@@ -23,16 +22,17 @@ __all__ = ["Coverage", "cover"]
 class Coverage:
     """Whether the records of a window are all there: `is_complete`, and the facts if not.
 
-    `exported_until` is the time of the newest record exported, without those of a wrong clock (unix seconds, None
-    while nothing is exported). `starts_at` is the time before which revisions are lacking at the beginning, None where
-    none are. `pending_revisions`, and `lacking_revisions` (status.csv counts them as exported, and they are nowhere)
-    count only where records of the window may be in them. `missing` are revisions of the window whose file is gone,
-    `damaged` those whose file holds less than the index says or ends inside a line. `skipped_numbers` are numbers
-    inside the window's stretch that neither the index nor the bucket has; of a gap that would make them more than a
-    million, only the first and the last.
+    `exported_until` says until when all that the vendor received is exported (unix seconds, None while nothing is).
+    `starts_at` is when the first file was received, None where that is revision 1: what came before it is not there.
+    `pending_revisions`, and `lacking_revisions` (status.csv counts them as exported, and they are nowhere) count only
+    while the export has not come `margin` seconds past the window. Of the files that `Bucket.revisions(window,
+    margin=margin)` names, `missing` are those that are gone, and `damaged` those that are empty or end inside a line.
+    `skipped_numbers` are numbers between such files that neither the index nor the bucket has; of a gap that would make
+    them more than a million, only the first and the last.
     """
 
     window: Window
+    margin: int | None
     exported_until: int | None = field(repr=spell_moment)
     pending_revisions: int
     missing: tuple[Revision, ...]
@@ -43,8 +43,8 @@ class Coverage:
 
     @property
     def is_exported(self) -> bool:
-        """Whether the export has come past the window's end."""
-        return self.exported_until is not None and self.exported_until >= self.window.end
+        """Whether the export has come past the window's end, and `margin` seconds further for what came late."""
+        return self.exported_until is not None and self.exported_until >= self.window.end + (self.margin or 0)
 
     @property
     def reasons(self) -> list[str]:
@@ -52,9 +52,11 @@ class Coverage:
         reasons = []
         start, end = spell_moment(self.window.start), spell_moment(self.window.end)
         if self.exported_until is None:
-            reasons.append("no record shows how far the export has come")
+            reasons.append("nothing shows how far the export has come")
         elif not self.is_exported:
-            reasons.append(f"the export ends at {spell_moment(self.exported_until)}, the window at {end}")
+            ends = f"the export ends at {spell_moment(self.exported_until)}, the window at {end}"
+            late = f", and what comes late is waited for until {spell_moment(self.window.end + (self.margin or 0))}"
+            reasons.append(ends + (late if self.margin else ""))
         if self.starts_at is not None and self.window.start < self.starts_at:
             begins = spell_moment(self.starts_at)
             reasons.append(f"the first revisions are not there: what is begins at {begins}, the window at {start}")
@@ -86,61 +88,65 @@ class Coverage:
         return f"<p>The window {html.escape(window)} is {verdict}.</p><ul>{items}</ul>"
 
 
-def cover(folder: Folder, window: Window, status: Status, listing: Listing, settle: int, *, deep: bool) -> Coverage:
+def cover(
+    folder: Folder, window: Window, status: Status, listing: Listing, margin: int | None, *, deep: bool
+) -> Coverage:
     """What the manifests and the listing say of a window; with `deep`, its files too."""
-    needed = select_revisions(listing.revisions, window, 0)
+    needed = select_revisions(listing.revisions, window, margin)
+    contents: Mapping[int, Contents] = {
+        revision.number: Contents(revision, is_empty=True)
+        for revision in needed
+        if revision.has_records and revision.size == 0
+    }
     if deep:
         contents = {found.revision.number: found for found in look_into(folder, needed)}
-    else:
-        contents = {revision.number: Contents(revision) for revision in needed if revision.size == 0}
-    ranges = known_ranges(listing, contents)
-    until = _exported_until(folder, status, listing, latest_begin(ranges), contents, deep=deep)
-    is_settled = until is not None and until >= window.end + settle
-    return Coverage(
+    found = Coverage(
         window=window,
-        exported_until=until,
-        pending_revisions=0 if is_settled else status.pending_revisions,
+        margin=margin,
+        exported_until=_exported_until(status, listing),
+        pending_revisions=0,
         missing=(
-            *select_revisions(listing.missing, window, 0),
+            *select_revisions(listing.missing, window, margin),
             *(one.revision for one in contents.values() if one.is_gone),
         ),
-        skipped_numbers=tuple(_skipped_in(window, listing)),
-        starts_at=starts_at(ranges, listing.known),
-        lacking_revisions=0 if is_settled else count_lacking(status, listing.known),
-        damaged=tuple(one for one in contents.values() if one.falls_short or one.is_cut_off),
+        skipped_numbers=tuple(_skipped_in(window, listing, margin)),
+        starts_at=_starts_at(status, listing),
+        damaged=tuple(one for one in contents.values() if one.is_damaged),
     )
+    if found.is_exported or window.start == window.end:
+        return found
+    pending = 0 if margin is None else status.pending_revisions
+    return evolve(found, pending_revisions=pending, lacking_revisions=count_lacking(status, listing.known))
 
 
-def _exported_until(
-    folder: Folder,
-    status: Status,
-    listing: Listing,
-    begin: int | None,
-    contents: Mapping[int, Contents],
-    *,
-    deep: bool,
-) -> int | None:
-    """How far the export has come, by the files without a range, and with `deep` by those whose end is in doubt."""
-    read = [one for one in contents.values() if not one.revision.has_range]
-    if deep:
-        in_doubt = ends_in_doubt(listing, begin)
-        read += [contents[one.number] for one in in_doubt if one.number in contents]
-        read += look_into(folder, [one for one in in_doubt if one.number not in contents])
-    return exported_until(status, listing, begin, read)
+def _exported_until(status: Status, listing: Listing) -> int | None:
+    """As status.csv says; but not later than the last file that is known, for rows may be lost at the end."""
+    received = max((one.max_timestamp for one in listing.in_order if one.max_timestamp is not None), default=None)
+    stated = status.max_exported_timestamp
+    if stated is None or received is None:
+        return None if count_lacking(status, listing.known) else stated
+    return min(stated, received)
 
 
-def _skipped_in(window: Window, listing: Listing) -> list[int]:
-    """The numbers that are nowhere, where the time from the revision before to the one behind touches the window."""
+def _starts_at(status: Status, listing: Listing) -> int | None:
+    """When the first file with a range was received; where none has one, how far the export has come."""
+    if min(listing.known, default=1) <= 1:
+        return None
+    received = (one.min_timestamp for one in listing.in_order if one.min_timestamp is not None)
+    return next(received, status.max_exported_timestamp)
+
+
+def _skipped_in(window: Window, listing: Listing, margin: int | None) -> list[int]:
+    """The numbers that are nowhere, and may be of files that the window needs: received between those around them."""
     ranged = [one for one in listing.in_order if one.has_range]
     found = []
     at = 0  # of the first revision behind the number
     for number in skipped_numbers(listing.known):
         while at < len(ranged) and ranged[at].number < number:
             at += 1
-        around = ranged[max(at - 1, 0) : at + 1]
+        around = ranged[max(at - 1, 0) : at + 1] if 0 < at < len(ranged) else []
         starts = [one.min_timestamp for one in around if one.min_timestamp is not None]
         ends = [one.max_timestamp for one in around if one.max_timestamp is not None]
-        is_between = 0 < at < len(ranged)
-        if not is_between or window.touches(min(starts), max(ends)):
-            found.append(number)
+        unknown = Revision(number, f"revisions/{number}.json", min(starts, default=None), max(ends, default=None))
+        found += [one.number for one in select_revisions([unknown], window, margin)]
     return found

@@ -116,13 +116,13 @@ class ExportFiles:
     def coverage(self, window: Window, *, margin: int | None = MARGIN, deep: bool = True) -> Coverage:
         """Whether all records of the window are there, and if not, why not. A job asks it before it trusts a day.
 
-        It is not complete when the export has not come past the window's end; when revisions are pending, unless the
-        export has come `margin` seconds past that end (late records come within a day); when the bucket begins later
-        than the window; when a file of the window is gone, is cut off or holds less than the index says; or when the
-        number of a revision from that time is nowhere. A record that a wrong clock dates far ahead proves nothing.
+        It is complete when the export has come past the window's end and `margin` seconds further, for records come
+        late, and when all files are there that `revisions(window, margin=margin)` names: none is gone, empty or ends
+        inside a line, no number between them is nowhere, and the bucket does not begin later than the window.
+        `margin=None` waits for nothing: the export has to be past the window's end, and every file of it there.
 
-        Reads the files of the window, for only that shows whether one was cut off. With `deep=False` no file is read,
-        and it costs both manifests and one listing.
+        Reads these files, for only that shows whether one was cut off. With `deep=False` no file is read, and it costs
+        both manifests and one listing.
 
         >>> from kmexport import Bucket, Window
         >>> bool(Bucket.sample().coverage(Window.day("2012-10-03")))
@@ -133,17 +133,21 @@ class ExportFiles:
         check_window(window)
         check_selecting(window, margin)
         status = self.status()
-        return cover(self._folder, window, status, self._listing(), margin or 0, deep=deep)
+        return cover(self._folder, window, status, self._listing(), margin, deep=deep)
 
     def audit(self, *, deep: bool = False) -> Audit:
         """Every disagreement between status, index and listing.
 
-        Costs both manifests and one listing. With `deep=True` it also reads every file, for those that hold more or
-        less than the index states, that end inside a line, and for malformed lines.
+        Costs both manifests and one listing. With `deep=True` it also reads every file: for those that end inside a
+        line, for malformed lines, and for how late records came. It names the revisions with records that windows miss,
+        for they came more than a day late.
 
         >>> from kmexport import Bucket
-        >>> Bucket.sample().audit(deep=True).is_clean
-        True
+        >>> audit = Bucket.sample().audit(deep=True)
+        >>> [one.revision.path for one in audit.far]
+        ['revisions/8.json', 'revisions/12.json']
+        >>> len(audit.problems)
+        2
         """
         status = self.status()
         return compare(self._folder, status, self._listing(), deep=deep)

@@ -95,9 +95,8 @@ def read_in_turn(
                 with opening as file:
                     is_open = True
                     counts = yield from read_file(file, revision, reading)
-                    if counts == LineCounts() and revision.has_range and revision.max_timestamp != 0:
+                    if counts == LineCounts() and revision.has_records:
                         # A web server that fails may answer with no bytes and success; nothing else would tell.
-                        # (The range of a revision that has no records is 0 to 0.)
                         logger.warning("%s: is empty, and the index says that it holds records", revision.path)
             except RevisionNotFoundError:
                 if reading.on_error != "skip":

@@ -72,7 +72,7 @@ class Status:
 
     @property
     def max_exported_time(self) -> datetime | None:
-        """The time of the newest record exported, as an aware datetime in UTC; None while nothing is exported."""
+        """When the newest batch exported was received, as an aware datetime in UTC; None while nothing is exported."""
         if self.max_exported_timestamp is None:
             return None
         return time_at(self.max_exported_timestamp)
@@ -82,8 +82,9 @@ class Status:
 class Revision:
     """One file of the export.
 
-    `path` is relative to the bucket. `min_timestamp` and `max_timestamp` are the unix seconds of its first and its
-    last moment, both inclusive, or None while the index has no row for it, or one without a range. `size` is in bytes
+    `path` is relative to the bucket. `min_timestamp` and `max_timestamp` are the unix seconds at which the vendor
+    received its first and its last batch of five minutes, or None while the index has no row for it, or one without a
+    range. Its records happened then or earlier: seconds, hours or years. `size` is in bytes
     as it was listed, None where the storage does not tell it; it is no part of equality, order or hash.
 
     >>> Revision(22770, "revisions/22770.json", 1349161501, 1349162102).path
@@ -99,8 +100,13 @@ class Revision:
 
     @property
     def has_range(self) -> bool:
-        """Whether the index states the moments between which its records lie."""
+        """Whether the index says when its batches were received."""
         return self.min_timestamp is not None and self.max_timestamp is not None
+
+    @property
+    def has_records(self) -> bool:
+        """Whether the index says that batches were received: of a revision without records, the range is 0 to 0."""
+        return self.has_range and self.max_timestamp != 0
 
     def _repr_html_(self) -> str:
         first, last = spell_moment(self.min_timestamp), spell_moment(self.max_timestamp)

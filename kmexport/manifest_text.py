@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from typing import Final
 
 from kmexport.manifest import Revision
 from kmexport.moments import time_at
 
-__all__ = ["HEADER", "index_row", "spell_index", "spell_time"]
+__all__ = ["HEADER", "batch_time", "index_row", "spell_index", "spell_time"]
+
+_LAST_SECOND: Final = 253_402_300_799  # of the calendar
 
 HEADER = "filename,min_timestamp,max_timestamp,min_utc_date,max_utc_date"
 
@@ -28,6 +32,16 @@ def index_row(path: str, first: int | None, last: int | None) -> str:
     """One row, without its end."""
     times = ("" if second is None else spell_time(second) for second in (first, last))
     return ",".join([path, *("" if second is None else str(second) for second in (first, last)), *times])
+
+
+def batch_time(number: int, second: float) -> int:
+    """When the vendor receives what comes at a moment: some seconds past a full five minutes, never before it.
+
+    >>> batch_time(7, 1349161203), batch_time(7, 1349161202)
+    (1349161502, 1349161202)
+    """
+    past = 1 + number % 3
+    return min(math.ceil((second - past) / 300) * 300 + past, _LAST_SECOND)
 
 
 def spell_time(second: int) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from kmexport.bucket import Bucket
 from kmexport.dumping import dump_records
-from kmexport.manifest_text import HEADER, index_row, spell_time
+from kmexport.manifest_text import HEADER, batch_time, index_row, spell_time
 from kmexport.records import Alias, Event, PropertySet, Record
 
 if TYPE_CHECKING:
@@ -46,10 +46,13 @@ def write_export(
     r"""Write an export to any filesystem that can be written, and return its Bucket.
 
     `revisions` maps the number of each revision to its lines: records, or bytes or text that are written
-    as they stand (`BROKEN_LINES` has some). status.csv and index.csv are made to fit: the ranges are those of the
-    records, and the rows are there for all revisions. On request there are defects, each by the revision's number:
-    `gone` files are named in the index and not there, `unindexed` files are there and not named, `ranges` states
-    (minimum, maximum) in place of the true range, `octal` revisions have their text outside ASCII as octal escapes
+    as they stand (`BROKEN_LINES` has some). status.csv and index.csv are made to fit, with a row for each revision. As
+    in a real export, its range says when its records were received: in batches of five minutes, each record in the
+    first batch after it. `ranges` has (minimum, maximum) for revisions that were received at other times, such as those
+    of a phone that was offline for a day.
+
+    On request there are defects, each by the revision's number: `gone` files are named in the index and not there,
+    `unindexed` files are there and not named, `octal` revisions have their text outside ASCII as octal escapes
     (`octal_form` "single" or "doubled"), `gzipped` ones are `.json.gz`. `pending` revisions are counted in
     status.csv and not exported.
 
@@ -78,7 +81,7 @@ def write_export(
     for number, lines in sorted(revisions.items()):
         written = list(lines)
         times = [line.timestamp for line in written if isinstance(line, Event | PropertySet | Alias)]
-        first, last = (ranges or {}).get(number) or (min(times, default=0), max(times, default=0))
+        first, last = (ranges or {}).get(number) or _received(number, times)
         newest = max(newest, last)
         name = f"revisions/{number}.json"
         if number not in unindexed:
@@ -95,6 +98,11 @@ def write_export(
     target.pipe_file(f"{root}/status.csv", status.encode())
     target.pipe_file(f"{root}/index.csv", ("\n".join(rows) + "\n").encode())
     return Bucket(url, fs=fs) if fs is not None else Bucket(url, **storage_options)
+
+
+def _received(number: int, times: Sequence[int]) -> tuple[int, int]:
+    """When the first and the last batch of a revision came; 0 to 0 where it has no record."""
+    return (batch_time(number, min(times)), batch_time(number, max(times))) if times else (0, 0)
 
 
 def _lines(lines: Iterable[Record | bytes | str], octal_form: str | None) -> Iterable[bytes]:

@@ -6,7 +6,9 @@ October the news wrote about the shop, so most people are of that week.
 
 What makes counting hard is in it: some sign up once more on a phone, whose alias comes at once or a day later, so
 aliases chain; browsers retry, and the shop's server reports some sign-ups as well, so events stand twice; phones send
-late, so some records lie in a later revision. The same seed gives the same bytes; a test compares them with what ships.
+late, some after days, and one purchase was imported weeks later, so records lie in later revisions. The index says when
+the batches of five minutes came, as that of a real export does. The same seed gives the same bytes; a test compares
+them with what ships.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import base64
 import json
 import random
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from kmexport.manifest_text import batch_time
 from kmexport.records import Alias, Event, PropertySet, Record
 from kmexport.testing import write_export
 
@@ -29,6 +33,7 @@ REVISIONS = 12
 DAY = 86_400
 WEEK = 7 * DAY
 FIRST = int(datetime(2012, 9, 3, tzinfo=ZoneInfo("America/New_York")).timestamp())
+IMPORTED = datetime(2012, 10, 2, 14, 0, tzinfo=UTC).timestamp()
 LAST = int(datetime(2012, 10, 5, 23, 0, tzinfo=UTC).timestamp())  # 19:00 in New York: the last day is not whole
 
 NAMES = [
@@ -145,7 +150,9 @@ class Shop:
         phone = self.anonymous()
         at = self.visit(phone, at, "")
         if number % 8 == 0:
-            self.record(Event(phone, at, "Signed Up", {"plan": plan}))
+            # Two events of one second that share a property.
+            self.arrivals[-1][1].properties["device"] = "phone"
+            self.record(Event(phone, at, "Signed Up", {"plan": plan, "device": "phone"}))
         if number % 16 == 0 and at < LAST - 80_000:
             at += self.random.randrange(50_000, 80_000)
         self.record(Alias(phone, at, browser))
@@ -184,27 +191,41 @@ class Shop:
             at = self.random.randrange(known_since[person], LAST)
             self.arrivals.append((at + 5, Event(person, at, "visited site", {"referrer": self.choice(REFERRERS)})))
 
+    def come_late(self) -> None:
+        """Some phones were offline for days, and the till's list of one purchase was imported weeks later."""
+        late = [at for at, (moment, record) in enumerate(self.arrivals) if moment - record.timestamp > 3_600]
+        for days, at in enumerate(late[4:60:25], 1):
+            moment, record = self.arrivals[at]
+            self.arrivals[at] = moment + days * DAY, record
+        purchases = [
+            at for at, (_, one) in enumerate(self.arrivals) if isinstance(one, Event) and one.name == "purchased"
+        ]
+        at = sorted(purchases, key=lambda one: self.arrivals[one][0])[1]
+        self.arrivals[at] = IMPORTED, self.arrivals[at][1]
 
-def build() -> list[list[Record]]:
+
+def build() -> list[list[tuple[float, Record]]]:
+    """For each revision its records, each with the moment at which it came."""
     shop = Shop()
     for number in range(PEOPLE):
         shop.person(number)
     shop.fill_up()
-    shop.arrivals.sort(key=lambda arrival: arrival[0])
-    records = [record for _, record in shop.arrivals]
+    shop.come_late()
+    # The export goes up to LAST.
+    arrivals = sorted(((min(moment, LAST), record) for moment, record in shop.arrivals), key=itemgetter(0))
     size = -(-RECORDS // REVISIONS)
-    return [records[at : at + size] for at in range(0, RECORDS, size)]
+    return [arrivals[at : at + size] for at in range(0, RECORDS, size)]
 
 
 def main(target: Path) -> None:
-    revisions = dict(enumerate(build(), 1))
+    arrivals = dict(enumerate(build(), 1))
+    revisions = {number: [record for _, record in came] for number, came in arrivals.items()}
     odd = {
         number: [record if record_is_octal(record) else shuffled(record) for record in records]
         for number, records in revisions.items()
     }
     ranges = {
-        number: (min(r.timestamp for r in records), max(r.timestamp for r in records))
-        for number, records in revisions.items()
+        number: (batch_time(number, came[0][0]), batch_time(number, came[-1][0])) for number, came in arrivals.items()
     }
     write_export(target, odd, octal=list(odd), ranges=ranges, pending=1)
 

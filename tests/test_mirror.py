@@ -27,6 +27,7 @@ from kmexport import (
     Window,
     mirror,
 )
+from kmexport.manifest_text import batch_time
 from kmexport.testing import BROKEN_LINES, write_export
 from tests.strategies import RECORDS
 
@@ -102,7 +103,7 @@ def test_what_the_vendor_deletes_stays(bucket, tmp_path):
     found = Bucket(tmp_path / "copy")
     assert [revision.number for revision in found.revisions()] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [(row.number, row.min_timestamp, row.max_timestamp) for row in found.index()] == [
-        (n, 100 * n, 100 * n + 50) for n in (1, 2, 3, 4, 5, 6, 7, 8)
+        (n, batch_time(n, 100 * n), batch_time(n, 100 * n + 50)) for n in (1, 2, 3, 4, 5, 6, 7, 8)
     ]
     assert [record.timestamp for record in found.iter_records(Window(100, 151), on_error="skip")] == [100, 150]
     assert found.status() == Bucket(tmp_path / "later").status()

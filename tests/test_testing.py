@@ -4,8 +4,19 @@ import gzip
 
 import fsspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kmexport import Alias, BucketNotFoundError, Event, IndexFormatError, MalformedRecordError, PropertySet, Revision
+from kmexport import (
+    Alias,
+    BucketNotFoundError,
+    Event,
+    IndexFormatError,
+    MalformedRecordError,
+    PropertySet,
+    Revision,
+    Window,
+)
 from kmexport.testing import BROKEN_LINES, write_export
 
 EVENT = Event("ana", 1349222400, "signed up", {"city": "Paraná"})
@@ -17,12 +28,12 @@ def test_an_export_with_everything_in_order(url, tmp_path):
     bucket = write_export(tmp_path if url == "local" else url, {10: [ALIAS], 9: [EVENT, ALIAS]}, pending=3)
     assert list(bucket.iter_records()) == [EVENT, ALIAS, ALIAS]
     assert bucket.index() == [
-        Revision(9, "revisions/9.json", 1349222400, 1349222500),
-        Revision(10, "revisions/10.json", 1349222500, 1349222500),
+        Revision(9, "revisions/9.json", 1349222401, 1349222701),  # in the batches behind its records
+        Revision(10, "revisions/10.json", 1349222702, 1349222702),
     ]
     status = bucket.status()
     assert (status.total_revisions, status.exported_revisions, status.pending_revisions) == (5, 2, 3)
-    assert status.max_exported_timestamp == 1349222500
+    assert status.max_exported_timestamp == 1349222702
 
 
 def test_defects_on_request(tmp_path):
@@ -38,8 +49,8 @@ def test_defects_on_request(tmp_path):
     assert [(r.number, r.path, r.min_timestamp) for r in bucket.revisions()] == [
         (2, "revisions/2.json", None),
         (3, "revisions/3.json", 5),
-        (4, "revisions/4.json", 1349222400),
-        (5, "revisions/5.json.gz", 1349222400),
+        (4, "revisions/4.json", 1349222402),
+        (5, "revisions/5.json.gz", 1349222403),
     ]
     assert [r.number for r in bucket.index()] == [1, 3, 4, 5]
     assert rb"Paran\303\241" in (tmp_path / "revisions" / "4.json").read_bytes()
@@ -83,3 +94,18 @@ def test_every_broken_line_is_one(defect, tmp_path):
 def test_a_defect_of_a_revision_that_is_not_given(tmp_path):
     with pytest.raises(ValueError, match=r"gone names revisions that are not given: \[7\]"):
         write_export(tmp_path, {1: []}, gone=[7])
+
+
+@given(st.integers(1, 9), st.lists(st.integers(0, 2 * 10**9), min_size=1, max_size=5))
+def test_ranges_are_those_of_batches_of_five_minutes(number, times):
+    bucket = write_export(
+        f"memory://testing/batches/{number}", {number: [Event("bob", second, "x") for second in times]}
+    )
+    (row,) = bucket.index()
+    assert row.min_timestamp % 300 == row.max_timestamp % 300 == 1 + number % 3
+    assert 0 <= row.min_timestamp - min(times) < 300
+    assert 0 <= row.max_timestamp - max(times) < 300
+    assert bucket.status().max_exported_timestamp == row.max_timestamp
+    for second in times:
+        window = Window(second, second + 1)
+        assert len(list(bucket.iter_records(window, margin=0))) == times.count(second)

@@ -21,6 +21,7 @@ from kmexport.lake.destinations import find_destination
 from kmexport.lake.filling import Filling, find_lacking
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.layout import RECORDS, REJECTS
+from kmexport.lateness import FarRevision
 from kmexport.manifest import Revision, revision_number
 from kmexport.reading import LineCounts
 
@@ -75,6 +76,7 @@ class Written:
     rejects: list[Any]
     rejected: set[int]  # revisions that have rejects which no commit has yet
     counts: LineCounts
+    far: list[FarRevision] = field(factory=list)
     vanished: list[str] = field(factory=list)
     changed: list[str] = field(factory=list)
 
@@ -104,7 +106,8 @@ class WriteGroup:
     def _write(self, group: Group) -> Written:
         files = Filling(self.folder, self.known_rejects)
         files.fill(self.bucket, group)
-        return Written(group, files.records.added, files.rejects.added, files.rejected, files.counts)
+        far = files.received.far()
+        return Written(group, files.records.added, files.rejects.added, files.rejected, files.counts, far)
 
 
 @frozen
@@ -170,4 +173,5 @@ def _sum_up(done: Iterable[Written], summary: SyncSummary) -> None:
         summary.vanished += one.vanished
         summary.unsettled += one.changed
         summary.counts.add(one.counts)
+        summary.far += one.far
     summary.revisions.sort()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+import pyarrow as pa
 from fsspec.callbacks import Callback
 
 from kmexport.bucket import Bucket
@@ -14,6 +15,7 @@ from kmexport.lake.files import RecordFiles, RejectFiles
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.layout import RECORDS
 from kmexport.lake.summary import ChangedRevision, SyncSummary
+from kmexport.lateness import ReceivedTimes
 from kmexport.manifest import Revision, revision_number
 from kmexport.reading import LineCounts
 
@@ -54,6 +56,7 @@ class Filling:
         self.records: RecordFiles = RecordFiles(folder, _CHUNK_BYTES)
         self.rejects: RejectFiles = RejectFiles(folder, _CHUNK_BYTES)
         self.counts: LineCounts = LineCounts()
+        self.received: ReceivedTimes = ReceivedTimes()
         self.rejected: set[int] = set()  # revisions that have rejects which no commit has yet
         self._known_rejects = known_rejects
 
@@ -61,17 +64,25 @@ class Filling:
         self, bucket: Bucket, group: Sequence[Revision], callback: Callback | None = None, *, processes: int = 1
     ) -> None:
         """Read the revisions, and write all of them to files. Where that fails, no file is left."""
+        revisions = {revision.number: revision for revision in group}
         try:
             for batch in bucket.to_batches(
                 revisions=group, on_error=self._reject, counts=self.counts, callback=callback, processes=processes
             ):
                 self.records.add(batch)
+                self._note_times(batch, revisions)
             self.records.finish()
             self.rejects.flush()
         except BaseException:
             self.records.discard()
             self.rejects.discard()
             raise
+
+    def _note_times(self, batch: pa.RecordBatch, revisions: Mapping[int, Revision]) -> None:
+        times = pa.table({"revision": batch["revision"], "time": batch["time"].cast(pa.int64())})
+        spans = times.group_by("revision", use_threads=False).aggregate([("time", "min"), ("time", "max")])
+        for row in spans.to_pylist():
+            self.received.see(revisions[row["revision"]], [row["time_min"], row["time_max"]])
 
     def _reject(self, error: MalformedRecordError) -> None:
         number = revision_number(error.source)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from attrs import Factory, define, frozen
 
+from kmexport.lateness import FarRevision
 from kmexport.reading import LineCounts
 
 __all__ = ["ChangedRevision", "SyncSummary"]
@@ -35,7 +36,8 @@ class SyncSummary:
     `present` is how many revisions the lake had before. `by_others` are those that another run brought in meanwhile,
     `vanished` those that went after they were listed. `unsettled` are left to the next run: they were replaced again
     and again while they were read, or other runs came first again and again. `changed` are revisions of earlier runs
-    whose file has another size by now; the lake keeps what was there first.
+    whose file has another size by now; the lake keeps what was there first. `far` are revisions with records that came
+    more than a day late: windows of the bucket miss them, those of the lake do not.
     """
 
     url: str
@@ -50,6 +52,7 @@ class SyncSummary:
     vanished: list[str] = Factory(list)
     unsettled: list[str] = Factory(list)
     changed: list[ChangedRevision] = Factory(list)
+    far: list[FarRevision] = Factory(list)
 
     @property
     def records(self) -> int:
@@ -85,7 +88,7 @@ class SyncSummary:
             )
         if self.by_others:
             first += f"; {len(self.by_others):,} more were added by another run"
-        return "\n".join([first, *(f"- {problem}" for problem in _cut(self.problems))])
+        return "\n".join([first, *(f"- {problem}" for problem in _cut([*self.problems, *map(str, self.far)]))])
 
     def _repr_html_(self) -> str:
         first, *problems = str(self).split("\n")

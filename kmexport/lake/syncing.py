@@ -156,6 +156,8 @@ class _Run:
         summary.files += len(files.records.added)
         summary.file_bytes += sum(action.size for action in files.records.added)
         summary.counts.add(files.counts)
+        summary.far += files.received.far()
+        files.received.log()
         return True
 
 
