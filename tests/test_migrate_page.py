@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -9,7 +10,9 @@ import sys
 import time
 from functools import partial
 
+import httpx
 import pytest
+import tenacity
 
 from kmexport import Alias, Bucket, Event, PropertySet, migrate
 from tests.pages import ROOT, blocks
@@ -118,6 +121,28 @@ def test_a_login_is_asked_for_and_never_shown(script, tmp_path):
         assert send(script, file, url, LOGIN="user:not-the-password") != 0
     assert "401" in said(file)
     assert "not-the-password" not in said(file)
+
+
+def test_it_waits_as_long_as_the_target_says(script, capsys):
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    names = {"tenacity": tenacity}
+    exec(ast.unparse(next(part for part in tree.body if getattr(part, "name", "") == "pause")), names)
+
+    def pause_after(error, tries=1):
+        state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+        state.attempt_number = tries
+        state.set_exception((type(error), error, None))
+        return names["pause"](state)
+
+    def answered(status, **headers):
+        request = httpx.Request("POST", "https://target.example")
+        return httpx.HTTPStatusError("x", request=request, response=httpx.Response(status, headers=headers))
+
+    assert pause_after(answered(429, **{"Retry-After": "7"})) == 7
+    for error in (answered(503), answered(429, **{"Retry-After": "Wed, 03 Oct 2012"}), httpx.ReadError("cut")):
+        assert 0 <= pause_after(error) <= 1
+        assert 0 <= pause_after(error, tries=20) <= 60
+    assert "waiting: " in capsys.readouterr().out
 
 
 def some_events(count):

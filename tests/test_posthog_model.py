@@ -22,6 +22,7 @@ from kmexport import (
     migrate,
     sort_by_time,
 )
+from tests import posthog_model
 from tests.posthog_model import PostHog
 
 AT = 1349049600
@@ -86,6 +87,18 @@ def test_the_sample():
 def test_a_real_export():
     posthog, _ = check(list(Bucket(Path(os.environ["KMEXPORT_REAL_DATA"]) / "real-export").iter_records()))
     assert len(set(posthog.persons.values())) > 20
+
+
+def test_what_makes_no_person_is_refused_in_every_spelling():
+    names = {*posthog_model.MAKES_NO_PERSON, *posthog_model.IN_ANY_CASE, *posthog_model.AS_THEY_ARE}
+    quoted = posthog_model.with_quotes(names)
+    spelt = {way(name) for name in quoted for way in (str, str.upper, str.title, " {} ".format, "\u00a0{}".format)}
+    spelt |= {"bob\n", "\tbob", "x" * 201, "é" * 101}
+    errors = []
+    assert list(migrate.posthog([Event(name, AT, "x") for name in spelt], on_error=errors.append)) == []
+    assert len(errors) == len(spelt)
+    near = ["nanny", "users", "user1", "'bob'", "0.0", "guest@example.com", "x" * 200, "é" * 100]
+    assert len(list(migrate.posthog(Event(name, AT, "x") for name in near))) == len(near)
 
 
 def random_export(seed):
