@@ -381,6 +381,77 @@ def segments(records, event, name, window=ALL_TIME, relative=False, by=None):
     return found
 
 
+def occurrences_before(records, event, conversion, window=ALL_TIME, by=None):
+    """value → (persons, times of the event, conversions)."""
+    found = {}
+    for person in everyone(records):
+        converted = times(records, person, conversion, window)
+        if not converted:
+            continue
+        before = [moment for moment in times(records, person, conversion) if moment < window.start]
+        since = before[-1] if before else -math.inf
+        moments = [(moment, False) for moment in converted]
+        here = [moment for moment in times(records, person, event) if since < moment <= converted[-1]]
+        moments += [(min(other for other in converted if other >= moment), True) for moment in here]
+        for moment, is_event in moments:
+            people, counts = found.setdefault(filed(records, person, by, moment, window), (set(), [0, 0]))
+            people.add(person)
+            counts[0 if is_event else 1] += 1
+    return {value: (people, *counts) for value, (people, counts) in found.items()}
+
+
+def revenue(records, name, window=ALL_TIME, churn_after=30 * 86_400, churn_event=None, by=None):
+    """value → (numbers, persons with a value, paying, gained, lost)."""
+    found = {}
+    last = max(r.timestamp for r in records if not isinstance(r, Alias))
+    for person in everyone(records):
+        values = [
+            (r.timestamp, number(v))
+            for r in records
+            if r.person == person
+            for v in own_values(r, name)
+            if number(v) is not None
+        ]
+        numbers, have, paying, gained, lost = found.setdefault(
+            filed(records, person, by, None, window), ([], set(), set(), set(), set())
+        )
+        here = [value for at, value in values if at in window]
+        numbers += here
+        if here:
+            have.add(person)
+        payments = sorted(at for at, value in values if value > 0)
+        if any(at == payments[0] and at in window for at in payments):
+            gained.add(person)
+        before = [at for at in payments if at < window.end]
+        if not before:
+            continue
+        churned = []
+        if churn_after is not None and before[-1] + churn_after < min(window.end, last):
+            churned.append(before[-1] + churn_after)
+        if churn_event is not None:
+            left = [at for at in times(records, person, churn_event) if at < window.end]
+            churned += [at for at in left[-1:] if at >= before[-1]]
+        if not churned:
+            paying.add(person)
+        elif min(churned) >= window.start:
+            lost.add(person)
+    return found
+
+
+def shown(records, person, show):
+    """The cell of a column of people search."""
+    window = ALL_TIME if show.window is None else show.window
+    if show.what in ("first_time", "last_time", "times"):
+        moments = times(records, person, show.name, window)
+        if show.what == "times":
+            return len(moments)
+        return (min if show.what == "first_time" else max)(moments, default=None)
+    values = [setting for setting in settings(records, person, show.name) if setting[0] in window]
+    if not values:
+        return None
+    return values[0 if show.what.startswith("first") else -1][1 if show.what.endswith("value") else 0]
+
+
 def fulfils(records, person, asked):
     """Whether a person fulfils a condition, told as nested tuples."""
     match asked:

@@ -86,7 +86,9 @@ FLOORS_INSIDE = {
         {"conditions", "funnel_sql"},
         {"query"},
         {"splits"},
-        {"cohorts", "conversions", "counts", "durations", "funnels", "totals", "values"},
+        {"distributions"},
+        {"before", "cohorts", "conversions", "counts", "durations", "funnels"}
+        | {"people", "person", "revenue", "totals", "values"},
         {"__init__"},
     ],
     "storage": [

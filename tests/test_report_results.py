@@ -54,6 +54,10 @@ def all_reports(facts, first, second, name, **window):
     yield reports.property_values(facts, name, at="last_in_window", **split)
     yield reports.segments(facts, first, name, **window)
     yield reports.segments(facts, first, name, **split)
+    yield reports.occurrences_before(facts, first, second, **window)
+    yield reports.occurrences_before(facts, first, second, **split)
+    yield reports.event_counts(facts, first, **window).distribution()
+    yield reports.time_between(facts, first, second, **window).distribution()
     yield reports.cohorts(facts, first, second, group="day", **window)
     yield reports.cohorts(facts, first, second, by=name, cumulative=True, **window)
 
@@ -65,6 +69,10 @@ def results(request, sample, odd):
             reports.property_total(sample, "billing amount", WINDOW),
             reports.property_total(sample, "billing amount", WINDOW, by="plan"),
             reports.property_total(sample, "billing amount", WINDOW, by="plan", every="week"),
+            reports.property_total(sample, "billing amount", WINDOW).distribution(),
+            reports.revenue(sample, "billing amount", WINDOW),
+            reports.revenue(sample, "billing amount", WINDOW, by="plan"),
+            reports.revenue(sample, "billing amount", WINDOW, by="plan", every="day"),
         ]
         return [*all_reports(sample, "signed up", "purchased", "plan", window=WINDOW), *totals]
     if request.param == "odd":

@@ -457,3 +457,130 @@ def test_segments(records, rule, window, event, name, relative, by):
     assert found.people == len(set().union(*whole.values()))
     for (_, value), people in whole.items():
         assert found.people_of(value) == sorted(people)
+
+
+@SETTINGS
+@given(RECORDS, RULES, NAMES, NAMES, WINDOWS, BY)
+def test_occurrences_before(records, rule, event, conversion, window, by):
+    kept, facts = prepare(records, rule)
+    found = reports.occurrences_before(facts, event, conversion, window, by=splitting(by))
+    [(people, times, conversions)] = model.occurrences_before(kept, event, conversion, span(window)).values() or [
+        (set(), 0, 0)
+    ]
+    assert (found.people_of(), found.times, found.conversions) == (sorted(people), times, conversions)
+    assert found.average == ratio(times, conversions)
+    if by is not None:
+        expected = model.occurrences_before(kept, event, conversion, span(window), by)
+        assert by_value(found.rows, "people", "times", "conversions") == {
+            value: (len(people), *counts) for value, (people, *counts) in expected.items()
+        }
+
+
+@SETTINGS
+@given(RECORDS, SHORT_WINDOWS, ZONES, st.sampled_from(["hour", "day", "week"]), BY)
+def test_occurrences_before_in_periods(records, window, tz, every, by):
+    kept, facts = prepare(records, "classic")
+    found = reports.occurrences_before(facts, "E1", "E2", window, by=splitting(by), every=every, tz=tz)
+    for label, period in model.periods(window, every, tz).items():
+        expected = model.occurrences_before(kept, "E1", "E2", period, by)
+        rows = [row for row in found.rows if row.label == label]
+        assert by_value(rows, "people", "times", "conversions") == {
+            value: (len(people), *counts) for value, (people, *counts) in expected.items()
+        }
+
+
+AFTER = {"0 s": 0, "1 h": 3_600, "1 day": 86_400, "30 days": 30 * 86_400}
+CHURN = st.tuples(
+    st.sampled_from(["0 s", "1 h", "1 day", "30 days", None]), st.sampled_from([None, "e1", "E2"])
+).filter(any)
+
+
+def check_revenue(found, rows, expected):
+    numbers = {value: (len(have), *map(len, sets)) for value, (_, have, *sets) in expected.items()}
+    counted = by_value(rows, "people", "paying", "gained", "lost")
+    assert counted == {value: counts for value, counts in numbers.items() if any(counts)}
+    for row in rows:
+        assert math.isclose(row.total, math.fsum(expected[row.value][0]), abs_tol=1e-9)
+        people = {
+            which: found.people_of(which, value=row.value, label=row.label) for which in ("paying", "gained", "lost")
+        }
+        assert list(people.values()) == [sorted(one) for one in expected[row.value][2:]]
+
+
+@SETTINGS
+@given(RECORDS, RULES, WINDOWS, CHURN, by_at("first_ever", "last_ever"))
+def test_revenue(records, rule, window, churn, by):
+    kept, facts = prepare(records, rule)
+    after, event = churn
+    options = {"churn_event": event, "by": by}
+    found = reports.revenue(facts, "amount", window, churn_after=after, churn_event=event, by=splitting(by))
+    expected = model.revenue(kept, "amount", span(window), AFTER.get(after), event, by)
+    whole = model.revenue(kept, "amount", span(window), AFTER.get(after), event)[None]
+    assert math.isclose(found.total, math.fsum(whole[0]), abs_tol=1e-9)
+    assert [found.people, found.paying, found.gained, found.lost] == [len(one) for one in whole[1:]]
+    assert [found.people_of(which) for which in ("with_revenue", "paying", "gained", "lost")] == [
+        sorted(one) for one in whole[1:]
+    ]
+    assert (found.churn_rate, found.lifetime_value) == (
+        ratio(found.lost, found.lost + found.paying), ratio(found.total, found.lost)
+    )  # fmt: skip
+    assert math.isclose(sum(total for _, total in found.top(99)), found.total, abs_tol=1e-9)
+    if options["by"] is not None:
+        check_revenue(found, found.rows, expected)
+
+
+@SETTINGS
+@given(RECORDS, SHORT_WINDOWS, ZONES, st.sampled_from(["hour", "day", "week"]), CHURN, by_at("first_ever", "last_ever"))
+def test_revenue_in_periods(records, window, tz, every, churn, by):
+    kept, facts = prepare(records, "classic")
+    after, event = churn
+    split = {"by": splitting(by), "every": every, "tz": tz}
+    found = reports.revenue(facts, "amount", window, churn_after=after, churn_event=event, **split)
+    for label, period in model.periods(window, every, tz).items():
+        expected = model.revenue(kept, "amount", period, AFTER.get(after), event, by)
+        rows = [row for row in found.rows if row.label == label]
+        for row in rows:  # a value that only another period has
+            expected.setdefault(row.value, ([], set(), set(), set(), set()))
+        check_revenue(found, rows, expected)
+
+
+SHOWS = st.lists(
+    st.one_of(
+        st.builds(reports.Show, st.sampled_from(["first_time", "last_time", "times"]), NAMES, window=WINDOWS),
+        st.builds(
+            reports.Show,
+            st.sampled_from(["first_value", "last_value", "first_set", "last_set"]),
+            st.sampled_from(["plan", "Amount"]),
+            window=WINDOWS,
+        ),
+    ),
+    max_size=4,
+)
+
+
+@SETTINGS
+@given(RECORDS, RULES, CONDITIONS, SHOWS)
+def test_people_search(records, rule, asked, shows):
+    kept, facts = prepare(records, rule)
+    found = reports.people(facts, condition(asked), columns=shows)
+    names = sorted(person for person in model.everyone(kept) if model.fulfils(kept, person, asked))
+    assert found.people_of() == names
+    for row in found.rows:
+        assert list(row[1:]) == [model.shown(kept, row[0], show) for show in shows]
+    assert found.to_arrow().num_rows == len(names)
+
+
+@SETTINGS
+@given(RECORDS, RULES, NAMES, WINDOWS)
+def test_distributions(records, rule, event, window):
+    kept, facts = prepare(records, rule)
+    found = reports.event_counts(facts, event, window).distribution()
+    counts = {}
+    for record in model.occurrences(kept, event, span(window)):
+        counts[record.person] = counts.get(record.person, 0) + 1
+    assert found.people == len(counts) == sum(row.people for row in found.rows)
+    if counts:
+        assert (found.minimum, found.maximum) == (min(counts.values()), max(counts.values()))
+        assert (found.mean, found.median) == model.mean_and_median(counts.values())
+    for row in found.rows:
+        assert found.people_of(row) == sorted(person for person, count in counts.items() if count == row.first)

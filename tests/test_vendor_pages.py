@@ -273,3 +273,119 @@ def test_conditions_are_joined():
     assert found(did("x", window=Window(2, 9)) | did("y")) == ["a", "c"]
     assert found(has("page", beginning="/", ending="a") & ~did("y")) == ["a"]
     assert found(has("page", containing="b")) == []
+
+
+# tools/metrics/average-occurrences-between-two-events
+
+VISITS = {
+    "Andy": "vvCvCvvC",
+    "Keara": " ".join(["C", "v", "v", "v", "v", "C", "v", "C"]).replace(" ", ""),
+    "Ryan": "  vvvC  ",
+}
+
+
+def test_the_average_number_of_times_before_a_conversion():
+    days = [on(29, 12, 2012), on(30, 12, 2012), on(31, 12, 2012), *(on(day) for day in range(1, 6))]
+    facts = Facts([
+        Event(person, moment, {"v": "viewed", "C": "purchased"}[what])
+        for person, told in VISITS.items() for moment, what in zip(days, told, strict=True) if what != " "
+    ])  # fmt: skip
+    found = reports.occurrences_before(facts, "viewed", "purchased", Window.days("2013-01-01", "2013-01-31"))
+    assert (found.times, found.conversions, found.average) == (11, 5, 2.2)
+    alone = {
+        person: reports.occurrences_before(
+            facts,
+            "viewed",
+            "purchased",
+            Window.days("2013-01-01", "2013-01-31"),
+            among=has("Customer ID", equal_to=person),
+        )
+        for person in VISITS
+    }
+    assert {name: (one.times, one.conversions) for name, one in alone.items()} == {
+        "Andy": (3, 2), "Keara": (5, 2), "Ryan": (3, 1),
+    }  # fmt: skip
+
+
+# tools/revenue-report
+
+
+@pytest.mark.parametrize("may", [[], [0], [-25]])
+def test_only_positive_values_are_payments(may):
+    bills = [
+        Event("a", on(1, 4), "billed", {"amount": 10}),
+        *(Event("a", on(1, 5), "billed", {"amount": n}) for n in may),
+    ]
+    facts = Facts([*bills, Event("b", on(30, 6), "visited")])
+    found = reports.revenue(facts, "amount", Window.days("2013-05-01", "2013-05-31"))
+    assert (found.lost, found.paying, found.gained, found.people_of("lost")) == (1, 0, 0, ["a"])
+    assert found.total == sum(may)
+    april = reports.revenue(facts, "amount", Window.days("2013-04-01", "2013-04-30"))
+    assert (april.total, april.lost, april.paying, april.gained) == (10, 0, 1, 1)
+
+
+@pytest.mark.parametrize(("amounts", "churned", "value"), [((600, 50, 39), 3, 230), ((100, 10, 6, 0.5), 4, 29)])
+def test_lifetime_value_is_revenue_by_people_churned(amounts, churned, value):
+    facts = Facts([
+        *(Event(f"p{at}", on(1), "billed", {"amount": amount}) for at, amount in enumerate(amounts)),
+        Event("x", on(1, 6), "v"),
+    ])  # fmt: skip
+    found = reports.revenue(facts, "amount", Window.days("2013-01-01", "2013-03-31"))
+    assert (found.lost, round(found.lifetime_value)) == (churned, value)
+    assert reports.revenue(facts, "amount", Window.days("2013-01-01", "2013-01-02")).lifetime_value is None
+
+
+def test_who_cancelled_and_paid_again_is_paying():
+    records = [Event("a", 1, "billed", {"n": 5}), Event("a", 2, "canceled"), Event("b", 9 * DAY, "v")]
+    options = {"churn_after": None, "churn_event": "canceled"}
+    assert reports.revenue(Facts(records), "n", **options).people_of("lost") == ["a"]
+    again = [*records, Event("a", 3, "billed", {"n": 5})]
+    assert reports.revenue(Facts(again), "n", **options).people_of("paying") == ["a"]
+    with pytest.raises(ValueError, match="a customer is lost after a time"):
+        reports.revenue(Facts(records), "n", churn_after=None)
+    with pytest.raises(TypeError, match="churn_after takes a timedelta"):
+        reports.revenue(Facts(records), "n", churn_after=30)
+
+
+# tools/people-search, tools/person-details
+
+
+def test_people_search_writes_the_vendors_csv(tmp_path):
+    facts = Facts([Event("bob", 1234567890, "signed up", {"plan": "-"}), Event("zoe", 5, "visited")])
+    columns = [
+        reports.Show("first_time", "signed up"),
+        reports.Show("times", "signed up"),
+        reports.Show("last_value", "plan"),
+    ]
+    found = reports.people(facts, columns=columns)
+    found.to_csv(tmp_path / "people.csv")
+    assert (tmp_path / "people.csv").read_text().splitlines() == [
+        "person,signed up: first time,signed up: times,plan: last value",
+        "bob,2009-02-13 23:31:30,1,-",
+        "zoe,,0,",
+    ]
+    assert found.to_arrow().column("signed up: first time").to_pylist()[0] == datetime(
+        2009, 2, 13, 23, 31, 30, tzinfo=UTC
+    )
+
+
+def test_a_page_about_a_person():
+    facts = Facts([
+        Event("x1", 0, "visited site", {"referrer": "example.org", "search terms": "mugs"}),
+        Event("x1", DAY, "visited site", {"referrer": "other.org"}), Alias("x1", DAY + 9, "bob"),
+        Event("bob", DAY + 9, "signed up"), PropertySet("bob", DAY + 10, {"plan": "Pro"}),
+        Event("bob", 2 * DAY, "purchased", {"billing amount": "5"}),
+        Event("bob", 4 * DAY, "purchased", {"billing amount": 8}),
+        Event("someone else", 0, "visited site"),
+    ])  # fmt: skip
+    found = reports.person(facts, "x1")
+    assert (found.name, found.identities, found.first_seen, found.last_seen) == ("bob", ("bob", "x1"), 0, 4 * DAY)
+    assert (found.visits, found.visit_gap, found.first_referrer, found.first_search) == (2, DAY, "example.org", "mugs")
+    assert (found.signup, found.visits_to_signup, found.visit_to_signup) == (DAY + 9, 2, DAY + 9)
+    assert (found.purchases, found.purchase_gap, found.total, found.largest, found.average) == (2, 2 * DAY, 13, 8, 6.5)
+    assert [line.event for line in found.timeline] == [
+        "visited site", "visited site", "signed up", None, "purchased", "purchased",
+    ]  # fmt: skip
+    assert found.timeline[3].properties == {"plan": "Pro"}
+    with pytest.raises(LookupError, match="no record has the identity 'Bob'"):
+        reports.person(facts, "Bob")

@@ -28,6 +28,8 @@ REPORTS: Final[dict[str, Callable[[Facts], Any]]] = {
     "funnel": lambda facts: reports.funnel(facts, STEPS, WEEKS, tz=ZONE),
     "property-values": lambda facts: reports.property_values(facts, "plan", WEEKS, at="at_step", step="purchased"),
     "cohorts": lambda facts: reports.cohorts(facts, "visited site", "visited site", WEEKS, group="week", tz=ZONE),
+    "revenue": lambda facts: reports.revenue(facts, "billing amount", WEEKS, churn_after="14 days", every="week"),
+    "distribution": lambda facts: reports.event_counts(facts, "purchased").distribution(),
     "segments": lambda facts: reports.segments(facts, "purchased", "plan", WEEKS),
 }
 

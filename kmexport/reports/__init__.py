@@ -5,20 +5,26 @@ Extra `tables` (DuckDB and pyarrow); pictures need the extra `plot` (matplotlib)
 
 from __future__ import annotations
 
+from kmexport.reports.before import BeforeRow, OccurrencesBefore, occurrences_before
 from kmexport.reports.channels import ChannelRules
 from kmexport.reports.cohorts import CohortRow, Cohorts, cohorts
 from kmexport.reports.conditions import Condition, did, has
 from kmexport.reports.conversions import Conversion, ConversionRow, conversion
 from kmexport.reports.counts import CountRow, EventCounts, event_counts
+from kmexport.reports.distributions import Distribution, DistributionRow
 from kmexport.reports.durations import TimeBetween, TimeBetweenRow, time_between
 from kmexport.reports.filing import Split
 from kmexport.reports.funnels import Funnel, FunnelRow, FunnelStep, funnel
+from kmexport.reports.people import People, Show, people
+from kmexport.reports.person import Moment, Person, person
 from kmexport.reports.results import ALL
+from kmexport.reports.revenue import Revenue, RevenueRow, revenue
 from kmexport.reports.totals import PropertyTotal, TotalRow, property_total
 from kmexport.reports.values import PropertyValues, Segments, ValueRow, property_values, segments
 
 __all__ = [
     "ALL",
+    "BeforeRow",
     "ChannelRules",
     "CohortRow",
     "Cohorts",
@@ -26,13 +32,22 @@ __all__ = [
     "Conversion",
     "ConversionRow",
     "CountRow",
+    "Distribution",
+    "DistributionRow",
     "EventCounts",
     "Funnel",
     "FunnelRow",
     "FunnelStep",
+    "Moment",
+    "OccurrencesBefore",
+    "People",
+    "Person",
     "PropertyTotal",
     "PropertyValues",
+    "Revenue",
+    "RevenueRow",
     "Segments",
+    "Show",
     "Split",
     "TimeBetween",
     "TimeBetweenRow",
@@ -44,8 +59,12 @@ __all__ = [
     "event_counts",
     "funnel",
     "has",
+    "occurrences_before",
+    "people",
+    "person",
     "property_total",
     "property_values",
+    "revenue",
     "segments",
     "time_between",
 ]

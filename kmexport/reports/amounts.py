@@ -55,8 +55,10 @@ def reading_of(written: object) -> dict[str, object]:
     return {"amount_pattern": pattern, "group_sign": group, "decimal_sign": decimal}
 
 
-def amounts(params: Mapping[str, object], *, event: bool, numbers_only: bool = True) -> str:
-    """The amounts in the window: person, time, seq, number (null: the value is none) and text.
+def amounts(
+    params: Mapping[str, object], *, event: bool = False, numbers_only: bool = True, in_window: bool = True
+) -> str:
+    """The amounts in the window, or of all time: person, time, seq, number (null: the value is none) and text.
 
     With `event` those of the seconds in which the person did $event.
     """
@@ -65,7 +67,7 @@ def amounts(params: Mapping[str, object], *, event: bool, numbers_only: bool = T
     return f"""
         with found as materialized (
             select person_id as person, time, seq, {number} as number, text from kmexport.numbered_properties
-            where name = $property and {IN_WINDOW} and value <> 'null'
+            where name = $property {f"and {IN_WINDOW}" if in_window else ""} and value <> 'null'
         )
         select * from found {f"semi join {did} using (person, time)" if event else ""}
         {"where number is not null" if numbers_only else ""}"""

@@ -34,11 +34,15 @@ class Binder:
     def event(self, name: str) -> str:
         return self.put(known_name(self._facts, "event", name))
 
-    def settings(self, split: Split) -> str:
-        """Return the query of all values that were given: person, time (null for an identity), text."""
+    def raw_settings(self, split: Split) -> str | None:
+        """Return the settings of the property (person, time, value, setting); None for the name of the person."""
         name = self._free()
         self._params[name] = None
-        found = settings_of(self._facts, split, name, self._params)
+        return settings_of(self._facts, split, name, self._params)
+
+    def settings(self, split: Split) -> str:
+        """Return the query of all values that were given: person, time (null for an identity), text."""
+        found = self.raw_settings(split)
         if found is None:
             return (
                 "select person_id as person, null::timestamptz as time, identity as text from kmexport.numbered_people"

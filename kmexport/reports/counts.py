@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
+from kmexport.reports.distributions import Distribution, distribution_of
 from kmexport.reports.filing import By, by_name
 from kmexport.reports.occurrences import events
 from kmexport.reports.query import Query
@@ -46,6 +47,10 @@ class EventCounts(SplitResult):
     def people_of(self, *, label: Choice = ALL, value: Choice = ALL) -> list[str]:
         """The persons who did it: in one period, with one value (None: without one), or all."""
         return self._people(label, value)
+
+    def distribution(self) -> Distribution:
+        """How many people did it how many times."""
+        return distribution_of(self._behind, "count(*)", f"times of {self.event}", "number")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Lines of people in the periods of `every=`, one for each value of `by=`; bars without `every=`."""

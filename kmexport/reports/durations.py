@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
+from kmexport.reports.distributions import Distribution, distribution_of
 from kmexport.reports.filing import By, by_name
 from kmexport.reports.occurrences import IN_WINDOW, events, firsts
 from kmexport.reports.query import Query
@@ -62,6 +63,10 @@ class TimeBetween(SplitResult):
     def seconds(self) -> list[int]:
         """The seconds that each person took, the shortest first."""
         return self._behind.numbers("seconds")
+
+    def distribution(self) -> Distribution:
+        """How many people took how long."""
+        return distribution_of(self._behind, "any_value(seconds)", f"{self.first} → {self.second}", "duration")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """How many people took how long, with the median; with `every=`, the median in each period as a line."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import attrs
 from attrs import define, field
 
+from kmexport.moments import time_at
 from kmexport.reports.asking import ask, closest
 from kmexport.reports.writing import Form, texts_of
 
@@ -39,12 +40,14 @@ class Column:
     """One column of a result: how it is called, its Arrow type, how it is shown, its values."""
 
     name: str
-    type: Literal["string", "int64", "float64"]
+    type: Literal["string", "int64", "float64", "time"]
     values: Sequence[Any]
     form: Form = "number"
 
-    def cells(self) -> list[str]:
-        shown = self.values[:ROWS_SHOWN]
+    def cells(self, most: int | None = ROWS_SHOWN) -> list[str]:
+        shown = self.values[:most]
+        if self.type == "time":
+            return ["-" if moment is None else time_at(moment).replace(tzinfo=None).isoformat(" ") for moment in shown]
         return [*map(value_shown, shown)] if self.type == "string" else texts_of(shown, self.form)
 
 
@@ -148,11 +151,12 @@ class Result:
         import pyarrow as pa  # noqa: PLC0415  # only needed here
 
         columns = self._columns()
-        arrays = [pa.array(column.values, getattr(pa, column.type)()) for column in columns]
+        types = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "time": pa.timestamp("s", "UTC")}
+        arrays = [pa.array(column.values, types[column.type]) for column in columns]
         return pa.table(arrays, names=_different([column.name for column in columns]))
 
 
-_ALIGN: Final = {"string": "left", "int64": "right", "float64": "right"}
+_ALIGN: Final = {"string": "left", "int64": "right", "float64": "right", "time": "right"}
 
 
 def _different(names: Sequence[str]) -> list[str]:

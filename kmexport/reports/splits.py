@@ -145,8 +145,12 @@ class Pieces:
 
     def everyone(self) -> str:
         """A row for each person and period: person, period, since, until."""
+        return f"select * from ({EVERYONE}), ({self.periods()})"
+
+    def periods(self) -> str:
+        """A row for each period: period, since, until."""
         whole = "select 0 as period, to_timestamp($start) as since, to_timestamp($end) as until"
-        return f"select * from ({EVERYONE}), ({self.cut.periods() if self.cut else whole})"
+        return self.cut.periods() if self.cut is not None else whole
 
     def valued(self, source: str) -> str:
         """The source with the value that each row is filed under."""

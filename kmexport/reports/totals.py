@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from attrs import define, frozen
 
 from kmexport.reports.amounts import amounts, check_amounts, count_others, reading_of
-from kmexport.reports.asking import FIRST_SECOND, LAST_SECOND, given
+from kmexport.reports.asking import given
+from kmexport.reports.distributions import Distribution, distribution_of
 from kmexport.reports.filing import By, by_name
 from kmexport.reports.occurrences import LAST_SECOND_OF_PERIOD, events
 from kmexport.reports.query import Query
@@ -59,6 +60,10 @@ class PropertyTotal(SplitResult):
     def people_of(self, *, label: Choice = ALL, value: Choice = ALL) -> list[str]:
         """The persons of the population."""
         return self._people(label, value, "is_member")
+
+    def distribution(self) -> Distribution:
+        """How many people have which total of their own; people without a value are left out."""
+        return distribution_of(self._behind, "fsum(number)", f"total of {self.property}", "amount")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A line of the total in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
@@ -145,8 +150,7 @@ def property_total(
     asked = Query.of(facts, window, tz, events=names, properties={"property": property}, splits={"by": by}, among=among)
     params = asked.params
     params |= reading_of(written)
-    every_value = amounts(params, event=False, numbers_only=False)
-    check_amounts(facts, property, every_value, {**params, "start": FIRST_SECOND, "end": LAST_SECOND})
+    check_amounts(facts, property, amounts(params, numbers_only=False, in_window=False), params)
     asked_values = amounts(params, event=event is not None, numbers_only=False)
     not_numbers, notes = count_others(facts, property, asked.narrowed(asked_values), params)
     values = amounts(params, event=event is not None)

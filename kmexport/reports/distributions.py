@@ -1,0 +1,128 @@
+"""How a number is distributed over people: how many have which, with the least, the mean, the median and the most."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, frozen
+
+from kmexport.reports.results import Column, Persons, Result
+from kmexport.reports.writing import Form, counted, texts_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Distribution", "DistributionRow", "distribution_of"]
+
+_SINGLE: Final = 20  # numbers that stand alone; more of them are put into ranges
+_RANGES: Final = 10
+# Seconds: from one second over minutes, hours and days to 30 days.
+_OF_CLOCKS: Final = (
+    *(1, 2, 5, 10, 15, 30),
+    *(60 * minutes for minutes in (1, 2, 5, 10, 15, 30)),
+    *(3_600 * hours for hours in (1, 2, 3, 6, 12)),
+    *(86_400 * days for days in (1, 2, 7, 14, 30)),
+)
+
+
+@frozen
+class DistributionRow:
+    """How many people have a number from `first` up to, but not including, `end`; `end` is None for `first` alone."""
+
+    first: float
+    end: float | None
+    people: int
+
+
+@define(repr=False, kw_only=True)
+class Distribution(Result):
+    """What `.distribution()` gives: `minimum`, `mean`, `median`, `maximum` of people's numbers, and `rows` of people.
+
+    Few different numbers stand alone; many are put into ranges. The least and the most are in the first row and the
+    last.
+    """
+
+    name: str
+    form: Form
+    people: int
+    minimum: float | None
+    mean: float | None
+    median: float | None
+    maximum: float | None
+    rows: tuple[DistributionRow, ...]
+
+    def people_of(self, row: DistributionRow) -> list[str]:
+        """The persons of a row."""
+        if row.end is None:
+            return self._behind.where("number = $first", first=row.first)
+        return self._behind.where("number >= $first and number < $end", first=row.first, end=row.end)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """A bar of people for each row."""
+        from kmexport.reports.plots import bars  # noqa: PLC0415
+
+        return bars(self._names(), [row.people for row in self.rows], self.name, "people", ax)
+
+    def _names(self) -> list[str]:
+        firsts = texts_of([row.first for row in self.rows], self.form)
+        ends = texts_of([row.end for row in self.rows], self.form)
+        return [first if end == "-" else f"{first} to {end}" for first, end in zip(firsts, ends, strict=True)]
+
+    def _title(self) -> str:
+        if not self.people:
+            return f"{self.name}: 0 people"
+        numbers = [self.minimum, self.mean, self.median, self.maximum]
+        shown = texts_of(numbers, "amount" if self.form == "number" else self.form)
+        told = ", ".join(
+            f"{what} {text}" for what, text in zip(("least", "mean", "median", "most"), shown, strict=True)
+        )
+        return f"{self.name}: {counted(self.people, 'person', 'people')}, {told}"
+
+    def _columns(self) -> list[Column]:
+        return [
+            Column("number", "string", self._names()),
+            Column("people", "int64", [row.people for row in self.rows]),
+        ]
+
+
+def distribution_of(behind: Persons, expression: str, name: str, form: Form) -> Distribution:
+    """Return the distribution of an aggregate over each person's rows. Holds a number for each person."""
+    query = f"select person, {expression} as number from ({behind.query}) group by person having number is not null"
+    persons = Persons(behind.facts, query, behind.params)
+    numbers = persons.numbers("number")
+    return Distribution(
+        behind=persons,
+        name=name,
+        form=form,
+        people=len(numbers),
+        minimum=numbers[0] if numbers else None,
+        mean=statistics.fmean(numbers) if numbers else None,
+        median=statistics.median(numbers) if numbers else None,
+        maximum=numbers[-1] if numbers else None,
+        rows=tuple(_rows(numbers, form)),
+    )
+
+
+def _rows(numbers: list[float], form: Form) -> list[DistributionRow]:
+    different = sorted(set(numbers))
+    if len(different) <= _SINGLE:
+        return [DistributionRow(number, None, numbers.count(number)) for number in different]
+    step = _round_step((different[-1] - different[0]) / _RANGES, form)
+    places: dict[int, int] = {}
+    for number in numbers:
+        place = math.floor(number / step)
+        places[place] = places.get(place, 0) + 1
+    return [
+        DistributionRow(place * step, (place + 1) * step, places.get(place, 0))
+        for place in range(min(places), max(places) + 1)
+    ]
+
+
+def _round_step(step: float, form: Form) -> float:
+    """A step of 1, 2 or 5 and zeros, or one of a clock, as long as this one or longer."""
+    if form == "duration" and step <= _OF_CLOCKS[-1]:
+        return next(seconds for seconds in _OF_CLOCKS if seconds >= step)
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step)

@@ -1,0 +1,165 @@
+"""People search: everyone who fulfils a condition, with what they did and have."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from attrs import define, field, frozen
+
+from kmexport.reports.asking import ask
+from kmexport.reports.conditions import Binder
+from kmexport.reports.filing import Split, as_split
+from kmexport.reports.occurrences import EVERYONE, NAMES, chosen
+from kmexport.reports.query import Query
+from kmexport.reports.results import Column, Result
+from kmexport.reports.writing import counted
+from kmexport.windows import Window, check_window
+
+if TYPE_CHECKING:
+    from kmexport.reports.conditions import Condition
+    from kmexport.tables import Facts
+
+__all__ = ["People", "Show", "people"]
+
+What: TypeAlias = Literal["first_time", "last_time", "times", "first_value", "last_value", "first_set", "last_set"]
+
+_OF_EVENTS: Final[dict[str, str]] = {
+    "first_time": "epoch_us(min(time)) // 1000000",
+    "last_time": "epoch_us(max(time)) // 1000000",
+    "times": "count(*)",
+}
+_OF_PROPERTIES: Final[dict[str, str]] = {
+    "first_value": "text",
+    "last_value": "text",
+    "first_set": "epoch_us(time) // 1000000",
+    "last_set": "epoch_us(time) // 1000000",
+}
+
+
+@frozen
+class Show:
+    """A column of `people`: of an event its "first_time", "last_time" or "times"; of a property its "first_value",
+    "last_value", or when the first or last was set, "first_set" and "last_set". `window` limits it.
+
+    >>> Show("times", "purchased")
+    Show(what='times', name='purchased', window=None)
+    """
+
+    what: What
+    name: str | Split
+    window: Window | None = field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        known = [*_OF_EVENTS, *_OF_PROPERTIES]
+        if self.what not in known:
+            msg = f"what is one of {', '.join(map(repr, known))}, not {self.what!r}"
+            raise ValueError(msg)
+        if self.window is not None:
+            check_window(self.window)
+
+    @property
+    def title(self) -> str:
+        """The head of the column."""
+        name = self.name.property if isinstance(self.name, Split) else self.name
+        return f"{name}: {self.what.replace('_', ' ')}"
+
+    def sql(self, binder: Binder) -> str:
+        """Return the query of the column: person, shown."""
+        if self.what in _OF_EVENTS:
+            source = f"kmexport.numbered_events where name = {binder.event(str(self.name))}"
+            when = binder.within(self.window)
+            shown = f"{_OF_EVENTS[self.what]} as shown"
+            return f"select person_id as person, {shown} from {source} and {when} group by person_id"
+        settings = binder.raw_settings(as_split(self.name))
+        if settings is None:
+            return f"select person, name as shown from ({NAMES})"
+        which: Literal["first", "last"] = "first" if self.what.startswith("first") else "last"
+        source = f"select * from ({settings}) where {binder.within(self.window)}"
+        return f"select person, {_OF_PROPERTIES[self.what]} as shown from ({chosen(source, which)})"
+
+
+@define(repr=False, kw_only=True)
+class People(Result):
+    """What `people` gives: `people` (how many), `rows`: the person, then the columns that were asked for.
+
+    Times are unix seconds in `rows`, and UTC where they are shown. None where there is nothing.
+    """
+
+    condition: str
+    people: int
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    _shows: tuple[Show, ...] = field(repr=False)
+
+    def people_of(self) -> list[str]:
+        """The persons, in order."""
+        return [row[0] for row in self.rows]
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the rows as the vendor's people search does: all columns, times in UTC as 2009-02-13 23:31:30."""
+        table = self._columns()
+        cells = [column.cells(None) if column.type == "time" else column.values for column in table]
+        with Path(path).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(column.name for column in table)
+            for row, shown in zip(self.rows, zip(*cells, strict=True), strict=True):
+                writer.writerow("" if cell is None else text for cell, text in zip(row, shown, strict=True))
+
+    def _title(self) -> str:
+        return f"{counted(self.people, 'person', 'people')}{f' who {self.condition}' if self.condition else ''}"
+
+    def _columns(self) -> list[Column]:
+        types: dict[str, Literal["string", "int64", "time"]] = {"times": "int64"}
+        types |= dict.fromkeys(("first_value", "last_value"), "string")
+        return [
+            Column("person", "string", [row[0] for row in self.rows]),
+            *(
+                Column(show.title, types.get(show.what, "time"), [row[place] for row in self.rows])
+                for place, show in enumerate(self._shows, 1)
+            ),
+        ]
+
+
+def people(facts: Facts, among: Condition | None = None, *, columns: Sequence[Show] = ()) -> People:
+    """Everyone who fulfils a condition (everyone who did or was given anything, without one), in the order of names.
+
+    `columns` are `Show`s: `Show("first_time", "signed up")`, `Show("times", "purchased")`, `Show("last_value",
+    "plan")`.
+
+    Source: https://oldsupport.kissmetrics.com/tools/people-search.html. Raises UnknownNameError for names that no
+    record has. Costs one pass over the rows of each column; all rows are held.
+
+    >>> from kmexport import Event, Facts
+    >>> from kmexport.reports import did
+    >>> facts = Facts([
+    ...     Event("bob", 1234567890, "signed up", {"plan": "Pro"}), Event("zoe", 5, "visited"),
+    ... ])
+    >>> columns = [Show("first_time", "signed up"), Show("last_value", "plan")]
+    >>> people(facts, did("signed up"), columns=columns)
+    1 person who did 'signed up'
+      person  signed up: first time  plan: last value
+      bob       2009-02-13 23:31:30  Pro
+    """
+    asked = Query.of(facts, None, None, among=among)
+    binder = Binder(facts, asked.params)
+    query = f"select p.person, n.name from ({asked.narrowed(EVERYONE)}) p join ({NAMES}) n using (person)"
+    for place, show in enumerate(columns):
+        query = f"select q.*, s.shown as c{place} from ({query}) q left join ({show.sql(binder)}) s using (person)"
+    found = ask(facts, f"select * exclude (person) from ({query}) order by name", asked.params)
+    rows = tuple(tuple(_zero(show, cell) for show, cell in zip((None, *columns), row, strict=True)) for row in found)
+    return People(
+        behind=asked.persons(EVERYONE),
+        condition="" if among is None else str(among),
+        people=len(rows),
+        columns=tuple(show.title for show in columns),
+        rows=rows,
+        shows=tuple(columns),
+    )
+
+
+def _zero(show: Show | None, cell: Any) -> Any:
+    return 0 if cell is None and show is not None and show.what == "times" else cell
