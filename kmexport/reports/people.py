@@ -136,7 +136,8 @@ def people(facts: Facts, among: Condition | None = None, *, columns: Sequence[Sh
     >>> from kmexport import Event, Facts
     >>> from kmexport.reports import did
     >>> facts = Facts([
-    ...     Event("bob", 1234567890, "signed up", {"plan": "Pro"}), Event("zoe", 5, "visited"),
+    ...     Event("bob", 1234567890, "signed up", {"plan": "Pro"}),
+    ...     Event("zoe", 5, "visited"),
     ... ])
     >>> columns = [Show("first_time", "signed up"), Show("last_value", "plan")]
     >>> people(facts, did("signed up"), columns=columns)

@@ -110,8 +110,10 @@ def person(
 
     >>> from kmexport import Alias, Event, Facts
     >>> facts = Facts([
-    ...     Event("x1", 0, "visited site", {"referrer": "example.org"}), Alias("x1", 9, "bob"),
-    ...     Event("bob", 9, "signed up"), Event("bob", 60, "purchased", {"billing amount": 5}),
+    ...     Event("x1", 0, "visited site", {"referrer": "example.org"}),
+    ...     Alias("x1", 9, "bob"),
+    ...     Event("bob", 9, "signed up"),
+    ...     Event("bob", 60, "purchased", {"billing amount": 5}),
     ... ])
     >>> found = person(facts, "x1")
     >>> found.name, found.identities, found.visits_to_signup, found.total

@@ -156,7 +156,8 @@ def revenue(
     >>> from kmexport import Event, Facts, Window
     >>> day = 86_400
     >>> facts = Facts([
-    ...     Event("a", 0, "billed", {"amount": 10}), Event("b", 40 * day, "billed", {"amount": 5}),
+    ...     Event("a", 0, "billed", {"amount": 10}),
+    ...     Event("b", 40 * day, "billed", {"amount": 5}),
     ... ])
     >>> found = revenue(facts, "amount", Window(0, 60 * day))
     >>> found.total, found.gained, found.lost, found.paying, found.lifetime_value
