@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from kmexport.audit import Audit, compare
 from kmexport.coverage import Coverage, cover
+from kmexport.errors import BucketNotFoundError
 from kmexport.limits import Limits, check_limits
 from kmexport.manifest import Revision, Status, parse_status, read_index
 from kmexport.revisions import MARGIN, Listing, check_selecting, take_listing
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 __all__ = ["ExportFiles"]
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class ExportFiles:
@@ -78,7 +82,7 @@ class ExportFiles:
         >>> Bucket.sample().status().exported_revisions
         12
         """
-        return parse_status(self._folder.read("status.csv"))
+        return parse_status(self._read_manifest("status.csv"))
 
     def index(self) -> list[Revision]:
         """The rows of index.csv, in the order of the revisions. One request; about 200 bytes a row.
@@ -89,7 +93,7 @@ class ExportFiles:
         >>> [revision.number for revision in Bucket.sample().index()][:3]
         [1, 2, 3]
         """
-        return read_index(self._folder.read("index.csv")).revisions
+        return read_index(self._read_manifest("index.csv")).revisions
 
     def revisions(self, window: Window | None = None, *, margin: int | None = MARGIN, after: int = 0) -> list[Revision]:
         """The revision files that are in the bucket now and may hold records of the window, in numeric order.
@@ -153,4 +157,27 @@ class ExportFiles:
         return compare(self._folder, status, self._listing(), deep=deep)
 
     def _listing(self) -> Listing:
-        return take_listing(self._folder, read_index(self._folder.read("index.csv")), self._warned)
+        return take_listing(self._folder, read_index(self._read_manifest("index.csv")), self._warned)
+
+    def _read_manifest(self, name: str) -> bytes:
+        try:
+            return self._folder.read(name)
+        except BucketNotFoundError as error:
+            reason = _why_no_manifest(self._folder)
+            if reason is None:
+                raise
+            raise BucketNotFoundError(error.url, f"{error.reason}; {reason}") from error
+
+
+def _why_no_manifest(folder: Folder) -> str | None:
+    """What an export from before October 2012 is, and how its files are read; None for anything else."""
+    years = [name for name in folder.list_folders("") if re.fullmatch("20[0-9]{2}", name)]
+    if not any(set(_MONTHS) & set(folder.list_folders(year)) for year in years):
+        return None
+    return (
+        "this is an export from before October 2012, with one file a day such as 2011/Jan/2011-01-01.json, no "
+        "revisions and no index. This line reads its files, with fsspec imported and your storage options: "
+        "records = (record for file in "
+        f"fsspec.open_files({folder.public_url.rstrip('/') + '/*/*/*.json'!r}) "
+        "for record in kmexport.iter_records(file.open()))"
+    )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 import subprocess
 import sys
 from collections import Counter
 from functools import partial
 from typing import ClassVar
 
+import fsspec
 import pytest
 from fsspec.callbacks import Callback
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
+import kmexport
 from kmexport import (
     Alias,
     Bucket,
@@ -513,3 +516,35 @@ class TestPolicy:
         with pytest.raises(RevisionNotFoundError, match=r"^revisions/2\.json: "):
             next(records)
         assert errors == []
+
+
+class TestAnExportFromBeforeRevisions:
+    """Until October 2012 there was one file a day: 2011/Jan/2011-01-01.json, no status and no index."""
+
+    @pytest.fixture(params=["memory", "local"])
+    def address(self, request, tmp_path):
+        root = "memory://old-shop/export" if request.param == "memory" else str(tmp_path)
+        fs, place = fsspec.core.url_to_fs(root)
+        for path, person in (
+            ("2011/Jan/2011-01-01", "ana"),
+            ("2011/Jan/2011-01-02", "bob"),
+            ("2012/Sep/2012-09-30", "eve"),
+        ):
+            fs.makedirs(f"{place}/{path.rpartition('/')[0]}", exist_ok=True)
+            fs.pipe_file(f"{place}/{path}.json", b'{"_p":"%s","_n":"x","_t":1}\n' % person.encode())
+        return root
+
+    def test_the_error_says_what_it_is_and_its_line_reads_the_files(self, address):
+        bucket = Bucket(address)
+        for ask in (bucket.status, bucket.index, bucket.revisions, lambda: next(bucket.iter_records()), bucket.audit):
+            with pytest.raises(BucketNotFoundError, match="before October 2012, with one file a day") as caught:
+                ask()
+        line = re.search(r"records = (\(.*\))\. An export has", str(caught.value)).group(1)
+        records = eval(line, {"fsspec": fsspec, "kmexport": kmexport})
+        assert sorted(record.person for record in records) == ["ana", "bob", "eve"]
+
+    def test_other_folders_are_none(self, tmp_path):
+        (tmp_path / "2011").mkdir()
+        with pytest.raises(BucketNotFoundError) as caught:
+            Bucket(tmp_path).status()
+        assert "October" not in str(caught.value)

@@ -98,6 +98,15 @@ class Folder:
                     files = list_files(fs, path)
         return files
 
+    def list_folders(self, name: str) -> Sequence[str]:
+        """The names of the folders in a folder; none where it can't be listed: it helps to explain an error."""
+        try:
+            fs, path = self._fresh(name)
+            entries = fs.ls(f"{path}/", detail=True) if has_listings(fs) else []
+        except Exception:  # noqa: BLE001  # another library's: the error that is to be explained counts
+            return []
+        return [one["name"].rstrip("/").rpartition("/")[2] for one in entries if one["type"] == "directory"]
+
     def open_each(
         self,
         files: Sequence[tuple[str, int | None]],
