@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 
 from kmexport import Bucket, Event, Window, drop_duplicates, merge_identities
 from kmexport.lake import open_lake, sync
+from kmexport.manifest_text import batch_time
 from kmexport.testing import write_export
 from tests.benchmarks import material
 from tests.benchmarks.harness import Group, Row, Table, compare, figure, in_new_process, pairs, times_as_fast
@@ -84,7 +85,9 @@ def _export(folder: Path, path: Path) -> Bucket:
     starts = range(0, len(lines), size)
     revisions = {at // size + 1: lines[at : at + size] for at in starts}
     times = [[int(_TIME.search(line)[1]) for line in (found[0], found[-1])] for found in revisions.values()]  # type: ignore[index]
-    ranges = {number: (first, last) for number, (first, last) in enumerate(times, 1)}
+    ranges = {
+        number: (batch_time(number, both[0]), batch_time(number, both[1])) for number, both in enumerate(times, 1)
+    }
     return write_export(folder, revisions, ranges=ranges)
 
 

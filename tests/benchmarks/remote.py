@@ -20,6 +20,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.http import HTTPFileSystem
 
 from kmexport import Bucket, Limits, Record, Window, iter_records
+from kmexport.manifest_text import batch_time
 from kmexport.testing import write_export
 from tests.benchmarks import material
 from tests.benchmarks.harness import (
@@ -215,7 +216,7 @@ def write(folder: Path, count: int) -> Path:
     if not (place / "status.csv").exists():
         lines = material.lines(revisions_of(count) * REVISION_LINES)
         revisions = {n: list(islice(lines, REVISION_LINES)) for n in range(1, revisions_of(count) + 1)}
-        write_export(place, revisions, ranges={n: range_of(lines) for n, lines in revisions.items()})
+        write_export(place, revisions, ranges={n: received(n, lines) for n, lines in revisions.items()})
     return place
 
 
@@ -223,13 +224,13 @@ def revisions_of(count: int) -> int:
     return min(max(count // LINES_PER_REVISION, 2 * DAY_FILES), 400)
 
 
-def range_of(lines: list[bytes]) -> tuple[int, int]:
+def received(number: int, lines: list[bytes]) -> tuple[int, int]:
     first, last = iter_records([lines[0], lines[-1]])
-    return first.timestamp, last.timestamp
+    return batch_time(number, first.timestamp), batch_time(number, last.timestamp)
 
 
 def window_of(bucket: Bucket, files: int) -> Window:
-    """The stretch of so many revisions in the middle: their ranges touch no other's."""
+    """The stretch in which so many revisions of the middle were received."""
     index = bucket.index()
     start = (len(index) - files) // 2
     first, last = index[start].min_timestamp, index[start + files - 1].max_timestamp
