@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 __all__ = [
     "BucketNotFoundError",
@@ -38,16 +39,17 @@ class _StorageError(KmExportError, OSError):
     _number = errno.EIO
     _advice = ""
 
-    def __init__(self, url: str, reason: str) -> None:
+    def __init__(self, url: str, reason: str, advice: str | None = None) -> None:
         super().__init__(self._number, reason, url)
         self.url = url
         self.reason = reason
+        self.advice = self._advice if advice is None else advice
 
     def __str__(self) -> str:
-        return f"{self.url}: {self.reason}. {self._advice}"
+        return f"{self.url}: {self.reason}. {self.advice}".rstrip()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.url, self.reason)
+        return type(self), (self.url, self.reason, self.advice)
 
 
 class BucketNotFoundError(_StorageError, FileNotFoundError):
@@ -68,7 +70,8 @@ class BucketNotFoundError(_StorageError, FileNotFoundError):
 class EmptyListingError(KmExportError, FileNotFoundError):
     """The index names revisions and the listing of revisions/ has none: `.url`, and how many are `.named`.
 
-    A listing that fails can look like an empty folder, so this is never taken for an export without records.
+    `.others` are some paths of files that are there and are no revisions, such as revisions/12.json.zip. A listing that
+    fails can look like an empty folder, so this is never taken for an export without records.
 
     >>> raise EmptyListingError("s3://acme", 473)
     Traceback (most recent call last):
@@ -76,21 +79,25 @@ class EmptyListingError(KmExportError, FileNotFoundError):
     kmexport.errors.EmptyListingError: s3://acme: the index names 473 revisions, and none of them is in revisions/. ...
     """
 
-    def __init__(self, url: str, named: int) -> None:
+    def __init__(self, url: str, named: int, others: Sequence[str] = ()) -> None:
         super().__init__(errno.ENOENT, "the listing is empty", url)
         self.url = url
         self.named = named
+        self.others = tuple(others)
 
     def __str__(self) -> str:
         are = "1 revision, and it is not" if self.named == 1 else f"{self.named} revisions, and none of them is"
+        there = f" What is there has other names: {', '.join(self.others)}; .json and .json.gz are read." * bool(
+            self.others
+        )
         return (
-            f"{self.url}: the index names {are} in revisions/. Check that the files are there and that you may list "
-            "them. Bucket.read(bucket.index()) reads them without a listing; after=N passes over rows of files that "
-            "were moved away."
+            f"{self.url}: the index names {are} in revisions/.{there} Check that the files are there and that you may "
+            "list them. Bucket.read(bucket.index()) reads them without a listing; after=N passes over rows of files "
+            "that were moved away."
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.url, self.named)
+        return type(self), (self.url, self.named, self.others)
 
 
 class RevisionNotFoundError(KmExportError, FileNotFoundError):
@@ -154,7 +161,10 @@ class OtherProcessError(KmExportError, RuntimeError):
 
 
 class BucketUnreachableError(_StorageError):
-    """The storage did not answer as storage: `.url` and `.reason`; the cause is the storage library's error."""
+    """The storage did not answer as storage: `.url`, `.reason` with the storage's own words, and `.advice`.
+
+    The cause is the storage library's error. Its words and the error itself are left out where they show a credential.
+    """
 
     _advice = "Check the network, the endpoint and the credentials."
 

@@ -34,7 +34,8 @@ def skipped_numbers(known: Collection[int]) -> list[int]:
 def count_lacking(status: Status, known: Collection[int]) -> int:
     """How many more revisions status.csv counts as exported than there are, behind the last one.
 
-    A bucket may begin at any number: then the count is from its first revision if it is below that, else from 1.
+    A bucket may begin at any number: then the count is from its first revision if it is below that, else from 1 (from
+    0 where there is a revision 0).
 
     >>> count_lacking(Status(12, 12, None), [1, 2, 3])
     9
@@ -44,4 +45,5 @@ def count_lacking(status: Status, known: Collection[int]) -> int:
     exported = status.exported_revisions
     if not known:
         return exported
-    return max(exported - (len(known) if exported < min(known) else max(known)), 0)
+    first, last = min(known), max(known)
+    return max(exported - (len(known) if exported < first else last + (first == 0)), 0)

@@ -117,6 +117,8 @@ def mirror(
         index_text = spell_index(sorted([*index.revisions, *older]))
     target.write("index.csv", index_text)
     target.write("status.csv", status)
+    for folder in ("", "revisions"):
+        target.remove_old_parts(folder)
     summary.seconds = time.monotonic() - begun
     return summary
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -20,6 +21,8 @@ _AHEAD: Final = 3_600  # seconds by which the clock of a sender may run ahead
 _BATCH: Final = 300  # seconds: the range of an index says when batches were received, and a batch takes so long
 
 _GONE = "left out: the index names it and it is not there"
+_ANY_FORM = re.compile(r"revisions/([0-9]{1,18})\.json.*", re.IGNORECASE | re.DOTALL)
+_SHOWN = 3
 
 logger: logging.Logger = logging.getLogger("kmexport")
 
@@ -52,9 +55,9 @@ class Listing:
 
         EmptyListingError where the index names files and the listing has none.
         """
-        named = [row for row in self.index if row.number > after]
+        named = _above(after, self.index)
         if named and not self.revisions:
-            raise EmptyListingError(self.url, len(named))
+            raise EmptyListingError(self.url, len(named), self.unknown[:_SHOWN])
         missing, revisions = self.missing, self.revisions
         if window is not None:
             missing = select_revisions(missing, window, margin)
@@ -63,10 +66,11 @@ class Listing:
             logger.debug("%s: not a revision file, not read", path)
         for path in self.doubled:
             self._warn(path, "not read, for another file is the same revision")
-        for row in missing:
-            if row.number > after:
-                self._warn(row.path, _GONE)
-        return [revision for revision in revisions if revision.number > after]
+        others = _by_number(self.unknown)
+        for row in _above(after, missing):
+            other = others.get(row.number)
+            self._warn(row.path, f"{_GONE}; {other} is, and a name such as this is not read" if other else _GONE)
+        return _above(after, revisions)
 
     def _warn(self, path: str, reason: str) -> None:
         if path not in self.warned:
@@ -131,6 +135,17 @@ def hold_against_index(url: str, index: Index, files: Iterable[tuple[str, int | 
         odd_rows=index.odd_rows,
         warned=warned,
     )
+
+
+def _above(after: int, revisions: Sequence[Revision]) -> list[Revision]:
+    """Those whose number is above `after`; with 0 all of them, a revision 0 too."""
+    return [revision for revision in revisions if not after or revision.number > after]
+
+
+def _by_number(paths: Sequence[str]) -> dict[int, str]:
+    """What may be a revision in another form, such as 12.json.bz2 or 12.JSON, by its number."""
+    found = (_ANY_FORM.fullmatch(path) for path in paths)
+    return {int(match[1]): match[0] for match in found if match is not None}
 
 
 def _strangeness(path: str, named: str) -> tuple[bool, bool, str]:

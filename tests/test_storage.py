@@ -239,7 +239,7 @@ def test_other_numbers_are_no_secrets(options):
 def test_a_harmless_cause_is_kept():
     error = RuntimeError('Could not connect to "http://s3.example.com/acme?list-type=2&prefix=x", profile analytics')
     fs = Failing(error, profile="analytics", endpoint_url="http://s3.example.com")
-    message = r"^/shop: reading index\.csv failed \(RuntimeError\)\. Check"
+    message = r"^/shop: reading index\.csv failed \(RuntimeError: Could not connect to .* profile analytics\)\. Check"
     with pytest.raises(BucketUnreachableError, match=message) as caught:
         Bucket("/shop", fs=fs).index()
     assert caught.value.__cause__ is error
@@ -311,7 +311,7 @@ def test_whatever_a_web_server_was_given_shows_nowhere(echoing, secret, way):
     else:
         address = f"{address}?v={quote(secret)}"
     for bucket in (Bucket(address, **options), pickle.loads(pickle.dumps(Bucket(address, **options)))):
-        with pytest.raises(OSError, match="shop") as caught:
+        with pytest.raises(OSError, match=r"shop|\*\*\*") as caught:  # an @ in a query hides the whole address
             bucket.index()
         shown = f"{texts(caught.value)} {bucket!r} {bucket._repr_html_()}"
         for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1]):

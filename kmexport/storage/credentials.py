@@ -14,7 +14,7 @@ from kmexport.storage.faults import chain
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["can_show_one", "public_name", "redact", "secrets_in", "secrets_of"]
+__all__ = ["can_show_one", "public_name", "redact", "secrets_in", "secrets_of", "shows_one"]
 
 _SENSITIVE = "key|secret|token|pass|pwd|user|login|auth|cred|sas|sig|conn|account|cookie|header|param"
 _SENSITIVE_NAME = re.compile(_SENSITIVE, re.IGNORECASE)
@@ -114,12 +114,15 @@ def secrets_in(option: object, name: str = "") -> Iterator[str]:
 
 def can_show_one(error: BaseException, secrets: list[str]) -> bool:
     """Whether a text in the error's chain can show a credential, one of `secrets` or another."""
+    texts = joined.from_iterable((str(one), repr(one), repr(vars(one))) for one in chain(error))
+    return any(shows_one(text, secrets) for text in texts)
+
+
+def shows_one(text: str, secrets: list[str]) -> bool:
+    """Whether a text can show a credential, one of `secrets` or another."""
+    if _SENSITIVE_TEXT.search(text) or any(map(_SENSITIVE_NAME.search, _PARAMETER.findall(text))):
+        return True
     spelt = {form for secret in secrets for form in (secret, repr(secret)[1:-1], unquote(secret))}
-    for text in joined.from_iterable((str(one), repr(one), repr(vars(one))) for one in chain(error)):
-        if _SENSITIVE_TEXT.search(text) or any(map(_SENSITIVE_NAME.search, _PARAMETER.findall(text))):
-            return True
-        # In a URL a secret may be percent-encoded, in more ways than one.
-        forms = (text, unquote(text), unquote_plus(text))
-        if any(secret in form for secret in spelt for form in forms):
-            return True
-    return False
+    # In a URL a secret may be percent-encoded, in more ways than one.
+    forms = (text, unquote(text), unquote_plus(text))
+    return any(secret in form for secret in spelt for form in forms)

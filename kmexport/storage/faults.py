@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
 from kmexport.errors import KmExportError
@@ -11,15 +12,24 @@ __all__ = [
     "WrongAnswerError",
     "chain",
     "check_body",
+    "code_of",
+    "is_answer",
     "is_denied",
     "is_missing",
     "is_transient",
     "is_without_bucket",
     "is_without_credentials",
+    "words_of",
 ]
 
 _LONGEST_CHAIN = 20
 
+# Of a local disk: names that can't be, files that are there already, what is full or can't be written.
+_FINAL_NUMBERS = frozenset(
+    getattr(errno, name)
+    for name in ("ENAMETOOLONG", "ELOOP", "EEXIST", "ENOTEMPTY", "ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EXDEV")
+    if hasattr(errno, name)
+)
 # Another try can't mend these. RuntimeError and OSError are not among them: storage libraries raise both for anything.
 _FINAL = (
     KmExportError,
@@ -31,11 +41,13 @@ _FINAL = (
     TypeError,
     AttributeError,
     ImportError,
+    RecursionError,
     MemoryError,
     Warning,
 )
 _GONE = (404, 410)
 _NO_CREDENTIALS = ("NoCredentialsError", "DefaultCredentialsError", "ProfileNotFound")
+_CERTIFICATE = ("SSLCertVerificationError", "ClientConnectorCertificateError")
 _PASSING = (408, 425, 429)  # too slow, too early, too many: the statuses of 400 to 499 that are worth another try
 
 
@@ -98,19 +110,19 @@ def is_transient(error: BaseException) -> bool:
     >>> is_transient(ConnectionResetError()), is_transient(FileNotFoundError())
     (True, False)
     """
-    if not isinstance(error, Exception) or is_denied(error) or is_missing(error) or is_without_credentials(error):
-        return False
     if isinstance(error, WrongAnswerError):
         return error.may_pass
+    if not isinstance(error, Exception) or any(map(_is_final, chain(error))):
+        return False
+    if is_denied(error) or is_missing(error) or is_without_credentials(error):
+        return False
     # A server may answer 400 to a request that came too slowly; s3fs makes it a TimeoutError.
     if isinstance(error, FileNotFoundError | TimeoutError | ConnectionError):
         return True
     if isinstance(error, _FINAL):
         return False
-    if any(map(_is_garbled, chain(error))):
-        return True
     status = _http_status(error)
-    return status is None or status >= 500 or status in _PASSING
+    return status is None or status >= 500 or status in _PASSING or any(map(_is_garbled, chain(error)))
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -120,6 +132,48 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
             return
         yield error
         error = error.__cause__ or error.__context__
+
+
+def words_of(error: BaseException) -> str:
+    """What the storage itself said, in one line; empty where it said nothing.
+
+    >>> words_of(RuntimeError("no route\\nto host")), words_of(TimeoutError())
+    ('no route to host', '')
+    """
+    for one in chain(error):
+        response = getattr(one, "response", None)
+        if isinstance(response, dict) and isinstance(said := response.get("Error"), dict):
+            return _in_one_line(": ".join(filter(None, [str(said.get("Code", "")), str(said.get("Message", ""))])))
+    for one in chain(error):
+        status, message = getattr(one, "status", None), getattr(one, "message", None)
+        if isinstance(status, int) and isinstance(message, str):
+            return _in_one_line(f"{status} {message}")
+        if words := _in_one_line(getattr(one, "strerror", None) or str(one)):
+            return words
+    return ""
+
+
+def code_of(error: BaseException) -> str:
+    """The code of an error of S3, such as ExpiredToken; empty where there is none."""
+    responses = [getattr(one, "response", None) for one in chain(error)]
+    return next((str(one.get("Error", {}).get("Code", "")) for one in responses if isinstance(one, dict)), "")
+
+
+def is_answer(error: BaseException) -> bool:
+    """Whether a server answered, and refused what it was asked: the network is not to blame."""
+    status = _http_status(error)
+    return status is not None and 400 <= status < 500 and not any(map(_is_garbled, chain(error)))
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _is_final(error: BaseException) -> bool:
+    """Whether it is about a certificate, or about a file of the local disk, so that another try can't mend it."""
+    if any(kind.__name__ in _CERTIFICATE for kind in type(error).__mro__) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return True
+    return isinstance(error, RecursionError) or (isinstance(error, OSError) and error.errno in _FINAL_NUMBERS)
 
 
 def _is_garbled(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,7 +24,7 @@ from kmexport.storage.translation import translated
 from kmexport.storage.transport import alone, openers
 from kmexport.storage.versions import forget_listings
 from kmexport.storage.wanted import Wanted
-from kmexport.storage.whole import put_whole
+from kmexport.storage.whole import put_whole, remove_old_parts
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -139,11 +139,21 @@ class Folder:
                 with attempt, alone(fs):
                     put_whole(fs, path, content)
 
+    def remove_old_parts(self, name: str) -> None:
+        """Remove what runs have left in a folder that were killed a day ago or longer while they wrote."""
+        with self._access(f"listing {name or 'the folder'}"):
+            fs, path = self._fresh(name)
+            with alone(fs), suppress(FileNotFoundError):
+                remove_old_parts(fs, path)
+
     def _missing(self, what: str) -> BucketNotFoundError:
         """Of a relative path it says where it was looked for: a notebook need not run in the folder one thinks."""
         path = Path(self.public_url)
         is_local = self._fs is None and ":" not in self._url and not self._url.startswith("~")
         place = f" in {path.absolute()}" if is_local and not path.is_absolute() else ""
+        names = getattr(self._resolved[0], "index", ()) if self._resolved is not None else ()
+        if any(str(name).startswith("./") for name in names):  # a tar file that was packed as "tar cf … ."
+            place = "; the names in this archive begin with ./, so write tar://.::…"
         return BucketNotFoundError(self.public_url, f"there is no {what}{place}")
 
     def _guard(self, name: str) -> Callable[[], AbstractContextManager[None]]:

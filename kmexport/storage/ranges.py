@@ -158,6 +158,9 @@ class _Part:
 
     @classmethod
     def of(cls, content: bytes, start: int, end: int | None, version: Any, size: int | None) -> _Part:
+        if end is not None and len(content) > end - start:
+            msg = "more came than the part that was asked for: the server does not know parts of files (Range)"
+            raise WrongAnswerError(msg, may_pass=False)
         if end is not None:
             check_body(len(content), end - start)
         return cls(start, start + len(content), size, version, content)

@@ -8,14 +8,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from kmexport.errors import BucketNotFoundError, BucketUnreachableError, KmExportError
-from kmexport.storage.credentials import can_show_one, redact
+from kmexport.storage.credentials import can_show_one, redact, shows_one
 from kmexport.storage.faults import (
     WrongAnswerError,
     chain,
+    code_of,
+    is_answer,
     is_denied,
     is_missing,
     is_without_bucket,
     is_without_credentials,
+    words_of,
 )
 from kmexport.storage.options import name_wrong_option
 
@@ -30,6 +33,21 @@ _NO_RANGES = (
     "the web server sends whole files only, and here parts of one are needed: let fsspec fetch the whole file first, "
     "as in zip::simplecache::https://…"
 )
+# What to do about an error of S3, by its code.
+_REGION = 'pass the region of the bucket, as in client_kwargs={"region_name": "eu-west-1"}, or its own endpoint'
+_NEW_CREDENTIALS = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired")
+_ADVICE = {
+    "InvalidObjectState": "the object is archived, restore it first",
+    "RequestTimeTooSkewed": "set the clock of this machine",
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    **dict.fromkeys(_NEW_CREDENTIALS, "get new credentials"),
+}
+_NO_REGION = (
+    "PermanentRedirect: the bucket must be addressed at another endpoint, and the server does not say which endpoint."
+)
+_LONGEST_WORDS = 1_000  # characters; what is longer is a page, not a reason
 
 
 @contextmanager
@@ -51,9 +69,14 @@ def translated(
         raise
     except Exception as error:
         # Where the address holds a credential, any text of the libraries may repeat it.
-        is_safe = url == redact(url) and not can_show_one(error, list(secrets()))
+        known = list(secrets())
+        is_plain = url == redact(url)
+        is_safe = is_plain and not can_show_one(error, known)
         cause = error if is_safe else None
-        ours = _translation(error, url, options, doing, missing, is_safe=is_safe)
+        words = words_of(error)
+        if len(words) > _LONGEST_WORDS or not is_plain or shows_one(words, known):
+            words = ""
+        ours = _translation(error, url, options, doing, missing, words=words, is_safe=is_safe)
         if ours is error:
             raise
         try:
@@ -70,6 +93,7 @@ def _translation(
     doing: str,
     missing: Callable[[], Exception] | None,
     *,
+    words: str,
     is_safe: bool,
 ) -> Exception:
     place = redact(url)
@@ -79,17 +103,41 @@ def _translation(
         return BucketNotFoundError(place, "there is no such bucket") if no_bucket else ours
     if is_safe and isinstance(error, OSError) and error.filename is not None:
         return error  # of the local disk: it names its file, where errors of a server have no file name
-    if is_without_credentials(error):
-        why = NO_PROFILE if type(error).__name__ == "ProfileNotFound" else _NO_CREDENTIALS
-        return PermissionError(errno.EACCES, why, place)
-    if is_denied(error):
-        return PermissionError(
-            errno.EACCES, f"access is denied, {doing}; check the credentials and their rights", place
-        )
+    if is_without_credentials(error) or is_denied(error):
+        return PermissionError(errno.EACCES, _why_denied(error, doing, words), place)
     wrong = name_wrong_option(error, url, options)
-    if wrong is None and is_safe and _speaks_for_itself(error):
+    if wrong is not None:
+        return TypeError(f"{place}: {wrong}")
+    if is_safe and _speaks_for_itself(error):
         return error
-    return TypeError(f"{place}: {wrong}") if wrong else BucketUnreachableError(place, f"{doing} failed ({_why(error)})")
+    return _unreachable(error, place, doing, words)
+
+
+def _why_denied(error: Exception, doing: str, words: str) -> str:
+    if is_without_credentials(error):
+        return NO_PROFILE if type(error).__name__ == "ProfileNotFound" else _NO_CREDENTIALS
+    code = code_of(error)
+    if code in _ADVICE and code not in _NEW_CREDENTIALS:
+        return f"{doing} failed ({words or code}): {_ADVICE[code]}"
+    why = f" ({words})" if words else ""
+    return f"access is denied, {doing}{why}; {_ADVICE.get(code, 'check the credentials and their rights')}"
+
+
+def _unreachable(error: Exception, place: str, doing: str, words: str) -> BucketUnreachableError:
+    if any(map(_is_about_ranges, chain(error))):
+        return BucketUnreachableError(place, f"{doing} failed ({_NO_RANGES})", "")
+    advice = _ADVICE.get(code_of(error))
+    if any(isinstance(one, RecursionError) for one in chain(error)):
+        words, advice = _NO_REGION, _REGION
+    if advice is not None:
+        advice = f"{advice[0].upper()}{advice[1:]}."
+    elif is_answer(error):
+        advice = "The server was reached, and answered so."
+    if isinstance(error, WrongAnswerError):
+        why = str(error)
+    else:
+        why = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    return BucketUnreachableError(place, f"{doing} failed ({why})", advice)
 
 
 def _speaks_for_itself(error: Exception) -> bool:
@@ -97,12 +145,6 @@ def _speaks_for_itself(error: Exception) -> bool:
     if any(_is_about_ranges(one) for one in chain(error)):
         return False
     return isinstance(error, ImportError | Warning) or type(error) in (TypeError, ValueError)
-
-
-def _why(error: Exception) -> str:
-    if any(_is_about_ranges(one) for one in chain(error)):
-        return _NO_RANGES
-    return str(error) if isinstance(error, WrongAnswerError) else type(error).__name__
 
 
 def _is_about_ranges(error: BaseException) -> bool:

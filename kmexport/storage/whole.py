@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import secrets
 import stat
 import time
@@ -19,12 +20,15 @@ from kmexport.storage.layers import is_cache, unwrap_path
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["local_path", "open_whole", "put_whole", "read_whole"]
+__all__ = ["local_path", "open_whole", "put_whole", "read_whole", "remove_old_parts"]
 
 _T = TypeVar("_T")
 
 # On Windows a file is opened as text without it.
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_DISK_SAYS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # and leaves out which file it is about
+_OLD = 86_400  # seconds, after which a file that was not finished belongs to a run that ended
+_PART = re.compile(r"\.kmexport-[0-9a-f]{16}\.part")
 # There a file can't take the place of one that another program reads, as a virus scanner does: try again for so long.
 _BUSY_FOR = 2.0 if os.name == "nt" else 0.0  # seconds
 
@@ -38,7 +42,8 @@ def open_whole(path: str | os.PathLike[str], /, **storage_options: Any) -> Itera
     permissions stay. Elsewhere it is gathered in memory and put in one call, which an object store does whole or not
     at all; a filesystem that can rename gets it under another name first. What was put there is asked for its size.
 
-    A process that is killed while it writes leaves a file `.kmexport-….part` beside; it may be deleted.
+    A process that is killed while it writes leaves a file `.kmexport-….part` beside. It may be deleted; `mirror`
+    does so after a day.
     Raises what the filesystem raises, and OSError where it takes a file and does not have it afterwards.
 
     >>> with open_whole("memory://kept.txt") as file:
@@ -75,6 +80,17 @@ def put_whole(fs: AbstractFileSystem, path: str, content: bytes | memoryview) ->
             raise
         fs.makedirs(fs._parent(path), exist_ok=True)
         _put(fs, path, content)
+
+
+def remove_old_parts(fs: AbstractFileSystem, folder: str) -> None:
+    """Remove the files `.kmexport-….part` of runs that were killed a day ago or longer; those of others stay."""
+    for entry in fs.ls(folder, detail=True):
+        path = entry["name"]
+        if _PART.fullmatch(path.rpartition("/")[2]) is None:
+            continue
+        with suppress(OSError, NotImplementedError, KeyError):  # another run has removed it, or no time is told
+            if time.time() - fs.modified(path).timestamp() > _OLD:
+                fs.rm_file(path)
 
 
 def read_whole(path: str | os.PathLike[str], /, **storage_options: Any) -> bytes:
@@ -134,8 +150,12 @@ def _beside(place: Path) -> Iterator[IO[bytes]]:
         if permissions is not None:
             part.chmod(permissions)
         _when_free(partial(part.replace, place))
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            part.chmod(0o600)  # Windows deletes no file that is read-only
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None and error.errno in _DISK_SAYS:
+            raise OSError(error.errno, error.strerror, str(place)) from error
         raise
     _sync(place.parent)
 
