@@ -32,7 +32,7 @@ from kmexport import (
     Window,
     mirror,
 )
-from kmexport.lake import Lake, compact, files, filling, open_lake, sync, syncing, vacuum
+from kmexport.lake import Lake, compact, files, filling, open_lake, sync, syncing, upkeep, vacuum
 from kmexport.lake.commits import open_table
 from kmexport.lake.destinations import find_destination
 from kmexport.lake.folder import LakeFolder
@@ -41,6 +41,7 @@ from kmexport.tables import SCHEMA
 from kmexport.testing import BROKEN_LINES, write_export
 from tests.strategies import BLANK, BROKEN, examples, legal_lines
 from tests.strategies import RECORDS as RANDOM_RECORDS
+from tests.systems import make_link
 from tests.test_columns import CORPUS, export_of, has_half
 from tests.test_facts import CROWDED, found
 
@@ -294,13 +295,48 @@ def test_a_late_revision_below_the_highest_is_taken(tmp_path):
     check_equal(bucket, tmp_path / "lake")
 
 
-def test_what_was_deleted_stays(tmp_path):
+def test_what_was_deleted_stays(tmp_path, caplog):
     bucket = an_export(tmp_path / "export", range(1, 5))
     sync(bucket, tmp_path / "lake")
     before = rows(tmp_path / "lake")
     (tmp_path / "export" / "revisions" / "2.json").unlink()
-    assert sync(bucket, tmp_path / "lake").revisions == []
+    with caplog.at_level(logging.WARNING):
+        summary = sync(bucket, tmp_path / "lake")
+    assert summary.revisions == []
+    assert summary.problems == ["revisions/2.json is gone from the bucket; the lake holds its records"]
+    assert "left out" not in caplog.text
     assert rows(tmp_path / "lake") == before
+    # What the lake lacks too is another matter.
+    summary = sync(bucket, tmp_path / "other")
+    assert summary.problems == ["revisions/2.json is named by the index and not in the bucket: the lake lacks it"]
+
+
+def test_a_lake_in_its_export_is_refused(tmp_path):
+    bucket = an_export(tmp_path / "export", [1])
+    for place in (
+        tmp_path / "export",
+        tmp_path / "export" / "lake",
+        f"file://{tmp_path}/export/a/b",
+        tmp_path / "link",
+    ):
+        if place == tmp_path / "link":
+            make_link(place, tmp_path / "export")
+        with pytest.raises(ValueError, match="does not lie in the folder of the export"):
+            sync(bucket, place)
+    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == ["index.csv", "revisions", "status.csv"]
+    assert sync(bucket, tmp_path / "export-lake").revisions == [1]
+
+
+def test_a_lake_whose_rejects_were_deleted_says_so(tmp_path):
+    bucket = write_export(tmp_path / "export", {1: [*plain(1), b"?"]})
+    sync(bucket, tmp_path / "lake")
+    shutil.rmtree(tmp_path / "lake" / "rejects")
+    with pytest.raises(LakeNotFoundError, match="the table rejects is gone"):
+        list(open_lake(tmp_path / "lake").rejects())
+    summary = sync(bucket, tmp_path / "lake")
+    assert [problem.partition(",")[0] for problem in summary.problems] == ["the table rejects was deleted"]
+    assert sync(bucket, tmp_path / "lake").problems == []
+    assert list(open_lake(tmp_path / "lake").rejects()) == []
 
 
 def test_empty_revisions_and_empty_exports(tmp_path):
@@ -475,8 +511,8 @@ class OnceBroken:
         self.error = error
         self.times = times
 
-    def revisions(self):
-        return self.bucket.revisions()
+    def __getattr__(self, name):
+        return getattr(self.bucket, name)
 
     def to_batches(self, *, revisions, **options):
         wanted = list(revisions)
@@ -508,9 +544,9 @@ def test_a_revision_that_is_replaced_while_it_is_read(tmp_path):
 
 def test_a_revision_that_vanishes_while_others_are_read(tmp_path, caplog):
     bucket = an_export(tmp_path / "export", range(1, 6))
-    listed = bucket.revisions()
+    listing = bucket._listing()
     (tmp_path / "export" / "revisions" / "3.json").unlink()
-    bucket.revisions = lambda: listed
+    bucket._listing = lambda: listing
     with caplog.at_level(logging.WARNING):
         summary = sync(bucket, tmp_path / "lake")
     assert summary.revisions == [1, 2, 4, 5]
@@ -611,6 +647,30 @@ def test_a_lake_is_as_it_was_when_it_was_opened(tmp_path):
     assert len(list(open_lake(tmp_path / "lake").iter_records())) == 6
     assert len(list(pickle.loads(pickle.dumps(lake)).iter_records())) == 3
     assert isinstance(lake, Lake)
+
+
+def test_a_second_vacuum_has_nothing_to_remove(tmp_path):
+    sync(an_export(tmp_path / "export", range(1, 8)), tmp_path / "lake", bytes_a_commit=1)
+    before = {path.relative_to(tmp_path / "lake").as_posix() for path in (tmp_path / "lake").rglob("*.parquet")}
+    compaction = compact(tmp_path / "lake")
+    would = vacuum(tmp_path / "lake", keep_hours=0, dry_run=True)
+    removed = vacuum(tmp_path / "lake", keep_hours=0)
+    assert len(removed) == compaction.removed > 0
+    assert set(removed) == set(would) < before
+    assert not any((tmp_path / "lake" / path).exists() for path in removed)
+    for is_dry in (True, False):
+        assert vacuum(tmp_path / "lake", keep_hours=0, dry_run=is_dry) == []
+
+
+def test_compaction_in_portions(tmp_path, monkeypatch):
+    bucket = an_export(tmp_path / "export", range(1, 20))
+    sync(bucket, tmp_path / "lake", bytes_a_commit=1)
+    monkeypatch.setattr(upkeep, "_PORTION_BYTES", 1)
+    before = open_lake(tmp_path / "lake").version
+    compaction = compact(tmp_path / "lake")
+    days = {path.parent.name for path in (tmp_path / "lake" / "records").glob("day=*/*.parquet")}
+    assert compaction.added == open_lake(tmp_path / "lake").version - before > len(days) // 2
+    check_equal(bucket, tmp_path / "lake")
 
 
 def test_vacuum_removes_what_a_killed_run_left(tmp_path):

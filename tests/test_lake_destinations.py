@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from kmexport.lake.destinations import find_destination
@@ -18,7 +20,7 @@ SECRET = "a-secret/that+nobody=sees"
 def no_settings_of_this_machine(monkeypatch, tmp_path):
     for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
@@ -111,6 +113,100 @@ def test_words(url, given, told):
 def test_object_stores_own_words_are_not_for_fsspec():
     destination = find_destination("s3://b/lake", {"key": "AKIA", "aws_conditional_put": "etag"})
     assert destination.options == {"key": "AKIA"}
+
+
+@pytest.mark.parametrize(
+    ("url", "given", "for_fsspec"),
+    [
+        (
+            "s3://b/lake",
+            {
+                "aws_access_key_id": "AKIA", "aws_secret_access_key": SECRET, "aws_endpoint_url": "http://127.0.0.1:9",
+                "aws_region": "eu-west-1", "allow_http": True,
+            },
+            {
+                "key": "AKIA", "secret": SECRET, "endpoint_url": "http://127.0.0.1:9",
+                "client_kwargs": {"region_name": "eu-west-1"},
+            },
+        ),
+        ("s3://b/lake", {"aws_skip_signature": "true", "aws_endpoint": "https://a"}, {"anon": True, "endpoint_url": "https://a"}),
+        (
+            "s3://b/lake",
+            {"client_kwargs": {"verify": "ca.pem"}, "aws_region": "eu-west-1"},
+            {"client_kwargs": {"region_name": "eu-west-1", "verify": "ca.pem"}},
+        ),
+        ("s3://b/lake", {"key": "mine", "aws_access_key_id": "other"}, {"key": "mine"}),
+        (
+            "az://c/lake",
+            {
+                "azure_storage_account_name": "acme", "azure_storage_account_key": SECRET,
+                "azure_endpoint": "http://127.0.0.1:10000/acme",
+            },
+            {
+                "account_name": "acme", "account_key": SECRET,
+                "connection_string": "DefaultEndpointsProtocol=http;AccountName=acme;"
+                f"AccountKey={SECRET};BlobEndpoint=http://127.0.0.1:10000/acme",
+            },
+        ),
+        ("gs://b/lake", {"google_service_account_key": '{"a": 1}'}, {"token": {"a": 1}}),
+        ("gs://b/lake", {"google_skip_signature": "true"}, {"token": "anon"}),
+    ],
+)  # fmt: skip
+def test_object_stores_own_words_alone_read_too(url, given, for_fsspec):
+    destination = find_destination(url, given)
+    assert destination.options == for_fsspec
+    assert SECRET not in repr(destination)
+
+
+def test_connection_strings(monkeypatch):
+    text = f"DefaultEndpointsProtocol=https;AccountName=acme;AccountKey={SECRET};EndpointSuffix=core.chinacloudapi.cn"
+    told = {
+        "azure_storage_account_name": "acme", "azure_storage_account_key": SECRET,
+        "azure_endpoint": "https://acme.blob.core.chinacloudapi.cn",
+    }  # fmt: skip
+    assert find_destination("az://c/lake", {"connection_string": text}).delta_options == told
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
+    assert find_destination("abfs://c/lake", {}).delta_options == told
+
+
+def test_the_configuration_of_fsspec(monkeypatch):
+    monkeypatch.setitem(
+        fsspec.config.conf, "s3", {"key": "AKIA", "secret": SECRET, "endpoint_url": "https://a", "x": 1}
+    )
+    monkeypatch.setitem(fsspec.config.conf, "abfs", {"account_name": "acme", "account_key": SECRET})
+    told = find_destination("s3://b/lake", {"endpoint_url": "https://b"}).delta_options
+    assert told == S3 | KEYS | {"aws_endpoint_url": "https://b"}
+    told = find_destination("az://c/lake", {}).delta_options
+    assert told == {"azure_storage_account_name": "acme", "azure_storage_account_key": SECRET}
+
+
+def test_the_file_of_a_private_ca(tmp_path, monkeypatch):
+    assert find_destination("s3://b/lake", {}).ca_file is None
+    (tmp_path / "config").write_text("[profile lake]\nca_bundle = of-profile.pem\n", encoding="utf-8")
+    assert find_destination("s3://b/lake", {"profile": "lake"}).ca_file == "of-profile.pem"
+    monkeypatch.setenv("AWS_CA_BUNDLE", "of-environment.pem")
+    assert find_destination("s3://b/lake", {"profile": "lake"}).ca_file == "of-environment.pem"
+    for verify, found in (("given.pem", "given.pem"), (False, None)):
+        assert find_destination("s3://b/lake", {"client_kwargs": {"verify": verify}}).ca_file == found
+    assert find_destination("s3://b/lake", {"endpoint_url": "http://127.0.0.1:9"}).ca_file is None
+
+
+def test_keys_of_a_profile_are_renewed(tmp_path):
+    script = tmp_path / "keys.py"
+    script.write_text(
+        "import json, time\n"
+        "print(json.dumps({'Version': 1, 'AccessKeyId': str(time.time_ns()), 'SecretAccessKey': 's',"
+        " 'SessionToken': 't', 'Expiration': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 60))}))\n",
+        encoding="utf-8",
+    )
+    command = f"{Path(sys.executable).as_posix()} {script.as_posix()}"
+    (tmp_path / "config").write_text(f"[profile lake]\ncredential_process = {command}\n", encoding="utf-8")
+    destination = find_destination("s3://b/lake", {"profile": "lake"})
+    names = {destination.current_options["aws_access_key_id"] for _ in range(2)}
+    assert len(names | {destination.delta_options["aws_access_key_id"]}) == 3
+    copied = pickle.loads(pickle.dumps(destination))
+    assert copied.current_options["aws_access_key_id"] not in names
+    assert copied == destination
 
 
 def test_a_profile(tmp_path):

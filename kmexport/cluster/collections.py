@@ -11,6 +11,7 @@ import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 from attrs import field, frozen
+from dask import delayed
 
 from kmexport.bucket import Bucket
 from kmexport.cluster.frames import empty_frame, to_frame
@@ -110,7 +111,9 @@ def to_records(frame: dd.DataFrame) -> db.Bag:
     """
     if any(type(task).__name__ == "P2PBarrierTask" for task in frame.optimize().dask.values()):
         frame = frame.persist()
-    return db.from_delayed(frame.to_delayed()).map_partitions(_listed)
+    # Not by map_partitions over the bag: dask 2025.5 to 2025.11 lose the frame's tasks there.
+    listed = delayed(_listed, pure=True)
+    return db.from_delayed([listed(part) for part in frame.to_delayed()])
 
 
 def _listed(frame: pd.DataFrame) -> list[Record]:

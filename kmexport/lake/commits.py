@@ -18,7 +18,7 @@ from uuid import uuid4
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from attrs import Factory, define, frozen
+from attrs import Factory, define, field, frozen
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
@@ -227,15 +227,13 @@ def _check(folder: LakeFolder, layout: TableLayout, log: TableLog) -> None:
 
 def _create_table(folder: LakeFolder, layout: TableLayout) -> None:
     """Make an empty table, unless another process makes it in this moment."""
-    destination = folder.destination
     with folder.delta(f"creating the table {layout.name}"):
         try:
-            DeltaTable.create(
-                destination.delta_url(layout.name),
+            folder.create_delta(
+                layout.name,
                 schema=layout.schema,
                 partition_by=list(layout.partitions),
                 configuration=layout.configuration,
-                storage_options=destination.delta_options,
                 raise_if_key_not_exists=False,  # our own key is none of Delta's
             )
         except Exception:
@@ -261,6 +259,7 @@ class Table:
     layout: TableLayout
     log: TableLog
     _opened: DeltaTable | None = None
+    _options: dict[str, str] = field(factory=dict, repr=False)  # with which it was opened: keys may be renewed
 
     def commit(self, added: Sequence[AddAction], revisions: Mapping[int, Revision]) -> bool:
         """Add files and the ids of revisions in one step. False where another process has brought one of them in."""
@@ -322,10 +321,8 @@ class Table:
 
     def _delta(self) -> DeltaTable:
         """The table as delta-rs sees it, never newer than our log: what was committed since then is looked at."""
-        if self._opened is None:
-            destination = self.folder.destination
-            self._opened = DeltaTable(
-                destination.delta_url(self.layout.name), storage_options=destination.delta_options
-            )
+        options = self.folder.destination.current_options
+        if self._opened is None or self._options != options:
+            self._opened, self._options = self.folder.open_delta(self.layout.name), options
             self.refresh()
         return self._opened

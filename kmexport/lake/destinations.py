@@ -35,14 +35,52 @@ _READING_ONLY: Final = frozenset(
 _HANDED_ON: Final = ("aws_", "azure_", "google_", "allow_http", "allow_invalid_certificates", "timeout", "proxy_url")
 
 
+class KeysOfProfile:
+    """The keys that s3fs would find by a profile, renewed by botocore where they expire."""
+
+    def __init__(self, profile: str | None) -> None:
+        self._profile = profile
+        self._found: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_found": None}
+
+    def current(self) -> dict[str, str]:
+        """The keys of this moment, good for ten minutes at least where their source allows it; none where it has none.
+
+        Those of a role of the machine are left to delta-rs, which renews them.
+        """
+        if self._found is None:
+            from botocore.session import Session  # noqa: PLC0415  # it is slow to load
+
+            self._found = Session(profile=self._profile).get_credentials()
+        if self._found is None:
+            return {}
+        keys = self._found.get_frozen_credentials()
+        found = {"aws_access_key_id": keys.access_key, "aws_secret_access_key": keys.secret_key}
+        if keys.token:
+            found["aws_session_token"] = keys.token
+        return found
+
+
 @frozen
 class Destination:
-    """A lake's address: `url` as fsspec has it, with `options`; and what delta-rs needs for the table of a name."""
+    """A lake's address: `url` as fsspec has it, with `options`; and what delta-rs needs for the table of a name.
+
+    `keys` are those of a profile and may expire: what uses a lake for long asks `KeysOfProfile` for them again.
+    """
 
     url: str
     options: dict[str, Any] = field(repr=False)
     delta_root: str = field(repr=False)
     delta_options: dict[str, str] = field(repr=False)
+    ca_file: str | None = None  # with the certificates that are trusted in place of the system's
+    keys: KeysOfProfile | None = field(default=None, repr=False, eq=False)
+
+    @property
+    def current_options(self) -> dict[str, str]:
+        """`delta_options` with the keys of this moment."""
+        return self.delta_options if self.keys is None else self.delta_options | self.keys.current()
 
     @property
     def public_url(self) -> str:
@@ -69,23 +107,78 @@ def find_destination(url: str | os.PathLike[str], options: Mapping[str, Any]) ->
             f"(az://, abfs://), not on {scheme}://"
         )
         raise ValueError(msg)
-    own = {name: value for name, value in options.items() if not name.startswith(_HANDED_ON)}
     handed_on = {name: _text(value) for name, value in options.items() if name.startswith(_HANDED_ON)}
+    given = {name: value for name, value in options.items() if not name.startswith(_HANDED_ON)}
     if kind == "local":
         path = Path(_local_path(rest) if separator else written).expanduser().absolute()
         if _UNREADABLE.search(path.as_posix()):
             msg = f"{path}: delta-rs takes no path with a backslash, or with a percent sign before two digits"
             raise ValueError(msg)
-        return Destination(str(path), own, path.as_uri(), _translated(kind, own, _LOCAL) | handed_on)
+        return Destination(str(path), given, path.as_uri(), _translated(kind, given, _LOCAL) | handed_on)
     delta_root = f"{'gs' if kind == 'gcs' else scheme}://{rest.rstrip('/')}"
+    own = _configured(kind) | given
     translated = _translated(kind, own, _WORDS[kind])
+    keys = None
     try:
         found = _FINDERS[kind](own, translated | handed_on)
+        if kind == "s3" and _takes_profile(own, found):
+            keys = KeysOfProfile(own.get("profile"))
+            found = keys.current() | found
+        if kind == "s3":
+            found = _with_server(own.get("profile"), found)
     except Exception as error:
         if is_without_credentials(error):
             raise PermissionError(errno.EACCES, NO_PROFILE, redact(written)) from error
         raise
-    return Destination(f"{scheme}://{rest.rstrip('/')}", own, delta_root, found)
+    is_plain = found.get("aws_endpoint_url", "").startswith("http://")
+    ca_file = _find_ca_file(own) if kind == "s3" and not is_plain else None
+    for_fsspec = _in_words_of_fsspec(kind, handed_on, given)
+    return Destination(f"{scheme}://{rest.rstrip('/')}", for_fsspec, delta_root, found, ca_file, keys)
+
+
+def _configured(kind: str) -> dict[str, Any]:
+    """What fsspec's own configuration says of the storage: FSSPEC_S3_KEY=… and the like. Words that we know."""
+    from fsspec.config import conf  # noqa: PLC0415
+
+    found: dict[str, Any] = {}
+    for scheme, kind_of_scheme in _KINDS.items():
+        if kind_of_scheme == kind:
+            found |= {name: value for name, value in conf.get(scheme, {}).items() if name in _WORDS[kind]}
+    return found
+
+
+def _in_words_of_fsspec(kind: str, handed_on: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in fsspec's words, with those of object_store translated; where both are given, fsspec's win."""
+    found: dict[str, Any] = {
+        _BACK[kind][name]: value == "true" if value in ("true", "false") else value
+        for name, value in handed_on.items()
+        if name in _BACK[kind]
+    }
+    client: dict[str, Any] = {_CLIENT_BACK[name]: value for name, value in handed_on.items() if name in _CLIENT_BACK}
+    if kind == "s3" and handed_on.get("allow_invalid_certificates") == "true":
+        client["verify"] = False
+    if kind == "s3" and client:
+        found["client_kwargs"] = {**client, **(given.get("client_kwargs") or {})}
+    if "google_service_account_key" in handed_on:
+        found["token"] = json.loads(handed_on["google_service_account_key"])
+    if handed_on.get("google_skip_signature") == "true":
+        found["token"] = "anon"  # noqa: S105  # a word of gcsfs
+    endpoint = handed_on.get("azure_endpoint") or handed_on.get("azure_storage_endpoint")
+    if kind == "azure" and endpoint is not None:
+        found["connection_string"] = _connection_string(endpoint, {**found, **given})
+    return {**found, **{name: value for name, value in given.items() if name != "client_kwargs" or not client}}
+
+
+def _connection_string(endpoint: str, options: Mapping[str, Any]) -> str:
+    """adlfs takes an endpoint in no other way."""
+    parts = {
+        "DefaultEndpointsProtocol": endpoint.partition("://")[0],
+        "AccountName": options.get("account_name"),
+        "AccountKey": options.get("account_key"),
+        "SharedAccessSignature": options.get("sas_token"),
+        "BlobEndpoint": endpoint,
+    }
+    return ";".join(f"{name}={value}" for name, value in parts.items() if value is not None)
 
 
 def _local_path(rest: str) -> str:
@@ -131,6 +224,26 @@ _WORDS: Final[dict[str, dict[str, str]]] = {
         "account_host": "",
     },
 }  # fmt: skip
+# The same words in the other direction, for what reads the lake; other names that object_store has for them too.
+_BACK: Final[dict[str, dict[str, str]]] = {
+    "s3": {
+        "aws_access_key_id": "key", "aws_secret_access_key": "secret", "aws_session_token": "token",
+        "aws_token": "token", "aws_endpoint_url": "endpoint_url", "aws_endpoint": "endpoint_url",
+        "aws_skip_signature": "anon",
+    },
+    "gcs": {
+        "google_service_account": "token", "google_service_account_path": "token", "google_base_url": "endpoint_url",
+    },
+    "azure": {
+        "azure_storage_account_name": "account_name", "azure_storage_account_key": "account_key",
+        "azure_storage_access_key": "account_key", "azure_storage_sas_token": "sas_token",
+        "azure_storage_sas_key": "sas_token", "azure_storage_tenant_id": "tenant_id", "azure_tenant_id": "tenant_id",
+        "azure_storage_client_id": "client_id", "azure_client_id": "client_id",
+        "azure_storage_client_secret": "client_secret", "azure_client_secret": "client_secret",
+        "azure_skip_signature": "anon",
+    },
+}  # fmt: skip
+_CLIENT_BACK: Final = {"aws_region": "region_name", "aws_default_region": "region_name"}
 _S3_CLIENT: Final = {
     "endpoint_url": "aws_endpoint_url", "region_name": "aws_region", "aws_access_key_id": "aws_access_key_id",
     "aws_secret_access_key": "aws_secret_access_key", "aws_session_token": "aws_session_token",
@@ -150,37 +263,28 @@ def _find_s3(options: Mapping[str, Any], found: dict[str, str]) -> dict[str, str
     style = ((options.get("config_kwargs") or {}).get("s3") or {}).get("addressing_style")
     if style in ("virtual", "path"):
         found["aws_virtual_hosted_style_request"] = _text(style == "virtual")
-    if "aws_access_key_id" not in found and found.get("aws_skip_signature") != "true":
-        found = _of_profile(options.get("profile")) | found
     if "aws_endpoint" in found:  # object_store's other name of it
         found["aws_endpoint_url"] = found.pop("aws_endpoint")
+    return found
+
+
+def _takes_profile(options: Mapping[str, Any], found: Mapping[str, str]) -> bool:
+    has_profile = options.get("profile") is not None or "AWS_PROFILE" in os.environ
+    return has_profile and "aws_access_key_id" not in found and found.get("aws_skip_signature") != "true"
+
+
+def _with_server(profile: str | None, given: dict[str, str]) -> dict[str, str]:
+    found = dict(given)
     if "aws_endpoint_url" not in found:
-        found |= _endpoint(options.get("profile"))
+        found |= _endpoint(profile)
     is_keyless = "aws_access_key_id" not in found and found.get("aws_skip_signature") != "true"
     if is_keyless and "aws_endpoint_url" in found:
         # Beside an endpoint delta-rs would look at the environment and the machine's role only, and not into ~/.aws.
         found.setdefault("aws_force_credential_load", "true")
     if "aws_region" not in found:
-        found["aws_region"] = _region(options.get("profile"))
+        found["aws_region"] = _region(profile)
     if found.get("aws_endpoint_url", "").startswith("http://"):
         found.setdefault("allow_http", "true")
-    return found
-
-
-def _of_profile(profile: str | None) -> dict[str, str]:
-    """The keys that s3fs would find. Those of a role of the machine are left to delta-rs, which renews them."""
-    if profile is None and "AWS_PROFILE" not in os.environ:
-        return {}
-    from botocore.session import Session  # noqa: PLC0415  # it is slow to load
-
-    session = Session(profile=profile)
-    credentials = session.get_credentials()
-    if credentials is None:
-        return {}
-    keys = credentials.get_frozen_credentials()
-    found = {"aws_access_key_id": keys.access_key, "aws_secret_access_key": keys.secret_key}
-    if keys.token:
-        found["aws_session_token"] = keys.token
     return found
 
 
@@ -203,6 +307,21 @@ def _region(profile: str | None) -> str:
     return found or "us-east-1"
 
 
+def _find_ca_file(options: Mapping[str, Any]) -> str | None:
+    """The file of a private CA, as botocore finds it. delta-rs has no option for it."""
+    verify = (options.get("client_kwargs") or {}).get("verify")
+    if verify is not None:
+        return verify if isinstance(verify, str) else None
+    if "AWS_CA_BUNDLE" in os.environ:
+        return os.environ["AWS_CA_BUNDLE"]
+    if options.get("profile") is None and "AWS_PROFILE" not in os.environ:
+        return None
+    from botocore.session import Session  # noqa: PLC0415
+
+    found: str | None = Session(profile=options.get("profile")).get_config_variable("ca_bundle")
+    return found
+
+
 def _find_gcs(options: Mapping[str, Any], found: dict[str, str]) -> dict[str, str]:
     token = options.get("token")
     if token is None or token in ("google_default", "cloud"):
@@ -222,12 +341,16 @@ def _find_azure(options: Mapping[str, Any], found: dict[str, str]) -> dict[str, 
     if isinstance(options.get("credential"), str) is False and options.get("credential") is not None:
         msg = "credential is an account key as text: delta-rs takes no credential object"
         raise TypeError(msg)
-    parts = (part.partition("=") for part in (options.get("connection_string") or "").split(";") if part)
+    text = options.get("connection_string") or os.environ.get("AZURE_STORAGE_CONNECTION_STRING") or ""
+    parts = {name: value for name, _, value in (part.partition("=") for part in text.split(";") if part)}
     words = {
         "AccountName": "azure_storage_account_name", "AccountKey": "azure_storage_account_key",
         "SharedAccessSignature": "azure_storage_sas_token", "BlobEndpoint": "azure_endpoint",
     }  # fmt: skip
-    found |= {words[name]: value for name, _, value in parts if name in words}
+    found |= {words[name]: value for name, value in parts.items() if name in words}
+    if "EndpointSuffix" in parts and "AccountName" in parts and "BlobEndpoint" not in parts:
+        protocol = parts.get("DefaultEndpointsProtocol", "https")
+        found["azure_endpoint"] = f"{protocol}://{parts['AccountName']}.blob.{parts['EndpointSuffix']}"
     if options.get("account_host"):
         found["azure_endpoint"] = f"https://{options['account_host']}"
     if found.get("azure_endpoint", "").startswith("http://"):

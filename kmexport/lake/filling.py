@@ -13,7 +13,7 @@ from kmexport.errors import MalformedRecordError
 from kmexport.lake.commits import TableLog, read_log
 from kmexport.lake.files import RecordFiles, RejectFiles
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.layout import RECORDS
+from kmexport.lake.layout import RECORDS, REJECTS
 from kmexport.lake.summary import ChangedRevision, SyncSummary
 from kmexport.lateness import ReceivedTimes
 from kmexport.manifest import Revision, revision_number
@@ -27,14 +27,22 @@ _CHUNK_BYTES: Final = 64 << 20  # of columns held: sorting them and writing take
 def find_lacking(bucket: Bucket, folder: LakeFolder) -> tuple[list[Revision], TableLog | None, SyncSummary]:
     """The revisions that the lake lacks, its log (None where there is no table), and a summary that has what was seen.
 
-    Raises LakeFormatError for a table that is none of ours.
+    Raises LakeFormatError for a table that is none of ours, ValueError for a lake that lies in the export.
     """
+    folder.check_apart(bucket._folder)
     summary = SyncSummary(folder.public_url)
     log = read_log(folder, RECORDS)
-    listed = bucket.revisions()
+    listing = bucket._listing()
     present = log.sizes if log is not None else {}
+    # Of those the summary tells: nothing is left out.
+    gone = [row for row in listing.missing if row.number in present]
+    listing.warned.update(row.path for row in gone)
+    listed = listing.select(None, 0, None)
     summary.present = len(present)
+    summary.gone = [row.path for row in gone]
+    summary.missing = [row.path for row in listing.missing if row.number not in present]
     summary.changed = _changed_since(listed, present)
+    summary.lost_rejects = log is not None and not folder.find_files(f"{REJECTS.name}/_delta_log")
     return [revision for revision in listed if revision.number not in present], log, summary
 
 

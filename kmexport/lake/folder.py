@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
 
 import duckdb
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from kmexport.errors import BucketNotFoundError, BucketUnreachableError, KmExportError, LakeNotFoundError
 from kmexport.lake.destinations import Destination
 from kmexport.storage.credentials import can_show_one, secrets_in
 from kmexport.storage.folder import Folder
+from kmexport.storage.listing import NO_BUCKET
+from kmexport.storage.patience import retrying
+from kmexport.storage.transport import alone
+from kmexport.storage.versions import forget_listings
 
 __all__ = ["LakeFolder"]
 
 
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
+_QUERY: Final = re.compile(r"\?[^\s)>\]'\"]*")
+_DENIED: Final = re.compile(
+    r"\b40[13] (?:Forbidden|Unauthorized)|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|"
+    "InvalidToken|AuthorizationFailure|AuthorizationPermissionMismatch|AuthenticationFailed|Unauthenticated|"
+    "PermissionDenied|lacked the required privileges"
+)
+_NO_CONTAINER: Final = re.compile("NoSuchBucket|ContainerNotFound|specified (?:bucket|container) does not exist")
+_ENVIRONMENT: Final = threading.Lock()  # held while it is changed
 _ERROR_NUMBER: Final = re.compile(r"(?:os error |Os \{ code: )([0-9]+)")
 
 
@@ -30,12 +48,44 @@ class LakeFolder(Folder):
         super().__init__(destination.url, None, destination.options)
         self.destination = destination
 
+    def check_apart(self, export: Folder) -> None:
+        """Raise ValueError where the lake lies at the address of an export, or inside it."""
+        with self._access("opening the storage"):
+            own_fs, own = self._fresh("")
+        with export._access("opening the storage"):
+            fs, root = export._fresh("")
+        if type(own_fs) is not type(fs) or getattr(own_fs, "endpoint_url", None) != getattr(fs, "endpoint_url", None):
+            return
+        if self.is_local:
+            own, root = (Path(os.path.realpath(path)).as_posix() for path in (own, root))
+        if f"{own.rstrip('/')}/".startswith(f"{root.rstrip('/')}/"):
+            msg = f"{self.public_url}: a lake does not lie in the folder of the export ({export.public_url})"
+            raise ValueError(msg)
+
     def find_files(self, name: str) -> list[str]:
-        """The names of the files in a folder, in their order; none where there is no such folder."""
+        """The names of the files in a folder, in their order; none where there is no such folder.
+
+        Raises LakeNotFoundError where S3 says that there is not even the bucket.
+        """
         try:
             return sorted(file for file, _ in self.list(name))
         except BucketNotFoundError:
             return []
+        except BucketUnreachableError as error:
+            if NO_BUCKET not in error.reason:
+                raise
+            raise LakeNotFoundError(self.public_url, f"{NO_BUCKET}: make it first") from error
+
+    def find_all(self, name: str) -> list[str]:
+        """The paths of all files below a folder, from that folder on."""
+        with self._access(f"listing {name}"):
+            fs, path = self._fresh(name)
+            for attempt in retrying(fs, name):
+                with attempt, alone(fs):
+                    forget_listings(fs, path)
+                    root = fs._strip_protocol(path).rstrip("/")
+                    found = [file.removeprefix(root).lstrip("/") for file in fs.find(path)]
+        return found
 
     def content(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """A file, or its bytes from `start` to `end`. Raises LakeNotFoundError where it is gone."""
@@ -58,6 +108,18 @@ class LakeFolder(Folder):
             fs, path = self._fresh(name)
             fs.rm_file(path)
 
+    def open_delta(self, name: str, version: int | None = None) -> DeltaTable:
+        """One of the tables as delta-rs sees it, with the keys of this moment."""
+        options = self.destination.current_options
+        with _trusting(self.destination.ca_file):
+            return DeltaTable(self.destination.delta_url(name), version=version, storage_options=options)
+
+    def create_delta(self, name: str, **arguments: Any) -> None:
+        """Make one of the tables. What `DeltaTable.create` raises where it is there."""
+        options = self.destination.current_options
+        with _trusting(self.destination.ca_file):
+            DeltaTable.create(self.destination.delta_url(name), storage_options=options, **arguments)
+
     @contextmanager
     def delta(self, doing: str) -> Iterator[None]:
         """A context in which the errors of delta-rs become the library's, and show no credential."""
@@ -66,25 +128,65 @@ class LakeFolder(Folder):
         except KmExportError:
             raise
         except (DeltaError, duckdb.Error, OSError, ValueError) as error:
-            known = {**self.destination.options, **self.destination.delta_options}
+            known = {**self.destination.options, **self.destination.current_options}
             secrets = [*self._secrets(), *secrets_in(known)]
             is_safe = self.public_url == self.destination.url and not can_show_one(error, secrets)
-            ours = self._translation(error, doing, is_safe=is_safe)
+            ours = self._translation(error, doing, secrets, is_safe=is_safe)
             try:
                 raise ours from error if is_safe else None
             finally:
                 if not is_safe:
                     ours.__context__ = None  # `from None` would only hide it
 
-    def _translation(self, error: Exception, doing: str, *, is_safe: bool) -> Exception:
+    def _translation(self, error: Exception, doing: str, secrets: list[str], *, is_safe: bool) -> Exception:
         text = " ".join(_COLOURS.sub("", str(error)).split())
         number = _ERROR_NUMBER.search(text)
         if self.is_local and number is not None:
-            return OSError(int(number[1]), f"{os.strerror(int(number[1]))}, {doing}", self.destination.url)
-        reason = f"{doing} failed ({text if is_safe else type(error).__name__})"
-        return BucketUnreachableError(self.public_url, reason)
+            return _system_error(int(number[1]), doing, self.destination.url)
+        words = text if is_safe else _shown(text, secrets) or type(error).__name__
+        if _DENIED.search(text):
+            return PermissionError(errno.EACCES, f"access is denied, {doing} failed ({words})", self.public_url)
+        if _NO_CONTAINER.search(text) or isinstance(error, FileNotFoundError):
+            reason = f"{doing} failed, for the bucket, the container or a file is not there ({words})"
+            return LakeNotFoundError(self.public_url, reason)
+        return BucketUnreachableError(self.public_url, f"{doing} failed ({words})")
 
     @property
     def is_local(self) -> bool:
         """Whether it lies on the local disk."""
         return self.destination.delta_root.startswith("file:")
+
+
+def _system_error(number: int, doing: str, place: str) -> OSError:
+    """Rust names errors of the system by its own numbers: on Windows those of Win32."""
+    if os.name != "nt":
+        return OSError(number, f"{os.strerror(number)}, {doing}", place)
+    format_error: Any = vars(import_module("ctypes"))["FormatError"]  # type checkers know it on Windows only
+    return OSError(0, f"{format_error(number).strip()}, {doing}", place, number)
+
+
+def _shown(text: str, secrets: list[str]) -> str:
+    """The text with *** for each secret, and for what follows a "?"; empty where it might show one all the same."""
+    shown = _QUERY.sub("?***", text)
+    for secret in sorted(secrets, key=len, reverse=True):
+        for form in (secret, quote(secret, safe="")):
+            shown = shown.replace(form, "***")
+    return "" if can_show_one(OSError(shown), secrets) else shown
+
+
+@contextmanager
+def _trusting(ca_file: str | None) -> Iterator[None]:
+    """delta-rs takes no file of a private CA: as it opens a table, it asks the environment for one."""
+    if ca_file is None:
+        yield
+        return
+    with _ENVIRONMENT:
+        before = os.environ.get("SSL_CERT_FILE")
+        os.environ["SSL_CERT_FILE"] = ca_file
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["SSL_CERT_FILE"]
+            else:
+                os.environ["SSL_CERT_FILE"] = before

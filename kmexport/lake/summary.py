@@ -36,8 +36,11 @@ class SyncSummary:
     `present` is how many revisions the lake had before. `by_others` are those that another run brought in meanwhile,
     `vanished` those that went after they were listed. `unsettled` are left to the next run: they were replaced again
     and again while they were read, or other runs came first again and again. `changed` are revisions of earlier runs
-    whose file has another size by now; the lake keeps what was there first. `far` are revisions with records that came
-    more than a day late: windows of the bucket miss them, those of the lake do not.
+    whose file has another size by now; the lake keeps what was there first, until `retake` takes them again. Of files
+    that the index names and that are not in the bucket, the lake has those in `gone`, and lacks those in `missing`.
+    `lost_rejects`: somebody has deleted the table rejects, which was made anew without the lines that it had.
+    `far` are revisions with records that came more than a day late: windows of the bucket miss them, those of the lake
+    do not.
     """
 
     url: str
@@ -53,6 +56,9 @@ class SyncSummary:
     unsettled: list[str] = Factory(list)
     changed: list[ChangedRevision] = Factory(list)
     far: list[FarRevision] = Factory(list)
+    gone: list[str] = Factory(list)
+    missing: list[str] = Factory(list)
+    lost_rejects: bool = False
 
     @property
     def records(self) -> int:
@@ -73,7 +79,14 @@ class SyncSummary:
             problems.append(f"{self.rejects:,} {lines} no record and went to the table rejects")
         problems += [f"{path} went after it was listed" for path in self.vanished]
         problems += [f"{path} changed again and again, and is left to the next run" for path in self.unsettled]
-        problems += map(str, self.changed)
+        problems += [f"{change}: retake(bucket, url, [{change.number}]) takes it again" for change in self.changed]
+        problems += [f"{path} is gone from the bucket; the lake holds its records" for path in self.gone]
+        problems += [f"{path} is named by the index and not in the bucket: the lake lacks it" for path in self.missing]
+        if self.lost_rejects:
+            problems.append(
+                "the table rejects was deleted, and is made anew: the lines of earlier runs that are no records are "
+                "lost, until retake(bucket, url, revisions) reads their files again"
+            )
         return problems
 
     def __str__(self) -> str:

@@ -80,7 +80,7 @@ def sync(
     begun = time.monotonic()
     folder = LakeFolder(find_destination(url, storage_options))
     wanted, log, summary = find_lacking(bucket, folder)
-    if wanted or log is None:
+    if wanted or log is None or summary.lost_rejects:
         # In this order, so that both are known to be ours before anything is written to one of them.
         rejects = open_table(folder, REJECTS)
         run = _Run(bucket, folder, processes, bytes_a_commit, summary, open_table(folder, RECORDS, log), rejects)

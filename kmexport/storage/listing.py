@@ -10,10 +10,11 @@ from kmexport.storage.faults import WrongAnswerError, is_without_bucket
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["has_listings", "list_files"]
+__all__ = ["NO_BUCKET", "has_listings", "list_files"]
 
 Files: TypeAlias = "list[tuple[str, int | None]]"
 
+NO_BUCKET = "there is no such bucket"
 _WEB = "fsspec.implementations.http"
 
 logger: logging.Logger = logging.getLogger("kmexport")
@@ -92,12 +93,9 @@ def _page_on_s3(fs: AbstractFileSystem, asked: dict[str, Any]) -> dict[str, Any]
     try:
         page: dict[str, Any] = fs.call_s3("list_objects_v2", **asked)
     except FileNotFoundError as error:
-        msg = (
-            "there is no such bucket"
-            if is_without_bucket(error)
-            else "the answer was 404 where a listing was asked for"
-        )
-        raise WrongAnswerError(msg) from error
+        has_bucket = not is_without_bucket(error)
+        msg = "the answer was 404 where a listing was asked for" if has_bucket else NO_BUCKET
+        raise WrongAnswerError(msg, may_pass=has_bucket) from error
     # Of an empty body, and of HTML that happens to be XML, nothing is left here.
     if not isinstance(page.get("IsTruncated"), bool) or page.get("Prefix", asked["Prefix"]) != asked["Prefix"]:
         msg = "the answer is no listing of S3"
