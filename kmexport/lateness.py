@@ -65,6 +65,13 @@ class ReceivedTimes:
             first, last = min(first, before), max(last, behind)
         self._spans[revision.number] = revision, first, last
 
+    def see_spans(self, index: Iterable[Revision], spans: Iterable[tuple[int | None, int, int]]) -> None:
+        """Note the number of a revision with its first and its last second, for many revisions of an index."""
+        rows = {revision.number: revision for revision in index}
+        for number, first, last in spans:
+            if number in rows:
+                self.see(rows[number], (first, last))
+
     def far(self) -> list[FarRevision]:
         """The revisions that hold records further away than the default margin."""
         found = [FarRevision(*span) for span in self._spans.values()]

@@ -64,6 +64,18 @@ class TestPasses:
         assert str(summary).count("windows miss them") == 3
         assert sync(bucket, tmp_path / "lake").far == []
 
+    def test_facts_of_the_whole_export(self, bucket, caplog):
+        caplog.set_level(logging.INFO)
+        with Facts(bucket) as facts:
+            facts.sql("select count(*) from events").fetchall()
+        assert len(told(caplog)) == 1
+        assert [f"revisions/{n}.json was" in told(caplog)[0] for n in (1, 2, 3, 4)] == [False, True, True, True]
+        caplog.clear()
+        with Facts(bucket, window=Window(T0, T0 + 1)) as facts:
+            facts.sql("select count(*) from events").fetchall()
+        assert len(told(caplog)) == 1  # that of the aliases, which are read whole
+        assert "revisions/4.json" not in told(caplog)[0]
+
     def test_what_is_named_is_what_windows_miss(self, bucket):
         named = {one.revision.number for one in bucket.audit(deep=True).far}
         for revision in bucket.revisions():

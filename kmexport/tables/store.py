@@ -13,6 +13,7 @@ from attrs import define
 
 from kmexport.errors import MalformedRecordError
 from kmexport.identities import IdentityMap, Prefer
+from kmexport.lateness import ReceivedTimes
 from kmexport.storage import Progress
 from kmexport.tables.arrivals import Arrivals
 from kmexport.tables.arrived import Arrived
@@ -210,8 +211,20 @@ class Store:
             self._name(intake.identities, arrivals)
             self._name_properties(intake)
             self._show_records(intake.exact, parts)
+        self._note_lateness()
         if rejected := self.rejects.kept.total():
             logger.warning("facts: %d lines were rejected; the table rejects has them", rejected)
+
+    def _note_lateness(self) -> None:
+        """Say which revisions hold records that windows of the bucket miss, where all of it was read."""
+        index = getattr(self.recipe.source, "index", None)
+        if self.recipe.window is None and callable(index):
+            spans = self.connection.execute(
+                "SELECT revision, epoch(min(time))::BIGINT, epoch(max(time))::BIGINT FROM kmexport.records GROUP BY ALL"
+            ).fetchall()
+            received = ReceivedTimes()
+            received.see_spans(index(), spans)
+            received.log()
 
     def _name(self, identities: Identities, arrivals: Arrivals) -> None:
         """The tables of numbers: identities with their persons, and spellings with their names."""
