@@ -11,7 +11,7 @@ from kmexport.contents import Contents, look_into
 from kmexport.gaps import count_lacking, skipped_numbers
 from kmexport.manifest import Revision, Status
 from kmexport.moments import spell_moment
-from kmexport.revisions import Listing, select_revisions
+from kmexport.revisions import BATCH, Listing, select_revisions
 from kmexport.storage import Folder
 from kmexport.windows import Window
 
@@ -25,10 +25,11 @@ class Coverage:
     `exported_until` says until when all that the vendor received is exported (unix seconds, None while nothing is).
     `starts_at` is when the first file was received, None where that is revision 1: what came before it is not there.
     `pending_revisions`, and `lacking_revisions` (status.csv counts them as exported, and they are nowhere) count only
-    while the export has not come `margin` seconds past the window. Of the files that `Bucket.revisions(window,
-    margin=margin)` names, `missing` are those that are gone, and `damaged` those that are empty or end inside a line.
-    `skipped_numbers` are numbers between such files that neither the index nor the bucket has; of a gap that would make
-    them more than a million, only the first and the last.
+    while the export has not come `margin` seconds and a batch (five minutes) past the window; with `margin=None`
+    nothing pends, and what is lacking always counts. Of the files that `Bucket.revisions(window, margin=margin)` names,
+    `missing` are those that are gone, and `damaged` those that are empty or end inside a line. `skipped_numbers` are
+    numbers between such files that neither the index nor the bucket has; of a gap that would make them more than a
+    million, only the first and the last.
     """
 
     window: Window
@@ -113,10 +114,15 @@ def cover(
         starts_at=_starts_at(status, listing),
         damaged=tuple(one for one in contents.values() if one.is_damaged),
     )
-    if found.is_exported or window.start == window.end:
+    if window.start == window.end:
         return found
-    pending = 0 if margin is None else status.pending_revisions
-    return evolve(found, pending_revisions=pending, lacking_revisions=count_lacking(status, listing.known))
+    lacking = count_lacking(status, listing.known)
+    if margin is None:  # every file may hold records of the window, and what is pending is not waited for
+        return evolve(found, lacking_revisions=lacking)
+    # The last batch that counts may lie in two files, and one of them be pending.
+    if found.exported_until is not None and found.exported_until >= window.end + margin + BATCH:
+        return found
+    return evolve(found, pending_revisions=status.pending_revisions, lacking_revisions=lacking)
 
 
 def _exported_until(status: Status, listing: Listing) -> int | None:

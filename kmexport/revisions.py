@@ -14,11 +14,11 @@ from kmexport.manifest import Index, Revision, is_revision_name, revision_number
 from kmexport.storage import Folder
 from kmexport.windows import Window, check_window
 
-__all__ = ["MARGIN", "Listing", "check_selecting", "hold_against_index", "select_revisions", "take_listing"]
+__all__ = ["BATCH", "MARGIN", "Listing", "check_selecting", "hold_against_index", "select_revisions", "take_listing"]
 
 MARGIN: Final = 86_400  # seconds behind a window in which its records are still looked for
 _AHEAD: Final = 3_600  # seconds by which the clock of a sender may run ahead
-_BATCH: Final = 300  # seconds: the range of an index says when batches were received, and a batch takes so long
+BATCH: Final = 300  # seconds: the range of an index says when batches were received, and a batch takes so long
 
 _GONE = "left out: the index names it and it is not there"
 _ANY_FORM = re.compile(r"revisions/([0-9]{1,18})\.json.*", re.IGNORECASE | re.DOTALL)
@@ -173,7 +173,7 @@ def select_revisions(revisions: Sequence[Revision], window: Window, margin: int 
     if margin is None:
         return list(revisions)
     earliest = window.start - min(margin, _AHEAD)
-    latest = window.end - 1 + margin + _BATCH
+    latest = window.end - 1 + margin + BATCH
     return [
         revision
         for revision in revisions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -58,6 +59,25 @@ class Pair(NamedTuple):
 
 def random_export(seed: int) -> list[File]:
     """One to four files of up to a dozen records each."""
+    return _export(seed, PERSONS)
+
+
+def random_exports_as_one(seeds: Sequence[int]) -> list[File]:
+    """The exports of up to ten seeds as one, each with persons of its own."""
+    crowds = ([_of_crowd(person, crowd) for person in PERSONS] for crowd in range(len(seeds)))
+    exports = enumerate(_export(seed, persons) for seed, persons in zip(seeds, crowds, strict=True))
+    return [file._replace(number=100 * crowd + file.number) for crowd, files in exports for file in files]
+
+
+def _of_crowd(person: str, crowd: int) -> str:
+    """Another identity of the same kind: with another digit or letter at its beginning."""
+    first, rest = person[0], person[1:]
+    if first.isdigit():
+        return f"{crowd}{rest}"
+    return f"{chr(ord('A' if first.isupper() else 'a') + crowd)}{rest}" if first.isascii() else f"{crowd}{person}"
+
+
+def _export(seed: int, persons: Sequence[str]) -> list[File]:
     chance = random.Random(seed)
     hour = chance.randrange(-4, 30) * HOUR
     known: list[list[Pair]] = []
@@ -66,7 +86,7 @@ def random_export(seed: int) -> list[File]:
         hour += chance.choice([0, 0, 1, 5, 30]) * HOUR
         first = START + (hour + chance.randrange(HOUR)) // 300 * 300 + chance.randint(1, 3)
         received = None if chance.random() < 0.15 else (first, first + chance.choice([0, 300, 900, 5 * HOUR]))
-        objects = [_pairs(chance, known, first) for _ in range(chance.randint(0, 12))]
+        objects = [_pairs(chance, persons, known, first) for _ in range(chance.randint(0, 12))]
         known += objects
         files.append(File(number, _content(chance, objects), received))
     return files
@@ -94,15 +114,15 @@ def write(files: list[File], url: str) -> Bucket:
 # The keys and values of a record, spelled
 
 
-def _pairs(chance: random.Random, known: list[list[Pair]], received: int) -> list[Pair]:
+def _pairs(chance: random.Random, persons: Sequence[str], known: list[list[Pair]], received: int) -> list[Pair]:
     if known and chance.random() < 0.2:  # sent again
         return chance.choice(known)
-    pairs = [_pair(chance, "_p", _person(chance)), _pair(chance, "_t", _time(chance, received))]
+    pairs = [_pair(chance, "_p", _person(chance, persons)), _pair(chance, "_t", _time(chance, received))]
     kind = chance.choices(["event", "property_set", "alias"], [55, 27, 18])[0]
     if kind == "event":
         pairs.append(_pair(chance, "_n", _text(chance, chance.choice(EVENTS))))
     elif kind == "alias":
-        pairs.append(_pair(chance, "_p2", _person(chance)))
+        pairs.append(_pair(chance, "_p2", _person(chance, persons)))
     if chance.random() < 0.1:
         pairs.append(_pair(chance, chance.choice(["_n", "_p2"]), b"null"))
     pairs += [_pair(chance, chance.choice(KEYS), _value(chance)) for _ in range(chance.choice([0, 1, 2, 2, 3, 5]))]
@@ -117,9 +137,9 @@ def _pair(chance: random.Random, name: str, value: bytes) -> Pair:
     return Pair(name, _text(chance, name) if chance.random() < 0.97 else _escaped(name), value)
 
 
-def _person(chance: random.Random) -> bytes:
-    person = chance.choice(PERSONS[: chance.choice([4, 8, len(PERSONS)])])
-    if person.isdigit() and chance.random() < 0.5:
+def _person(chance: random.Random, persons: Sequence[str]) -> bytes:
+    person = chance.choice(persons[: chance.choice([4, 8, len(persons)])])
+    if person.isdigit() and person[0] != "0" and chance.random() < 0.5:
         return person.encode()
     return _text(chance, person)
 

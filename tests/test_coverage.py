@@ -55,6 +55,21 @@ def test_a_complete_day_is_one_that_the_export_has_passed_by_the_margin():
     assert not bucket.coverage(day(4), margin=None)
 
 
+def test_a_pending_file_may_hold_a_part_of_the_last_batch():
+    # As in a real export: one batch of five minutes, in two files.
+    batch = T0 + 3
+    sent = {1: [Event("ana", T0 - 200, "x")], 2: [Event("bob", T0 - 100, "x")], 3: [Event("eve", T0 + HOUR, "x")]}
+    ranges = {1: (batch, batch), 2: (batch, batch), 3: (T0 + HOUR + 1, T0 + HOUR + 1)}
+    window = Window(T0 - HOUR, T0)
+    whole = write_export("memory://two-files", sent, ranges=ranges)
+    assert whole.coverage(window, margin=0)
+    first = write_export("memory://first-file", {1: sent[1]}, ranges={1: ranges[1]}, pending=2)
+    assert first.coverage(window, margin=0).reasons == ["2 revisions are not exported yet and may hold late records"]
+    assert len(list(first.iter_records(window))) < len(list(whole.iter_records(window)))
+    assert first.coverage(Window(T0 - HOUR, batch - 300), margin=0)
+    assert not first.coverage(Window(T0 - HOUR, batch - 299), margin=0)
+
+
 def test_why_a_window_is_not_complete():
     bucket = days(range(1, 6), gone=[3], pending=2)
     MemoryFileSystem().rm_file("/days/revisions/2.json")

@@ -83,3 +83,13 @@ def test_two_hundred_windows(folder, everything):
         assert list(map(as_row, bucket.iter_records(window))) == list(map(expected_row, met)), window
         lines = [(row["revision"], row["line"]) for row in bucket.to_batches(window).read_all().to_pylist()]
         assert lines == [(one["revision"], one["line"]) for one in met], window
+
+
+def test_one_day_of_it_is_complete_and_a_deep_audit_names_the_import(folder, everything):
+    bucket = Bucket(folder)
+    first, last = everything[0]["received"][1], everything[-1]["received"][1]
+    for start in range(first + DAY, last - 2 * DAY, 5 * DAY):
+        assert bucket.coverage(Window(start, start + DAY)).is_complete, start
+    problems = bucket.audit(deep=True).problems
+    assert len(problems) == 1
+    assert f"revisions/{IMPORTED}.json" in str(problems)
