@@ -218,7 +218,7 @@ class Store:
     def _note_lateness(self) -> None:
         """Say which revisions hold records that windows of the bucket miss, where all of it was read."""
         index = getattr(self.recipe.source, "index", None)
-        if self.recipe.window is None and callable(index):
+        if self.recipe.window is None and isinstance(self.recipe.source, Export) and callable(index):
             spans = self.connection.execute(
                 "SELECT revision, epoch(min(time))::BIGINT, epoch(max(time))::BIGINT FROM kmexport.records GROUP BY ALL"
             ).fetchall()
