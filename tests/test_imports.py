@@ -88,7 +88,7 @@ FLOORS_INSIDE = {
         {"splits"},
         {"distributions"},
         {"before", "cohorts", "conversions", "counts", "durations", "funnels"}
-        | {"people", "person", "revenue", "totals", "values"},
+        | {"explaining", "people", "person", "revenue", "totals", "values"},
         {"__init__"},
     ],
     "storage": [

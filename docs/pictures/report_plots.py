@@ -30,6 +30,7 @@ REPORTS: Final[dict[str, Callable[[Facts], Any]]] = {
     "cohorts": lambda facts: reports.cohorts(facts, "visited site", "visited site", WEEKS, group="week", tz=ZONE),
     "revenue": lambda facts: reports.revenue(facts, "billing amount", WEEKS, churn_after="14 days", every="week"),
     "distribution": lambda facts: reports.event_counts(facts, "purchased").distribution(),
+    "explain": lambda _: reports.explain(Bucket.sample(), "viewed product", "2012-10-01", tz=ZONE),
     "segments": lambda facts: reports.segments(facts, "purchased", "plan", WEEKS),
 }
 

@@ -13,6 +13,7 @@ from kmexport.reports.conversions import Conversion, ConversionRow, conversion
 from kmexport.reports.counts import CountRow, EventCounts, event_counts
 from kmexport.reports.distributions import Distribution, DistributionRow
 from kmexport.reports.durations import TimeBetween, TimeBetweenRow, time_between
+from kmexport.reports.explaining import ExplainRow, Explanation, explain
 from kmexport.reports.filing import Split
 from kmexport.reports.funnels import Funnel, FunnelRow, FunnelStep, funnel
 from kmexport.reports.people import People, Show, people
@@ -35,6 +36,8 @@ __all__ = [
     "Distribution",
     "DistributionRow",
     "EventCounts",
+    "ExplainRow",
+    "Explanation",
     "Funnel",
     "FunnelRow",
     "FunnelStep",
@@ -57,6 +60,7 @@ __all__ = [
     "conversion",
     "did",
     "event_counts",
+    "explain",
     "funnel",
     "has",
     "occurrences_before",

@@ -147,6 +147,28 @@ def funnel(
     return axes
 
 
+def waterfall(names: Sequence[str], numbers: Sequence[float], title: str, unit: str, ax: Axes | None) -> Axes:
+    """A bar for the first number, then what each step adds or takes away, then a bar for the last number."""
+    shown = [*names, "in the end"]
+    axes = _axes(ax, title, width=_width(shown), height=1.2 + 0.35 * len(shown))
+    if not any(numbers):
+        return _nothing(axes)
+    before = [0, *numbers]
+    for place, (start, end) in enumerate(zip(before, numbers, strict=False)):
+        colour = COLOURS[0] if place == 0 else COLOURS[2] if end >= start else COLOURS[1]
+        axes.barh(place, abs(end - start), left=min(start, end), color=colour)
+        text = f"{end:,}" if place == 0 else f"{end - start:+,}" if end != start else "0"
+        axes.annotate(text, (max(start, end), place), (3, 0), textcoords="offset points", va="center")
+    axes.barh(len(names), numbers[-1], color=COLOURS[0])
+    axes.annotate(f"{numbers[-1]:,}", (numbers[-1], len(names)), (3, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(shown)), [name_shown(name, NAME_LENGTH) for name in shown])
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.margins(x=0.15)
+    axes.set_xlabel(unit)
+    axes.xaxis.set_major_formatter(_formatter("number"))
+    return axes
+
+
 def heat_map(
     names: Sequence[str], cells: Sequence[Sequence[float | None]], title: str, unit: str, ax: Axes | None
 ) -> Axes:

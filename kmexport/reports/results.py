@@ -94,14 +94,13 @@ class Persons:
 
 
 @define(repr=False, kw_only=True)
-class Result:
-    """The base of all results. Two are equal when their numbers are.
+class Table:
+    """What prints as a table. Two are equal when their numbers are.
 
     `notes` are sentences about what a reader of the numbers should know, such as values that are no number. They stand
     below the table.
     """
 
-    _behind: Persons = field(repr=False, eq=False)
     notes: tuple[str, ...] = ()
 
     def _title(self) -> str:
@@ -154,6 +153,13 @@ class Result:
         types = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "time": pa.timestamp("s", "UTC")}
         arrays = [pa.array(column.values, types[column.type]) for column in columns]
         return pa.table(arrays, names=_different([column.name for column in columns]))
+
+
+@define(repr=False, kw_only=True)
+class Result(Table):
+    """The base of the results that know the persons behind their numbers."""
+
+    _behind: Persons = field(repr=False, eq=False)
 
 
 _ALIGN: Final = {"string": "left", "int64": "right", "float64": "right", "time": "right"}

@@ -1,0 +1,282 @@
+"""Why a number differs: the vendor's notes on its export, counted one after the other on an export of yours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import date
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from attrs import define, field, frozen
+
+from kmexport.bucket import Bucket
+from kmexport.days import Zone, find_zone
+from kmexport.duplicates import drop_duplicates
+from kmexport.identities import IdentityMap, merge_identities
+from kmexport.in_turn import Reading, open_in_turn
+from kmexport.manifest import Revision
+from kmexport.moments import time_at
+from kmexport.names import fold_name
+from kmexport.records import Event
+from kmexport.reports.filing import as_name
+from kmexport.reports.results import Column, Table
+from kmexport.tables import to_records
+from kmexport.windows import Window, check_window
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["ExplainRow", "Explanation", "explain"]
+
+EXAMPLES: Final = 10
+_DATA: Final = "https://oldsupport.kissmetrics.com/apis/data/"
+_ZONES: Final = "https://oldsupport.kissmetrics.com/troubleshooting/time-zones.html"
+_DUPLICATES: Final = "https://oldsupport.kissmetrics.com/troubleshooting/detecting-duplicates.html"
+_IDENTITIES: Final = "https://oldsupport.kissmetrics.com/troubleshooting/troubleshooting-identities.html"
+_NAMES: Final = "https://oldsupport.kissmetrics.com/getting-started/technical-limitations.html"
+
+
+@frozen
+class _Occurrence:
+    """An event with the place at which it stands."""
+
+    revision: int
+    line: int
+    person: str
+    timestamp: int
+
+    def __str__(self) -> str:
+        when = time_at(self.timestamp).replace(tzinfo=None)
+        return f"{self.person} at {when} UTC (revisions/{self.revision}.json, line {self.line})"
+
+
+@frozen
+class ExplainRow:
+    """One step: the people and times after it, what it changed, up to ten examples, and the page of its rule.
+
+    `people_change` and `times_change` are those against the row before; None in the first row. `is_expected` marks the
+    row with the number that was expected, or the nearest.
+    """
+
+    step: str
+    people: int
+    times: int
+    people_change: int | None
+    times_change: int | None
+    examples: tuple[str, ...]
+    source: str
+    is_expected: bool
+
+
+@define(repr=False, kw_only=True)
+class Explanation(Table):
+    """What `explain` gives: `rows`, one for each step; the last has the answer, `people` and `times`."""
+
+    event: str
+    people: int
+    times: int
+    expected: int | None
+    rows: tuple[ExplainRow, ...]
+    _persons: tuple[tuple[str, ...], ...] = field(repr=False)
+
+    def people_of(self, step: int = -1) -> list[str]:
+        """The persons (before merging: the identities) of a row, by its number from 0; the answer's without one."""
+        return list(self._persons[step])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """A waterfall of times: the first number, what each step adds or takes, and the last."""
+        from kmexport.reports.plots import waterfall  # noqa: PLC0415
+
+        return waterfall([row.step for row in self.rows], [row.times for row in self.rows], self.event, "times", ax)
+
+    def _title(self) -> str:
+        return f"{self.event}: {self.people:,} people, {self.times:,} times"
+
+    def _columns(self) -> list[Column]:
+        marks = [] if self.expected is None else [["← expected" if row.is_expected else "" for row in self.rows]]
+        return [
+            Column("step", "string", [row.step for row in self.rows]),
+            Column("people", "int64", [row.people for row in self.rows]),
+            Column("change", "string", [_signed(row.people_change) for row in self.rows]),
+            Column("times", "int64", [row.times for row in self.rows]),
+            Column("change of times", "string", [_signed(row.times_change) for row in self.rows]),
+            Column("for example", "string", [row.examples[0] if row.examples else " " for row in self.rows]),
+            *(Column(" ", "string", [mark or " " for mark in column]) for column in marks),
+        ]
+
+
+def _signed(change: int | None) -> str:
+    return " " if change is None else f"{change:+,}" if change else "0"
+
+
+def explain(
+    bucket: Bucket,
+    event: str,
+    day: date | str | Window,
+    *,
+    tz: Zone | None = None,
+    expected: int | None = None,
+    rule: Literal["classic", "strict"] = "classic",
+    late: bool = False,
+    identities: IdentityMap | None = None,
+) -> Explanation:
+    """Why does my number differ? An event of a day, counted as a plain script does, and then one rule after the other.
+
+    `day` is a day of the zone `tz` (UTC without one), as a date or ISO text, or a `Window`. The rows:
+
+    1. a plain script: the files whose range in the index begins in that day of UTC, lines that a JSON parser takes,
+    records of that day, the name as it is given; 2. with the lines that need a repair (octal escapes, records over
+    several lines, arrays); 3. with the name in any letter case; 4. with the neighbouring files: a record may lie in a
+    file that was received later, up to a day; 5. in the zone's day; 6. without duplicates, by the `rule` "classic" or
+    "strict" of `drop_duplicates`; 7. with identities merged by the aliases of the whole export, and duplicates of the
+    merged persons taken away; 8. only with `late=True`: with what came still later, for which every file is read.
+
+    Each row says what it changed, with up to ten examples; one that changes nothing shows 0. `expected=1234` marks the
+    row with just that number of people or times, or the nearest. Lines that can't be read are left out.
+
+    Sources: the notes of https://oldsupport.kissmetrics.com/apis/data/ and the page of each row. Costs the files of a
+    window twice and one pass over the aliases (none with `identities=`); holds the event's records of the day. Raises
+    UnknownNameError for nothing: an event that no record has is 0. Raises what reading a bucket raises.
+
+    >>> found = explain(Bucket.sample(), "signed up", "2012-10-03", tz="America/New_York")
+    >>> found.rows[0].times, found.people, found.times
+    (15, 17, 21)
+    """
+    as_name(event)
+    window, in_utc = _windows(day, tz)
+    index = {revision.number: revision for revision in bucket.revisions()}
+    of_day = [revision for revision in index.values() if _begins_in(revision, in_utc)]
+    around = {revision.number: revision for revision in bucket.revisions(in_utc)}
+    files = around | {revision.number: revision for revision in bucket.revisions(window)}
+    if late:
+        files = index
+    found, events = _read(bucket, [files[number] for number in sorted(files | {r.number: r for r in of_day})], event)
+    near = {revision.number for revision in bucket.revisions(window)}
+    of_day_numbers = {revision.number for revision in of_day}
+
+    def chosen(numbers: Iterable[int], where: Window, *, as_given: bool = False) -> list[int]:
+        return [
+            place
+            for place, one in enumerate(found)
+            if one.revision in numbers and one.timestamp in where and (not as_given or events[place].name == event)
+        ]
+
+    steps: list[tuple[str, str, list[_Occurrence]]] = [
+        ("a plain script", _DATA, list(_plain(bucket, of_day, event, in_utc)))
+    ]
+
+    def add(step: str, source: str, places: Sequence[int], names: Sequence[Event] | None = None) -> None:
+        persons = events if names is None else names
+        line = [_Occurrence(found[p].revision, found[p].line, persons[p].person, found[p].timestamp) for p in places]
+        steps.append((step, source, line))
+
+    add("lines repaired", _DATA, chosen(of_day_numbers, in_utc, as_given=True))
+    add("the name in any case", _NAMES, chosen(of_day_numbers, in_utc))
+    add("neighbouring files", _DATA, chosen(around, in_utc))
+    in_window = chosen(near, window)
+    add("the zone's day", _ZONES, in_window)
+    add("duplicates once", _DUPLICATES, _without_duplicates(events, in_window, rule))
+    people = bucket.identities(on_error="skip") if identities is None else identities
+    merged = list(merge_identities(events, people))
+    add("identities merged", _IDENTITIES, _without_duplicates(merged, in_window, rule), merged)
+    if late:
+        add("records that came late", _DATA, _without_duplicates(merged, chosen(index, window), rule), merged)
+    return _explanation(event, steps, expected)
+
+
+def _windows(day: date | str | Window, tz: Zone | None) -> tuple[Window, Window]:
+    """The window of the zone, and the days of UTC with the same dates."""
+    if not isinstance(day, Window):
+        return Window.day(day, "UTC" if tz is None else tz), Window.day(day, "UTC")
+    check_window(day)
+    zone = find_zone(tz) if tz is not None else day.tz if day.tz is not None else find_zone("UTC")
+    first, last = (time_at(moment, zone).date() for moment in (day.start, max(day.end - 1, day.start)))
+    return day, Window.days(first, last, "UTC")
+
+
+def _begins_in(revision: Revision, window: Window) -> bool:
+    return revision.min_timestamp is not None and revision.min_timestamp in window
+
+
+def _read(bucket: Bucket, revisions: list[Revision], event: str) -> tuple[list[_Occurrence], list[Event]]:
+    """Every occurrence of the event in the files, and the records beside them."""
+    columns = ["revision", "line", "kind", "person", "time", "name", "alias", "properties"]
+    found: list[_Occurrence] = []
+    events: list[Event] = []
+    batches = bucket.to_batches(revisions=revisions, columns=columns, names=event, on_error="skip")
+    for batch in batches:
+        places = zip(batch.column("revision").to_pylist(), batch.column("line").to_pylist(), strict=True)
+        for (revision, line), record in zip(places, to_records([batch]), strict=True):
+            if isinstance(record, Event):
+                found.append(_Occurrence(revision, line, record.person, record.timestamp))
+                events.append(record)
+    return found, events
+
+
+def _plain(bucket: Bucket, revisions: list[Revision], event: str, window: Window) -> Iterator[_Occurrence]:
+    """What a plain script counts: line by line, by a JSON parser."""
+    wanted = json.dumps(event)[1:-1].encode() if event.isascii() else b""
+    with closing(open_in_turn(bucket.folder, revisions, Reading("skip"))) as openings:
+        for revision, opening in openings:
+            with opening as file:
+                for number, line in enumerate(_lines(file), 1):
+                    found = _as_event(line, event) if wanted in line else None
+                    if found is not None and found[1] in window:
+                        yield _Occurrence(revision.number, number, *found)
+
+
+def _lines(file: Any) -> Iterator[bytes]:
+    rest = b""
+    while chunk := file.read(1 << 20):
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
+
+
+def _as_event(line: bytes, event: str) -> tuple[str, int] | None:
+    """The person and the time of an event, where the line is one that a plain script takes."""
+    try:
+        found = json.loads(line)
+        if found["_n"] == event:
+            return str(found["_p"]), int(found["_t"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return None
+
+
+def _without_duplicates(
+    events: Sequence[Event], places: Sequence[int], rule: Literal["classic", "strict"]
+) -> list[int]:
+    place_of = {id(events[place]): place for place in places}
+    kept = drop_duplicates((events[place] for place in places), rule=rule)
+    return [place_of[id(record)] for record in kept if id(record) in place_of]
+
+
+def _explanation(event: str, steps: list[tuple[str, str, list[_Occurrence]]], expected: int | None) -> Explanation:
+    counts = [(len({one.person for one in line}), len(line)) for _, _, line in steps]
+    nearest = None
+    if expected is not None:
+        nearest = min(range(len(steps)), key=lambda at: min(abs(number - expected) for number in counts[at]))
+    examples: list[tuple[str, ...]] = [tuple(map(str, steps[0][2][:EXAMPLES]))]
+    changes: list[tuple[int | None, int | None]] = [(None, None)]
+    for at, ((_, _, before), (_, _, after)) in enumerate(pairwise(steps), 1):
+        old, new = (frozenset(line) for line in (before, after))
+        differ = [one for one in after if one not in old] or [one for one in before if one not in new]
+        examples.append(tuple(map(str, differ[:EXAMPLES])))
+        changes.append((counts[at][0] - counts[at - 1][0], counts[at][1] - counts[at - 1][1]))
+    rows = [
+        ExplainRow(step, *counts[at], *changes[at], examples[at], source, at == nearest)
+        for at, (step, source, _) in enumerate(steps)
+    ]
+    persons = tuple(tuple(sorted({one.person for one in line})) for _, _, line in steps)
+    return Explanation(
+        event=fold_name(event),
+        people=counts[-1][0],
+        times=counts[-1][1],
+        expected=expected,
+        rows=tuple(rows),
+        persons=persons,
+    )

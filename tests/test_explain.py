@@ -1,0 +1,165 @@
+"""Why a number differs: each row against plain loops over the bytes of an export, without the library."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import matplotlib as mpl
+import pytest
+from matplotlib import pyplot as plt
+
+from kmexport import Bucket, Facts, Window, reports
+from kmexport.reports import explain
+from kmexport.testing import write_export
+
+mpl.use("Agg")
+SAMPLE = Path(reports.__file__).parent.parent / "sample"
+NEW_YORK = "America/New_York"
+REAL = os.environ.get("KMEXPORT_REAL_DATA")
+DAY = 86_400
+OCTAL = re.compile(rb"(?:\\[0-7]{3})+")
+
+
+def files_of(folder):
+    """number → (the range in the index, the lines)."""
+    with (folder / "index.csv").open() as file:
+        ranges = {Path(row[0]).stem: (int(row[1]), int(row[2])) for row in list(csv.reader(file))[1:]}
+    return {
+        int(path.stem): (ranges.get(path.stem), path.read_bytes().splitlines())
+        for path in folder.glob("revisions/*.json")
+    }
+
+
+def repaired(line):
+    return json.loads(OCTAL.sub(lambda match: bytes(int(octal, 8) for octal in match[0][1:].split(b"\\")), line))
+
+
+def plain(line):
+    try:
+        return json.loads(line)
+    except ValueError:
+        return {}
+
+
+def counted(found):
+    return len({person for person, _ in found}), len(found)
+
+
+def by_hand(folder, event, day, tz):
+    """The (people, times) of each row."""
+    files = files_of(folder)
+
+    def of(zone, first, last):
+        start = datetime.combine(first, datetime.min.time(), ZoneInfo(zone)).timestamp()
+        return int(start), int(datetime.combine(last, datetime.min.time(), ZoneInfo(zone)).timestamp())
+
+    def events(names, window, read, is_asked):
+        records = [read(line) for number in sorted(names) for line in files[number][1]]
+        return [
+            (r["_p"], r["_t"]) for r in records if is_asked(r.get("_n") or "") and window[0] <= int(r["_t"]) < window[1]
+        ]
+
+    def near(window):
+        first, last = window[0] - 3_600, window[1] - 1 + DAY
+        return [n for n, (span, _) in files.items() if span is None or (span[1] >= first and span[0] - 300 <= last)]
+
+    utc, local = of("UTC", day, day + timedelta(1)), of(tz, day, day + timedelta(1))
+    begun = [number for number, (span, _) in files.items() if span is not None and utc[0] <= span[0] < utc[1]]
+    rows = [
+        events(begun, utc, plain, lambda name: name == event),
+        events(begun, utc, repaired, lambda name: name == event),
+    ]
+
+    def in_any_case(name):
+        return name.lower() == event.lower()
+
+    rows += [
+        events(begun, utc, repaired, in_any_case), events(near(utc), utc, repaired, in_any_case),
+        events(near(local), local, repaired, in_any_case),
+    ]  # fmt: skip
+    rows.append(list(dict.fromkeys(rows[-1])))
+    group = {}
+    for _, lines in files.values():
+        for line in lines:
+            if b"_p2" in line:
+                alias = repaired(line)
+                one = group.setdefault(alias["_p"], {alias["_p"]}) | group.setdefault(alias["_p2"], {alias["_p2"]})
+                group |= dict.fromkeys(one, one)
+    rows.append(list({(min(group.get(person, {person})), moment) for person, moment in rows[-2]}))
+    return [counted(row) for row in rows]
+
+
+@pytest.mark.parametrize("event", ["signed up", "Viewed Product", "visited site", "nothing of the kind"])
+@pytest.mark.parametrize("day", ["2012-10-01", "2012-10-03", "2012-10-05"])
+def test_each_row_is_what_plain_loops_count(event, day):
+    found = explain(Bucket.sample(), event, day, tz=NEW_YORK)
+    assert [(row.people, row.times) for row in found.rows] == by_hand(SAMPLE, event, date.fromisoformat(day), NEW_YORK)
+
+
+@pytest.mark.skipif(REAL is None, reason="KMEXPORT_REAL_DATA names no folder of real exports")
+def test_rows_of_a_real_export():
+    folder = Path(str(REAL)) / "real-export"
+    bucket = Bucket(folder)
+    moments = [json.loads(line)["_t"] for _, lines in files_of(folder).values() for line in lines[:1]]
+    days = sorted({datetime.fromtimestamp(moment, UTC).date() for moment in moments})
+    for day in days[:: max(1, len(days) // 5)]:
+        for event in ("visited site", "ad campaign hit"):
+            found = explain(bucket, event, day, tz="US/Pacific")
+            assert [(row.people, row.times) for row in found.rows] == by_hand(folder, event, day, "US/Pacific")
+
+
+def test_on_the_sample_every_row_changes_the_number():
+    found = explain(Bucket.sample(), "viewed product", "2012-10-01", tz=NEW_YORK)
+    assert all(row.people_change or row.times_change for row in found.rows[1:])
+    assert all(row.examples for row in found.rows)
+    late = explain(Bucket.sample(), "visited site", "2012-10-02", tz=NEW_YORK, late=True)
+    assert (late.rows[-1].step, late.rows[-1].times_change) == ("records that came late", 1)
+
+
+@pytest.mark.parametrize("rule", ["classic", "strict"])
+def test_the_last_row_is_the_number_of_the_facts(rule):
+    bucket = Bucket.sample()
+    window = Window.days("2012-10-01", "2012-10-03", NEW_YORK)
+    found = explain(bucket, "Signed up", window, late=True, rule=rule)
+    with Facts(bucket, rule=rule) as facts:
+        counts = reports.event_counts(facts, "signed up", window)
+        assert (found.people, found.times, found.people_of()) == (counts.people, counts.times, counts.people_of())
+
+
+def test_the_row_of_the_expected_number_is_marked():
+    found = explain(Bucket.sample(), "signed up", "2012-10-03", tz=NEW_YORK, expected=25)
+    assert [row.step for row in found.rows if row.is_expected] == ["the zone's day"]
+    assert "← expected" in str(found)
+    assert "expected" not in str(explain(Bucket.sample(), "signed up", "2012-10-03"))
+    assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
+    assert found.to_arrow().num_rows == 7
+
+
+def test_lines_that_only_a_repair_reads(tmp_path):
+    lines = [b'{"_p":"a","_t":10,"_n":"X","city":"Paran\\303\\241"}', b'{"_p":"b",\n  "_t":20,"_n":"X"}', b"no record"]
+    bucket = write_export(tmp_path, {1: lines}, ranges={1: (300, 600)})
+    found = explain(bucket, "X", "1970-01-01")
+    assert [row.times for row in found.rows] == [0, 2, 2, 2, 2, 2, 2]
+    assert found.rows[1].examples[0] == "a at 1970-01-01 00:00:10 UTC (revisions/1.json, line 1)"
+
+
+def test_arguments_that_make_no_sense():
+    with pytest.raises(TypeError, match="name of an event"):
+        explain(Bucket.sample(), None, "2012-10-03")
+    with pytest.raises(ValueError, match="a day is a date or ISO text"):
+        explain(Bucket.sample(), "x", "yesterday")
+    with pytest.raises(ValueError, match="no time zone"):
+        explain(Bucket.sample(), "x", "2012-10-03", tz="Mars")
+
+
+def test_a_waterfall_is_drawn():
+    for event in ("signed up", "nothing of the kind"):
+        axes = explain(Bucket.sample(), event, "2012-10-03", tz=NEW_YORK).plot()
+        axes.figure.canvas.draw()
+    plt.close("all")
