@@ -34,7 +34,8 @@ class PropertyProfile:
     """One property name: as first spelt, how many records carry it, the JSON types of its values, and their longest.
 
     `types` counts "string", "integer", "number", "boolean", "null", "array" and "object". `longest` is the length
-    of the longest value in characters (of other values than strings, of their JSON), `longest_value` that value.
+    of the longest value in characters (of other values than strings, of their JSON), `longest_value` that value. Of two
+    spellings in one record the first value counts that is not null.
     """
 
     name: str
@@ -204,7 +205,7 @@ class _Tally:
             )  # fmt: skip
         for names, rows in shapes.items():
             numbers, moments, *columns = zip(*rows, strict=True)
-            for place, (name, values) in enumerate(zip(names, columns, strict=True)):
+            for place, (name, values) in enumerate(_first_spellings(names, columns)):
                 self._add_column(name, place, numbers, moments, values)
 
     def _add_column(
@@ -227,6 +228,20 @@ class _Tally:
         if longest > found.longest or (lengths and where < self.places.get(key, where)):
             found.longest, found.longest_value = longest, _spell_value(values[at])
             self.places[key] = where
+
+
+def _first_spellings(
+    names: tuple[str, ...], columns: Iterable[tuple[Any, ...]]
+) -> Iterable[tuple[str, tuple[Any, ...]]]:
+    """Join the values of two spellings of a name: of each record the first value that is not null."""
+    keys = [(name in VENDOR_KEYS, fold_name(name)) for name in names]
+    if len(set(keys)) == len(keys):
+        return zip(names, columns, strict=True)
+    found: dict[tuple[bool, str], tuple[str, tuple[Any, ...]]] = {}
+    for key, name, values in zip(keys, names, columns, strict=True):
+        first, before = found.get(key, (name, (None,) * len(values)))
+        found[key] = first, tuple(other if one is None else one for one, other in zip(before, values, strict=True))
+    return found.values()
 
 
 def _add_times(found: EventProfile | PropertyProfile, times: int, first: int, last: int) -> None:

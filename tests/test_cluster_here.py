@@ -53,9 +53,9 @@ def check_all(bucket, group_bytes, window=None):
     assert list(to_bag(bucket, window, group_bytes=group_bytes).compute()) == records
     assert list(to_records(frame).compute()) == records
     people = bucket.identities()
-    for rule in ("classic", "strict"):
-        once = drop_duplicates(merge_identities(records, people), rule=rule)
-        assert counted(to_records(drop_on_cluster(frame, people, rule=rule)).compute()) == counted(once)
+    for options in ({}, {"properties": "once"}, {"rule": "strict"}):
+        once = drop_duplicates(merge_identities(records, people), **options)
+        assert counted(to_records(drop_on_cluster(frame, people, **options)).compute()) == counted(once)
 
 
 def test_the_sample():
@@ -129,7 +129,7 @@ class TestFrame:
         bucket = write_export(
             tmp_path, {1: [Event("ann", 1, "x", {"plan": "Pro"}), Event("ann", 1, "x", {"plan": "No", "city": "Lima"})]}
         )
-        found = drop_on_cluster(to_dataframe(bucket), properties=["plan", "city"]).compute()
+        found = drop_on_cluster(to_dataframe(bucket), property_columns=["plan", "city"]).compute()
         assert found[["kind", "line", "plan", "city"]].astype(object).where(found.notna(), None).values.tolist() == [
             ["event", 1, "Pro", None],
             ["property_set", 2, None, "Lima"],
@@ -149,6 +149,8 @@ class TestErrors:
             drop_on_cluster(to_dataframe(bucket, columns=["person"]))
         with pytest.raises(ValueError, match="rule"):
             drop_on_cluster(to_dataframe(bucket), rule="loose")
+        with pytest.raises(ValueError, match=r"properties is .* not \['plan'\]"):
+            drop_on_cluster(to_dataframe(bucket), properties=["plan"])
 
     def test_identities_need_a_cluster(self):
         with pytest.raises(ValueError, match="there is no cluster"):

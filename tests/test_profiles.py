@@ -70,6 +70,12 @@ def test_the_vendors_keys_are_apart_and_an_alias_alone_is_no_person():
     assert "<td>_d</td>" in found._repr_html_()
 
 
+def test_of_two_spellings_in_one_record_the_first_counts():
+    found = profile([Event("bob", 1, "x", {"Plan": None, "plan": "Pro", "PLAN": "Enterprise"}), Event("bob", 2, "x")])
+    (plan,) = found.properties
+    assert (plan.name, plan.count, plan.types, plan.longest_value) == ("Plan", 1, {"string": 1}, "Pro")
+
+
 def type_name(value):
     names = {bool: "boolean", int: "integer", str: "string", type(None): "null", list: "array", dict: "object"}
     return names.get(type(value), "number")
@@ -96,8 +102,13 @@ def one_by_one(records):
             people.add(record.person)
         if isinstance(record, Event):
             met(events, fold_name(record.name), record.name, record.timestamp)
+        carried: dict[tuple[bool, str], tuple[str, object]] = {}
         for name, value in record.properties.items():
-            entry = met(properties, (name in VENDOR_KEYS, fold_name(name)), name, record.timestamp)
+            key = name in VENDOR_KEYS, fold_name(name)
+            if key not in carried or carried[key][1] is None:
+                carried[key] = carried.get(key, (name,))[0], value
+        for key, (name, value) in carried.items():
+            entry = met(properties, key, name, record.timestamp)
             entry["types"][type_name(value)] += 1
             entry["values"].append(shown(value))
     return {

@@ -13,6 +13,7 @@ from kmexport import Alias, Bucket, Event, MalformedRecordError, PropertySet, it
 from kmexport.format.hashes import read_properties
 from kmexport.tables import SCHEMA, from_records, to_records
 from kmexport.tables.texts import without_heads
+from kmexport.testing import write_export
 from tests.strategies import PROPERTIES, TEXT, TIMESTAMPS, legal_lines
 
 SIGNED_UP = Event("bob", 1349222400, "signed up", {"plan": "Pro"})
@@ -156,6 +157,15 @@ def test_properties_as_columns_by_any_spelling():
     table = from_records(records, columns=["person"], properties=["PLAN", "q"]).read_all()
     assert table.column("PLAN").to_pylist() == ["first", "Pro", None]
     assert table.column("q").to_pylist() == [None, None, "\\ud83d"]
+
+
+def test_a_null_is_passed_over_for_the_next_spelling(tmp_path):
+    records = [PropertySet("a", n, {"Plan": None, "plan": value}) for n, value in enumerate(["Pro", None, "", "Free"])]
+    expected = ["Pro", None, "", "Free"]
+    assert [record.get("plan") for record in records] == expected
+    assert from_records(records, columns=[], properties=["plan"]).read_all().column(0).to_pylist() == expected
+    bucket = write_export(tmp_path, {1: records})
+    assert bucket.to_batches(columns=[], properties=["plan"]).read_all().column(0).to_pylist() == expected
 
 
 @pytest.mark.parametrize(

@@ -71,20 +71,22 @@ def drop_duplicates(
     people: IdentityMap | None = None,
     *,
     rule: Literal["classic", "strict"] = "classic",
-    properties: Properties = (),
+    properties: Literal["as_sent", "once"] = "as_sent",
+    property_columns: Properties = (),
     npartitions: int | None = None,
 ) -> dd.DataFrame:
-    """What counts once: `kmexport.drop_duplicates(merge_identities(records, people))` over a frame of all columns.
+    """Give what `kmexport.drop_duplicates(merge_identities(records, people))` gives, over a frame of all columns.
 
     Records go to their person by a shuffle, and there the helper itself looks at each person's records, in the order
-    of their revisions and lines; so `frame` is one of `to_dataframe` with all columns, filtered by rows or not. The
-    result has the same columns, the persons' names, and a PropertySet where an event or a set keeps some of its
-    properties only; its order is not the export's. `properties` adds columns of their own, as in `to_dataframe`.
-    Without `people`, records stay under the identities that they have.
+    of their revisions and lines; so `frame` is one of `to_dataframe` with all columns, filtered by rows or not. `rule`
+    and `properties` are the helper's: a kept event as it was sent, or without what was said before. The result has the
+    same columns, the persons' names, and a PropertySet where some properties of a record are left; its order is not the
+    export's. `property_columns` adds columns of their own, as `properties` of `to_dataframe` does. Without `people`,
+    records stay under the identities that they have.
 
     The map goes to each worker once, so it costs its memory there too. A task holds one part after the shuffle, some
-    six times its bytes as objects; `npartitions` are those of the result. Raises ValueError for an unknown rule, or
-    where a column is missing.
+    six times its bytes as objects; `npartitions` are those of the result. Raises ValueError for an unknown rule or
+    form, or where a column is missing.
 
     >>> from kmexport import Bucket
     >>> from kmexport.cluster import to_dataframe
@@ -98,16 +100,17 @@ def drop_duplicates(
     >>> counted == len(list(drop_from_records(merged)))
     True
     """
-    drop_from_records((), rule=rule)
+    options: dict[str, Any] = {"rule": rule, "properties": properties}
+    drop_from_records((), **options)
     if missing := [name for name in SCHEMA.names if name not in frame.columns]:
         msg = f"there is no column {missing[0]!r}: give a frame of to_dataframe with all columns"
         raise ValueError(msg)
-    layout = choose_columns(None, properties)
+    layout = choose_columns(None, property_columns)
     empty = empty_frame(choose_columns(None, ()))
     frame = frame[SCHEMA.names].map_partitions(_under_persons, _shared(people), meta=empty.assign(**{_ROW: [0][:0]}))
     frame = frame.shuffle("person", npartitions=npartitions)
     types = {column.name: column.type for column in layout.properties}
-    return frame.map_partitions(_once, rule, types, meta=empty_frame(layout))
+    return frame.map_partitions(_once, options, types, meta=empty_frame(layout))
 
 
 def _shared(people: IdentityMap | None) -> Any:
@@ -141,7 +144,7 @@ def _under_persons(frame: pd.DataFrame, people: IdentityMap | _Here | None) -> p
     return frame.assign(**{_ROW: np.arange(len(frame))})
 
 
-def _once(frame: pd.DataFrame, rule: Literal["classic", "strict"], properties: dict[str, Any]) -> pd.DataFrame:
+def _once(frame: pd.DataFrame, options: dict[str, Any], property_columns: dict[str, Any]) -> pd.DataFrame:
     frame = frame.sort_values(["revision", _ROW], kind="stable")
     at = -1
 
@@ -153,11 +156,11 @@ def _once(frame: pd.DataFrame, rule: Literal["classic", "strict"], properties: d
     places: list[int] = []
 
     def kept() -> Iterator[Record]:
-        for record in drop_from_records(numbered(), rule=rule):
+        for record in drop_from_records(numbered(), **options):
             places.append(at)
             yield record
 
-    table = from_records(kept(), properties=properties).read_all()
+    table = from_records(kept(), properties=property_columns).read_all()
     for place, name in enumerate(("revision", "line")):
         table = table.set_column(place, SCHEMA.field(name), pa.array(frame[name].to_numpy()[places]))
     return to_frame(table)

@@ -34,10 +34,10 @@ def from_records(
 
     `columns` chooses among them; what is not asked for is not computed. `properties` adds a column for each of these
     properties, named as given: a list gives text, a mapping of names to Arrow types gives those (text, integers,
-    floats, decimals, booleans). Names compare without case; of two spellings on one record the first counts. A value
-    that does not fit its type is null there, and stays in the column `properties`: one JSON object with every key but
-    the four of the record, numbers with all their digits. `revision` and `line` are null: records alone don't know
-    them.
+    floats, decimals, booleans). Names compare without case; of two spellings on one record the first counts that is not
+    null. A value that does not fit its type is null there, and stays in the column `properties`: one JSON object with
+    every key but the four of the record, numbers with all their digits. `revision` and `line` are null: records alone
+    don't know them.
 
     Lazy: holds one batch of `batch_rows` records. Arrow's strings can't hold half a surrogate pair: such a record, and
     one whose parts have other types than an export's, is a MalformedRecordError with its number among the records,

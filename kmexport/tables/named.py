@@ -99,7 +99,7 @@ def _decoder(spellings: dict[str, str]) -> DecodeLines | None:
 
 
 class PropertyValues:
-    """The values of some properties, record by record. Of two spellings of a name on one record the first counts."""
+    """The values of some properties, record by record. Of two spellings the first counts that is not null."""
 
     def __init__(self, columns: Sequence[PropertyColumn], spellings: dict[str, str] | None = None) -> None:
         self._columns = columns
@@ -115,7 +115,7 @@ class PropertyValues:
             found: dict[str, Any] = {}
             for name, value in properties.items():
                 folded = fold_name(name)
-                if folded in values:
+                if folded in values and value is not None:
                     found.setdefault(folded, value)
                     self._spellings[folded] = name
             for folded, column in values.items():

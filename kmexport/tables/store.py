@@ -279,6 +279,7 @@ class Store:
         self.built.add("events")
 
     def _build_properties(self) -> None:
+        self.connection.execute("DELETE FROM kmexport.properties WHERE value = 'null'")
         if self.recipe.rule == "classic":
             self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.contested AS {CONTESTED}")
             self.connection.execute(DROP_LATER_PROPERTIES)

@@ -103,10 +103,12 @@ def duplicates_group(folder: Path, count: int, runs: int) -> Table:
     names = {(r.person, r.timestamp, "event", r.name) for r in records if isinstance(r, Event)}
     keys = len(names) + len({(r.person, r.timestamp, name) for r in records for name in r.properties})
     events = [Event(r.person, r.timestamp, r.name) for r in records if isinstance(r, Event)]
+    strangers = [Event(f"person {n}", r.timestamp, "x") for n, r in enumerate(records)]
     del names
     for title, given, divisor in (
         ("classic, events and their properties", records, keys),
         ("classic, events without properties", events, len({(e.person, e.timestamp, e.name) for e in events})),
+        ("classic, every person new", strangers, len(strangers)),
     ):
         per_key = Holding(given).measured / divisor
         rows.append(figure(f"memory a key, {title}", per_key, "bytes", at_most=90))
