@@ -58,6 +58,7 @@ _VIEWS: Final = {
             ) as nth, counted_events.name as counted
             from properties left join people using (identity)
             left join counted_events using (revision, record)
+            where properties.text is not null
         ) as merged
         where nth = 1 or counted is not null
     """,
