@@ -12,6 +12,9 @@ __all__ = [
     "CursorFormatError",
     "EmptyListingError",
     "EntangledLinesError",
+    "FactsDatabaseError",
+    "FactsLeftOutError",
+    "FactsMemoryError",
     "IdentityMapFormatError",
     "IndexFormatError",
     "KmExportError",
@@ -19,6 +22,7 @@ __all__ = [
     "LakeNotFoundError",
     "LateRecordError",
     "MalformedRecordError",
+    "OtherFactsError",
     "OtherProcessError",
     "RevisionChangedError",
     "RevisionNotFoundError",
@@ -328,3 +332,83 @@ class UnknownNameError(KmExportError, LookupError):
             return f"{sentence} Names compare without case; kmexport.profile(bucket.iter_records()) lists them all."
         names = ", ".join(map(repr, self.closest))
         return f"{sentence} The closest {'names are' if len(self.closest) > 1 else 'name is'} {names}."
+
+
+class FactsDatabaseError(KmExportError, OSError):
+    """DuckDB can't use a file or a folder that Facts need: `.path`, `.reason` (DuckDB's own words) and `.advice`.
+
+    >>> raise FactsDatabaseError("facts.duckdb", "it is locked", "Close it in the other process")
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.FactsDatabaseError: facts.duckdb: it is locked. Close it in the other process.
+    """
+
+    def __init__(self, path: str, reason: str, advice: str) -> None:
+        super().__init__(errno.EIO, reason, path)
+        self.path = path
+        self.reason = reason
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}. {self.advice}."
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.path, self.reason, self.advice)
+
+
+class FactsMemoryError(KmExportError, MemoryError):
+    """Facts need more memory, or more room on disk, than they may take: `.path` of that folder, and `.reason`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: memory and this folder don't hold the facts ({self.reason}). Give Facts a larger "
+            "memory_limit=, a temp_directory= with more room, or fewer threads=; or ask for less: names=, properties=."
+        )
+
+
+class OtherFactsError(KmExportError, FileExistsError):
+    """A database file holds something else than the facts that are asked for: `.path` and `.reason`.
+
+    >>> raise OtherFactsError("facts.duckdb", "holds other tables")
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.OtherFactsError: facts.duckdb is there already and holds other tables. Name a new file as ...
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(errno.EEXIST, reason, path)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path} is there already and {self.reason}. Name a new file as database=, or remove this one."
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.path, self.reason)
+
+
+class FactsLeftOutError(KmExportError, LookupError):
+    """A query asks Facts for something that they were told not to read: `.what`, and the argument `.made_with`.
+
+    >>> raise FactsLeftOutError("the table properties", "properties=False")
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.FactsLeftOutError: the table properties was not read: these facts were made with ...
+    """
+
+    def __init__(self, what: str, made_with: str) -> None:
+        super().__init__(what, made_with)
+        self.what = what
+        self.made_with = made_with
+
+    def __str__(self) -> str:
+        name = self.made_with.partition("=")[0]
+        return (
+            f"{self.what} was not read: these facts were made with {self.made_with}. "
+            f"Make them without {name}=, or with what you ask for in it."
+        )

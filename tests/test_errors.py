@@ -24,6 +24,10 @@ EXAMPLES = [
     errors.LakeFormatError("s3://acme-lake", "the table records was not made by kmexport"),
     errors.LakeNotFoundError("s3://acme-lake", "there is no table records"),
     errors.UnknownNameError("event", "singed up", ["signed up"]),
+    errors.FactsDatabaseError("facts.duckdb", "it is locked", "Close it in the other process"),
+    errors.FactsMemoryError("/tmp/spill", "could not allocate a block"),
+    errors.OtherFactsError("facts.duckdb", "holds other tables"),
+    errors.FactsLeftOutError("the table properties", "properties=False"),
     errors.LateRecordError(PropertySet("bob", 1), 90, 60),
     errors.MalformedRecordError("revisions/7.json", 3, "there is no _p", b"{}"),
 ]
@@ -52,6 +56,7 @@ def test_errors_are_sentences_with_the_place(error):
     place = (
         getattr(error, "source", None)
         or getattr(error, "url", None)
+        or getattr(error, "path", None)
         or getattr(error, "what", None)
         or repr(error.record)
     )

@@ -4,7 +4,9 @@ import gc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from typing import ClassVar
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,29 +16,24 @@ from kmexport import (
     Bucket,
     Event,
     Facts,
+    FactsLeftOutError,
+    FactsMemoryError,
     IdentityMap,
     MalformedRecordError,
     PropertySet,
     Window,
-    drop_duplicates,
     in_window,
-    merge_identities,
 )
-from kmexport.format.hashes import load_object
-from kmexport.names import VENDOR_KEYS, fold_name
+from kmexport.names import fold_name
 from kmexport.tables import SCHEMA, from_records, to_records
 from kmexport.testing import write_export
+from tests import export_model as model
 from tests.strategies import PROPERTIES, TEXT, examples
-
-
-def shown(value):
-    """A value as a text that is equal for equal values only."""
-    return repr(value)
 
 
 def half_as_text(value):
     """What Facts make of half a surrogate pair: the text of its escape."""
-    if isinstance(value, str):
+    if type(value) is str:  # the digits of numbers are a text of their own class
         return "".join(f"\\u{ord(c):04x}" if 0xD800 <= ord(c) < 0xE000 else c for c in value)
     if isinstance(value, list):
         return [half_as_text(item) for item in value]
@@ -45,31 +42,43 @@ def half_as_text(value):
     return value
 
 
+def as_model(records):
+    """Records, or those of a bucket, as those of the model: dicts, with numbers as their digits."""
+    batches = records.to_batches() if isinstance(records, Bucket) else from_records(records, on_error="skip")
+    rows = batches.read_all().to_pylist()
+    keys = ("kind", "person", "name", "alias", "revision", "line")
+    return [
+        {key: row[key] for key in keys}
+        | {"time": int(row["time"].timestamp()), "properties": half_as_text(model.DECODER.decode(row["properties"]))}
+        for row in rows
+    ]
+
+
 def expected(records, people, rule, window=None):
-    """The rows of events and properties, by the steps over objects."""
-    records = list(records) if window is None else list(in_window(records, window))
-    kept = drop_duplicates(merge_identities(records, people), rule=rule)
-    events, properties = Counter(), Counter()
-    for record in kept:
-        if isinstance(record, Alias):
-            continue
-        is_event = isinstance(record, Event)
-        name = fold_name(record.name) if is_event else None
-        if is_event:
-            events[record.person, record.timestamp, name, record.name] += 1
-        for sent, value in record.properties.items():
-            if sent not in VENDOR_KEYS and value is not None:
-                spelt = half_as_text(sent)
-                row = (record.person, record.timestamp, fold_name(spelt), spelt, shown(half_as_text(value)))
-                properties[row] += 1
-    return events, properties
+    """The rows of events and properties, by the model."""
+    records = as_model(records if window is None else in_window(records, window))
+    kept = model.RULES[rule]([one | {"person": people.resolve(one["person"])} for one in records])
+    events = [(*row[:4], model.spell(row[6])) for row in model.table_of_events(kept)]
+    properties = [(*row[:4], model.spell(row[4]), *row[6:8]) for row in model.table_of_properties(kept)]
+    return Counter(events), Counter(properties)
+
+
+SECONDS_OF = "epoch_us(time) // 1000000"
 
 
 def found(facts):
-    events = facts.sql("select person, epoch_us(time) // 1000000, name, name_as_sent from events").fetchall()
-    rows = facts.sql("select person, epoch_us(time) // 1000000, name, name_as_sent, value from properties").fetchall()
-    values = [(*row[:4], shown(load_object(f'{{"x":{row[4]}}}'.encode())["x"])) for row in rows]
-    return Counter(events), Counter(values)
+    columns = f"person, {SECONDS_OF}, name, name_as_sent"
+    events = facts.sql(f"select {columns}, properties from events").fetchall()
+    rows = facts.sql(f"select {columns}, value, number, event from properties").fetchall()
+    return (
+        Counter((*row[:4], tree(row[4])) for row in events),
+        Counter((*row[:4], tree(row[4]), *row[5:]) for row in rows),
+    )
+
+
+def tree(text):
+    """JSON text in a form that is equal for the same values with the same digits in the same order."""
+    return model.spell(model.DECODER.decode(text))
 
 
 def agree(records, rule="classic", window=None, **options):
@@ -133,21 +142,23 @@ def test_the_sample(rule):
         assert found(facts) == expected(bucket.iter_records(), bucket.identities(), rule, day)
 
 
-def test_a_query_builds_what_it_needs_and_no_more():
-    with Facts(Bucket.sample()) as facts:
+def test_the_first_query_reads_everything_once():
+    records = iter([SIGNED_UP, Event("bob", 1349222400, "Signed Up", {"Plan": "Free", "city": "Lima"})])
+    with Facts(records) as facts:
         assert repr(facts) == "<Facts: nothing read yet>"
-        facts.sql("select name, count(distinct person) from events group by all")
-        assert repr(facts).startswith("<Facts: 2,000 records")
-        assert (facts._store.built, facts._store.parts) == ({"records", "events"}, {"records"})
-        facts.sql("select count(properties) from events")
-        assert (facts._store.built, facts._store.parts) == ({"records", "events"}, {"records", "texts"})
-        facts.sql("select count(*) from properties")
-        assert facts._store.is_complete
+        facts.sql("set threads = 1")
+        assert repr(facts) == "<Facts: nothing read yet>"
+        assert facts.sql("select count(*) from events").fetchall() == [(1,)]
+        assert repr(facts) == (
+            "<Facts: 2 records, 1 identities, 1 events, 2 properties, 0 rejects; duplicates: 1 events, 1 properties>"
+        )
+        assert facts.sql("select name, text, event from properties order by name").fetchall() == [
+            ("city", "Lima", None),
+            ("plan", "Pro", "signed up"),
+        ]
 
 
 def test_an_unknown_name_is_duckdbs_error_before_anything_is_read():
-    import duckdb
-
     def never():
         raise AssertionError
         yield
@@ -228,7 +239,7 @@ def test_people_may_be_given_or_named_by_another_policy():
     with Facts(records, prefer="numeric_first") as facts:
         assert facts.sql("select distinct person from events").fetchall() == [("10017",)]
         assert facts.people.resolve("bob@example.com") == "10017"
-    with Facts(records, people=people) as facts:
+    with Facts(records, identities=people) as facts:
         assert sorted(facts.sql("select person from events").fetchall()) == [
             ("bob@example.com",),
             ("carol@example.com",),
@@ -290,19 +301,16 @@ def test_every_kind_of_statement(tmp_path):
         assert facts.sql("from events").arrow().read_all().num_rows == 1
 
 
-def test_a_transaction_takes_no_table_away():
-    import duckdb
-
+@pytest.mark.parametrize("begin", ["begin; select count(*) from events", "begin"])
+def test_a_transaction_takes_no_table_away(begin):
     with Facts([SIGNED_UP]) as facts:
-        with pytest.raises(duckdb.Error, match=r"the table events is not built yet: .*Facts\.build\(\)"):
-            facts.sql("begin; select count(*) from events").fetchall()
+        facts.sql(begin)
+        assert facts.sql("select count(*) from events").fetchall() == [(1,)]
         facts.sql("rollback")
         assert facts.sql("select count(*) from events").fetchall() == [(1,)]
 
 
 def test_no_variable_of_the_callers_is_a_table():
-    import duckdb
-
     visitors = from_records([SIGNED_UP]).read_all()
     with Facts([SIGNED_UP]) as facts, pytest.raises(duckdb.CatalogException, match="visitors"):
         facts.sql("select * from visitors")
@@ -326,15 +334,12 @@ def test_cursors_share_the_tables_between_threads():
 
 def test_it_shows_its_tables_escaped():
     with Facts([SIGNED_UP]) as facts:
-        assert "not built yet" in facts._repr_html_()
+        assert "not read yet" in facts._repr_html_()
         facts.build()
-        assert repr(facts) == "<Facts: 1 records, 1 identities, 1 events, 1 properties, 0 rejects>"
         assert "<td>events</td><td>1</td>" in facts._repr_html_()
 
 
 def test_a_file_keeps_them(tmp_path):
-    import duckdb
-
     path = tmp_path / "shop.duckdb"
     with Facts([SIGNED_UP], database=path) as facts:
         facts.build()
@@ -361,7 +366,10 @@ def test_closing_leaves_no_folder(tmp_path, monkeypatch):
         ([], {"on_error": "ignore"}, ValueError, "on_error"),
         ([], {"prefer": "shortest"}, ValueError, "prefer"),
         ([], {"window": "2012-10-03"}, TypeError, "Window"),
-        ([], {"people": {}}, TypeError, "IdentityMap"),
+        ([], {"identities": {}}, TypeError, "IdentityMap"),
+        ([], {"names": 7}, TypeError, "names are strings"),
+        ([], {"names": [7]}, TypeError, "names are strings, not 7"),
+        ([], {"properties": [None]}, TypeError, "properties are strings, not None"),
         (b"s3://shop", {}, TypeError, "a Bucket, a lake"),
         (7, {}, TypeError, "an iterable of records or an Arrow stream"),
     ],
@@ -369,6 +377,87 @@ def test_closing_leaves_no_folder(tmp_path, monkeypatch):
 def test_arguments_are_checked_at_the_call(source, options, error, why):
     with pytest.raises(error, match=why):
         Facts(source, **options)
+
+
+class TestAskedForLess:
+    RECORDS: ClassVar = [
+        Event("a", 1, "Signed Up", {"plan": "Pro", "city": "Lima"}),
+        Event("a", 1, "visited", {"Plan": "Free", "url": "/"}),
+        PropertySet("b", 2, {"plan": "Free"}),
+        Alias("b", 3, "c"),
+        Event("c", 2, "signed up", {"plan": "Max"}),
+    ]
+
+    @RULES
+    def test_some_events_and_no_properties(self, rule):
+        with Facts(self.RECORDS, names="signed,up", properties=False, rule=rule) as facts:
+            assert sorted(facts.sql("select person, name from events").fetchall()) == [
+                ("a", "signed up"), ("b", "signed up")
+            ]  # fmt: skip
+            assert facts.people.resolve("c") == "b"
+            assert repr(facts) == "<Facts: 2 events, 0 rejects; duplicates: 0 events, 0 properties>"
+
+    @RULES
+    def test_some_properties_of_all_records(self, rule):
+        with Facts(self.RECORDS, names=["signed up"], properties=["PLAN"], rule=rule) as facts:
+            assert facts.sql("select person, text, event from properties order by all").fetchall() == {
+                "classic": [("a", "Pro", "signed up"), ("b", "Free", None)],
+                "strict": [("a", "Free", "visited"), ("a", "Pro", "signed up"), ("b", "Free", None),
+                           ("b", "Max", "signed up")],
+            }[rule]  # fmt: skip
+            assert facts.sql("select count(*) from events").fetchall() == [(2,)]
+
+    @pytest.mark.parametrize(
+        ("options", "query", "what"),
+        [
+            ({"properties": False}, "select text from properties", "the table properties"),
+            ({"properties": False}, "select events.properties from events", "the column properties"),
+            ({"properties": False}, "select properties->>'plan' from events", "the column properties"),
+            ({"properties": False}, "select e.properties from events e", "the column properties"),
+            ({"properties": ["plan"]}, "select count(properties) from records", "the column properties"),
+            ({"names": "visited"}, "from records", "the table records"),
+            ({"names": "visited"}, "select * from people", "the table people"),
+            ({"names": "visited"}, "select 1; create table mine as from people", "the table people"),
+        ],
+    )
+    def test_what_was_left_out_is_an_error(self, options, query, what):
+        for build in (False, True):
+            with Facts(self.RECORDS, **options) as facts:
+                if build:
+                    facts.build()
+                with pytest.raises(FactsLeftOutError, match=f"{what}.* was not read: these facts were made with"):
+                    facts.sql(query)
+
+    def test_names_that_were_left_out_can_be_told(self):
+        with Facts(self.RECORDS, names=["visited"], properties=["Plan"]) as facts:
+            facts.check_read(event="Visited", property="plan")
+            with pytest.raises(FactsLeftOutError, match="the event 'signed up'"):
+                facts.check_read(event="signed up")
+            with pytest.raises(FactsLeftOutError, match=r"the property 'url' .* properties=\['plan'\]"):
+                facts.check_read(property="url")
+
+    @pytest.mark.parametrize("rule", ["classic", "strict"])
+    @given(st.lists(CROWDED, max_size=14), WINDOWS, st.tuples(st.sets(NAMES), st.sets(KEYS), st.booleans()))
+    @settings(deadline=None, max_examples=examples(20))
+    @pytest.mark.slow
+    def test_less_is_a_part_of_all(self, rule, records, window, asked):
+        names, keys, from_files = asked
+        source = write_export("memory://less", {1: records}) if from_files else records
+        columns = "name, name_as_sent, person, time, revision, line"
+        options = {"rule": rule, "window": window, "margin": None}
+        wanted, folded = list(map(fold_name, names)), list(map(fold_name, keys))
+        with Facts(source, **options) as facts:
+            events = facts.sql(f"select {columns} from events where name in (select unnest(?::text[]))", [wanted])
+            events = Counter(events.fetchall())
+            rows = facts.sql(f"select {columns}, value, event from properties where list_contains(?::text[], name)",
+                             [folded]).fetchall()  # fmt: skip
+        with Facts(source, names=names, properties=False, **options) as facts:
+            assert Counter(facts.sql(f"select {columns} from events").fetchall()) == events
+        for some in (names, None):
+            with Facts(source, names=some, properties=keys, **options) as facts:
+                assert Counter(facts.sql(f"select {columns}, value, event from properties").fetchall()) == Counter(rows)
+                if some is not None:
+                    assert Counter(facts.sql(f"select {columns} from events").fetchall()) == events
 
 
 def test_more_than_memory_holds(tmp_path):
@@ -383,3 +472,13 @@ def test_more_than_memory_holds(tmp_path):
         ]
         assert sum(path.stat().st_size for path in spill.iterdir()) > 10_000_000
     assert not spill.exists() or list(spill.iterdir()) == []
+
+
+def test_memory_and_disk_that_are_full_are_told(tmp_path):
+    records = [Event(f"p{n}", n, "x", {"text": f"{n:06}" * 50}) for n in range(30_000)]
+    with Facts(records, memory_limit="20MB", threads=1, temp_directory=tmp_path / "spill") as facts:
+        facts.sql("set max_temp_directory_size = '1MB'")
+        with pytest.raises(FactsMemoryError, match=r"spill: memory and this folder don't hold the facts .*properties="):
+            facts.build()
+    with pytest.raises(duckdb.Error, match="Memory"):
+        Facts(records, memory_limit="a lot")

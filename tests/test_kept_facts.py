@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 import pytest
 
-from kmexport import Alias, Bucket, Event, Facts, IdentityMap, MalformedRecordError, Window
+from kmexport import (
+    Alias,
+    Bucket,
+    Event,
+    Facts,
+    FactsDatabaseError,
+    IdentityMap,
+    MalformedRecordError,
+    OtherFactsError,
+    Window,
+)
 from kmexport.testing import write_export
 
 RECORDS = [
@@ -47,7 +59,10 @@ with Facts(Bucket({str(tmp_path / "shop")!r}), database={str(database)!r}) as fa
     print(facts.build())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "<Facts: 3 records, 2 identities, 1 events, 2 properties, 0 rejects>"
+    assert (
+        done.stdout.strip()
+        == "<Facts: 3 records, 2 identities, 1 events, 2 properties, 0 rejects; duplicates: 1 events, 1 properties>"
+    )
     unreadable()
     with Facts(bucket, database=database) as facts:
         assert repr(facts) == done.stdout.strip()
@@ -55,9 +70,12 @@ with Facts(Bucket({str(tmp_path / "shop")!r}), database={str(database)!r}) as fa
         assert facts.people.identities_of("anonymous") == {"anonymous", "bob@example.com"}
 
 
-def test_what_is_not_built_yet_is_read_when_it_is_needed(bucket, database):
+def test_the_first_query_builds_everything(bucket, database, unreadable):
+    with Facts(bucket, database=database):
+        pass  # nothing is read
     with Facts(bucket, database=database) as facts:
         assert facts.sql("select count(*) from records").fetchall() == [(3,)]
+    unreadable()
     for query, answer in (
         ("select count(*) from events", [(1,)]),
         ("select properties->>'plan' from events", [("Pro",)]),
@@ -68,29 +86,79 @@ def test_what_is_not_built_yet_is_read_when_it_is_needed(bucket, database):
             assert facts.sql(query).fetchall() == answer
 
 
+def test_one_process_may_open_a_file_twice(bucket, database, unreadable):
+    first, second = Facts(bucket, database=database), Facts(bucket, database=database, threads=1)
+    with first, second:
+        assert second.sql(COUNTS).fetchall() == ANSWER
+        unreadable()
+        assert first.sql(COUNTS).fetchall() == ANSWER  # built by the other
+        with Facts(bucket, database=database, memory_limit="1GB") as third:
+            assert third.sql(COUNTS).fetchall() == ANSWER
+        with pytest.raises(OtherFactsError, match="rule was classic, and is strict"):
+            Facts(bucket, database=database, rule="strict")
+        assert first.sql(COUNTS).fetchall() == ANSWER
+
+
+def test_threads_that_build_one_file_build_it_once(bucket, database):
+    opened = [Facts(bucket, database=database) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda facts: facts.sql(COUNTS).fetchall(), opened)) == [ANSWER] * 4
+    for facts in opened:
+        facts.close()
+
+
+def test_a_failed_query_and_a_failed_build_leave_the_file_usable(bucket, database, tmp_path):
+    facts = Facts(bucket, database=database)
+    with pytest.raises(duckdb.BinderException, match="nix"):
+        facts.sql("select nix from events")
+    line = (tmp_path / "shop" / "revisions" / "2.json").read_bytes()
+    (tmp_path / "shop" / "revisions" / "2.json").write_bytes(b"broken\n")
+    with pytest.raises(MalformedRecordError):
+        facts.build()
+    (tmp_path / "shop" / "revisions" / "2.json").write_bytes(line)
+    # Nobody closed the first one.
+    assert Facts(bucket, database=database).sql(COUNTS).fetchall() == ANSWER
+    assert facts.sql(COUNTS).fetchall() == ANSWER
+
+
 def test_two_processes_do_not_write_one_file(bucket, database, tmp_path):
     with Facts(bucket, database=database) as facts:
         facts.build()
         code = f"""
-import duckdb
-from kmexport import Bucket, Facts
+from kmexport import Bucket, Facts, FactsDatabaseError
 try:
     Facts(Bucket({str(tmp_path / "shop")!r}), database={str(database)!r})
-except duckdb.IOException as error:
+except FactsDatabaseError as error:
     print(error)
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "lock" in done.stdout
+    assert re.search(r"facts\.duckdb: .*lock.*\. One process at a time writes to a database file", done.stdout)
+
+
+def test_files_that_no_facts_can_be_in(bucket, tmp_path):
+    (tmp_path / "text.duckdb").write_text("plain text\n" * 1_000, encoding="utf-8")
+    for path, why in [
+        (tmp_path / "nowhere" / "facts.duckdb", r"nowhere/facts\.duckdb.*: .*No such file or directory.* the folder"),
+        (tmp_path / "text.duckdb", r"text\.duckdb: .*not a valid DuckDB database file\. Name a new file as database="),
+        (tmp_path, "Is a directory"),
+    ]:
+        with pytest.raises(FactsDatabaseError, match=why):
+            Facts(bucket, database=path)
+    with pytest.raises(FactsDatabaseError, match="directory"), Facts(RECORDS) as facts:
+        facts.sql(f"copy (from events) to '{tmp_path}/nowhere/events.csv'")
 
 
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"window": Window(0, 6)}, "window was all time, and is 0 to 6 with margin=86400 here"),
+        ({"window": Window(0, 6)}, "window was all time, and is 0 to 6, margin 86400 here"),
         ({"rule": "strict"}, "rule was classic, and is strict"),
         ({"prefer": "numeric_first"}, "prefer was named_first"),
         ({"prefer": len}, "prefer was named_first, and is one that is not known again"),
-        ({"people": IdentityMap().update(RECORDS)}, "people was those of the aliases, and is a map"),
+        ({"identities": IdentityMap().update(RECORDS)}, "identities was those of the aliases, and is a map"),
+        ({"names": "Signed:Up"}, r"names was all, and is \['signed up'\] here"),
+        ({"properties": False}, "properties was True, and is False here"),
+        ({"properties": ["Plan"]}, r"properties was True, and is \['plan'\] here"),
     ],
 )
 def test_other_facts_are_refused(bucket, database, options, why):
@@ -126,12 +194,12 @@ def test_an_export_that_went_on_is_refused(bucket, database, tmp_path):
 
 
 def test_a_map_that_is_given_is_known_by_what_it_holds(bucket, database):
-    with Facts(bucket, people=IdentityMap().update(RECORDS), database=database) as facts:
+    with Facts(bucket, identities=IdentityMap().update(RECORDS), database=database) as facts:
         assert facts.sql(COUNTS).fetchall() == ANSWER
-    with Facts(bucket, people=IdentityMap().update(RECORDS), database=database) as facts:
+    with Facts(bucket, identities=IdentityMap().update(RECORDS), database=database) as facts:
         assert facts.sql(COUNTS).fetchall() == ANSWER
-    with pytest.raises(FileExistsError, match="people was a map with the digest"):
-        Facts(bucket, people=IdentityMap(), database=database)
+    with pytest.raises(FileExistsError, match="identities was a map with the digest"):
+        Facts(bucket, identities=IdentityMap(), database=database)
 
 
 def test_rejected_lines_are_no_surprise(tmp_path, database):
@@ -154,8 +222,8 @@ def test_other_tables_and_other_versions_are_refused(bucket, database, tmp_path)
     with Facts(bucket, database=database):
         pass
     with duckdb.connect(str(database)) as connection:
-        connection.execute("update kmexport.kept set version = 2")
-    with pytest.raises(FileExistsError, match="form 2, and this kmexport knows form 1: install a newer kmexport"):
+        connection.execute("update kmexport.kept set version = 3")
+    with pytest.raises(FileExistsError, match="form 3, and this kmexport knows form 2: install a newer kmexport"):
         Facts(bucket, database=database)
 
 
@@ -171,7 +239,8 @@ facts = Facts(Bucket({str(tmp_path / "large")!r}), database={str(database)!r})
 facts.sql("select count(*) from events")
 print("begun", flush=True)
 while True:  # each question reads and builds anew
-    facts._store.parts, facts._store.built = frozenset(), set()
+    facts._store.is_built = False
+    facts._store.connection.execute("update kmexport.kept set is_built = false")
     facts.build()
 """
     for wait in (0.05, 0.4):

@@ -204,7 +204,7 @@ def test_the_window_reads_its_days_only(tmp_path):
         if path.parent.name != "day=2012-10-03":
             path.unlink()
     assert list(open_lake(tmp_path / "lake").iter_records(day)) == list(bucket.iter_records(day))
-    with Facts(tmp_path / "lake", window=day, people=bucket.identities()) as facts:
+    with Facts(tmp_path / "lake", window=day, identities=bucket.identities()) as facts:
         assert facts.sql("select count(*) from events").fetchall() == [(len(list(bucket.iter_records(day))),)]
 
 

@@ -1,19 +1,19 @@
-"""Names and values of lines: cut out of plain ones, parsed out of others; the same as one line after another."""
+"""Names and values of properties: many lines in one call, and the same as one line after another."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmexport import Facts
-from kmexport.format.hashes import RESERVED, load_object, read_properties
-from kmexport.tables import pairs as pairs_module
-from kmexport.tables.cuts import cut_plain
-from kmexport.tables.numbers import PropertyNames
-from kmexport.tables.pairs import pairs_of_lines
+from kmexport.format.hashes import load_object, read_properties
+from kmexport.tables.pairs import PairReader, Spellings, pairs_of_texts
 from kmexport.tables.texts import without_head
-from tests.strategies import RECORDS, legal_lines
+from kmexport.testing import write_export
+from tests.strategies import RECORDS, examples, legal_lines
 from tests.test_columns import export_of
 from tests.test_facts import expected, found, half_as_text
 
@@ -39,27 +39,26 @@ VALUES = st.one_of(
         ]
     ),
 )
-SPACES = FEW(["", "", "", " ", "  ", "\t"])
+# Between the parts of one line JSON may have these.
+SPACES = st.text(" \t\r", max_size=2) | st.just("")
 
 
 @st.composite
-def hashes(draw):
+def objects(draw):
     """JSON objects that have the keys of a record, in many spellings."""
     pairs = draw(st.lists(st.tuples(KEYS, VALUES), max_size=6))
     pairs.insert(draw(st.integers(0, len(pairs))), ("_t", "1"))
-    if draw(st.booleans()):  # no space between the parts
-        return f"{{{','.join(f'{chr(34)}{key}{chr(34)}:{value}' for key, value in pairs)}}}"
-    spaces = [draw(SPACES) for _ in range(5)]
-    spelt = f"{spaces[0]},{spaces[1]}".join(f'"{key}"{spaces[2]}:{spaces[3]}{value}' for key, value in pairs)
-    return f"{{{spaces[4]}{spelt}{spaces[0]}}}{spaces[1]}"
+    parts = [part for key, value in pairs for part in (f'"{key}"', ":", value, ",")][:-1]
+    spaces = draw(st.lists(SPACES, min_size=len(parts) + 1, max_size=len(parts) + 1))
+    return "{" + "".join(space + part for space, part in zip(spaces, [*parts, ""], strict=True)) + "}"
 
 
 def as_rows(pairs, names):
     """The properties of each line."""
     spellings = list(names)
-    values = [load_object(f'{{"":{text}}}'.encode())[""] for text in pairs.values.to_pylist()]
-    rows = list(zip([spellings[number] for number in pairs.ids.tolist()], map(repr, values), strict=True))
-    ends = pairs.counts.cumsum().tolist()
+    values = [load_object(f'{{"":{text}}}'.encode())[""] for text in pairs.values().to_pylist()]
+    rows = list(zip([spellings[number] for number in pairs.ids().tolist()], map(repr, values), strict=True))
+    ends = pairs.counts().cumsum().tolist()
     return [rows[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
@@ -70,42 +69,94 @@ def one_by_one(lines):
     ]
 
 
-@pytest.mark.parametrize("at_once", [1, 150, 800_000])
-@given(st.lists(hashes(), max_size=12))
+@given(st.lists(objects(), max_size=12), st.integers(0, 12))
 @settings(deadline=None)
-def test_the_same_as_one_line_after_another(at_once, hashes):
-    lines = [text.encode() for text in hashes]
-    names = PropertyNames()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pairs_module, "_CUT_AT_ONCE", at_once)
-        together = [b"\n".join(lines[:3]), *lines[3:]] if lines else []  # a block, and lines of their own
-        found = pairs_of_lines(together, names, with_texts=True)
+def test_the_same_as_one_line_after_another(objects, of_block):
+    lines = [text.encode() for text in objects]
+    names = Spellings()
+    reader = PairReader(names, with_texts=True)
+    block, rest = lines[:of_block], lines[of_block:]
+    if block:
+        reader.add_block(b"\n".join(block), len(block))
+    reader.add_texts(rest)
+    found = reader.take()
     assert as_rows(found, names) == one_by_one(lines)
-    assert found.texts.to_pylist() == [without_head(line).decode() for line in lines]
+    assert {
+        row: text for row, text in enumerate(found.texts().to_pylist()) if row not in found.exact
+    } | found.exact == {row: without_head(line).decode() for row, line in enumerate(lines)}
+    assert len(reader.take().counts()) == 0
 
 
-@given(st.lists(hashes(), min_size=1, max_size=12))
+@given(st.lists(objects(), max_size=12), st.sets(FEW(["plan", "a b", "é", ""])))
 @settings(deadline=None)
-def test_plain_lines_need_no_parser(hashes):
-    names = PropertyNames()
-    lines = [text.encode() for text in hashes]
-    cut = cut_plain(b"\n".join([*lines, b""]), names, with_texts=False)
-    for line, is_plain in zip(lines, cut.is_plain if cut is not None else [], strict=False):
-        if is_plain:
-            assert b" " not in line.replace(b"a b", b"")
-            assert all(not isinstance(value, list | dict) for value in load_object(line).values())
-    plain = b'{"_p":"ann","plan":"Pro: a, b {c}","n":-1.5e3,"x":null,"_t":1}\n'
-    cut = cut_plain(plain * 3, names, with_texts=True)
-    assert cut.is_plain.all()
-    assert cut.spelt.to_pylist() == ['{"plan":"Pro: a, b {c}","n":-1.5e3,"x":null}'] * 3
+def test_wanted_names_in_every_spelling(objects, wanted):
+    names = Spellings()
+    reader = PairReader(names, frozenset(wanted))
+    reader.add_texts([text.encode() for text in objects])
+    everything = one_by_one([text.encode() for text in objects])
+    folded = {"plan": "plan", "Plan": "plan", "a b": "a b", "é": "é", "": ""}
+    assert as_rows(reader.take(), names) == [
+        [(name, value) for name, value in pairs if folded.get(name) in wanted] for pairs in everything
+    ]
 
 
-def test_a_key_that_stands_twice_is_found_however_many_there_are():
-    keys = [f'"k{number}":{number}' for number in range(200)]
-    lines = [keys, [*keys, '"k7":1'], [*keys, '"k170":1'], ['"k":1'] * 100, keys]
-    text = "".join(f"{{{','.join(pairs)}}}\n" for pairs in lines).encode()
-    assert cut_plain(text, PropertyNames(), with_texts=False).is_plain.tolist() == [True, False, False, False, True]
-    assert RESERVED == ("_p", "_t", "_n", "_p2")
+def test_of_a_column_of_json():
+    import pyarrow as pa
+
+    names = Spellings()
+    found = pairs_of_texts(pa.array(['{"a":1.50,"b":null}', None, '{"a":[1,\n2]}']), names)
+    assert found.counts().tolist() == [2, 0, 1]
+    assert found.values().to_pylist() == ["1.50", "null", "[1, 2]"]
+    assert [list(names)[number] for number in found.ids()] == ["a", "b", "a"]
+
+
+# Parts of one line, joined by every mixture of spaces, tabs and carriage returns.
+PROPERTIES = st.dictionaries(FEW(["plan", "Plan", "url", "na\\u00efve", ""]), VALUES, max_size=4)
+LINES = st.tuples(FEW(["ana", "eve"]), FEW(["1349000168", "1349000168.0", '"1349000168"']), PROPERTIES)
+
+
+@st.composite
+def spaced_lines(draw):
+    person, time, properties = draw(LINES)
+    pairs = [("_p", f'"{person}"'), ("_t", time), ("_n", '"signed up"'), *properties.items()]
+    pairs = draw(st.permutations(pairs))
+    parts = [part for key, value in pairs for part in (f'"{key}"', ":", value, ",")][:-1]
+    spaces = draw(st.lists(SPACES, min_size=len(parts) + 1, max_size=len(parts) + 1))
+    return ("{" + "".join(space + part for space, part in zip(spaces, [*parts, ""], strict=True)) + "}").encode()
+
+
+@given(st.lists(spaced_lines(), min_size=1, max_size=8))
+@settings(deadline=None, max_examples=examples(60))
+@pytest.mark.slow
+def test_records_columns_and_facts_agree_on_lines_with_any_spaces(lines):
+    bucket = write_export("memory://spaces", {1: lines})
+    records = list(bucket.iter_records())
+    texts = [
+        json.loads(text) for text in bucket.to_batches(columns=["properties"]).read_all()["properties"].to_pylist()
+    ]
+    assert [list(text) for text in texts] == [list(record.properties) for record in records]
+    with Facts(bucket) as facts:
+        assert found(facts) == expected(bucket, bucket.identities(), "classic")
+    with Facts(bucket.to_batches()) as facts:
+        assert found(facts) == expected(bucket, bucket.identities(), "classic")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"_t":1349000168 , "x" : "a" , "_p" : "eve" , "_n" : "s" , "url" : true}',
+        b'{"_t":1349000168.0 , "na\\u00efve" : "\\u2028" , "_p" : "eve" , "_n" : "s"}',
+        b'{"_p":"eve" , "x" : 1.50 , "_t" : 1349000168}',
+        b'{"_p":"eve","x"\t: [1 , {"y" :\t2}]\r,"_t":1349000168}\r',
+        b'{"_p":"eve","x":1,"_t":1349000168,"x" :2}',
+    ],
+)
+def test_no_property_of_a_spaced_line_is_lost(line):
+    bucket = write_export("memory://spaced", {1: [line, b'{"_p":"eve","_t":1}']})
+    record, _ = bucket.iter_records()
+    with Facts(bucket) as facts:
+        names = [name for (name,) in facts.sql("select name_as_sent from properties where line = 1").fetchall()]
+    assert sorted(names) == sorted(record.properties)
 
 
 @given(st.data())
@@ -121,6 +172,6 @@ def test_facts_of_an_export_in_any_spelling(rule, data):
     assert sum(batch.num_rows for batch in kept) + len(halves) == len(lines) + len(lines[:2])
     if not halves:
         with Facts(bucket, rule=rule) as facts:
-            assert found(facts) == expected(bucket.iter_records(), bucket.identities(), rule)
+            assert found(facts) == expected(bucket, bucket.identities(), rule)
             texts = facts.sql("select properties from records").fetchall()
             assert len(texts) == len(lines) + len(lines[:2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from kmexport import (
     PropertySet,
     Window,
     drop_duplicates,
+    fold_name,
     merge_identities,
     reports,
 )
@@ -88,7 +90,27 @@ def prepare(records, rule):
     """The records that count, and the Facts of all."""
     records = ALWAYS + records
     people = IdentityMap().update(records)
-    return list(drop_duplicates(merge_identities(records, people), rule=rule)), Facts(records, rule=rule)
+    return list(what_counts(merge_identities(records, people), rule)), Facts(records, rule=rule)
+
+
+def what_counts(records, rule):
+    """Records whose properties count: no nulls, of one name in a person's second the first, by strict in a record."""
+    events, said = set(), set()
+    for number, record in enumerate(drop_duplicates(records, rule="strict") if rule == "strict" else records):
+        if isinstance(record, Alias):
+            yield record
+            continue
+        moment = record.person, record.timestamp, number if rule == "strict" else None
+        fresh = {}
+        for name, value in record.properties.items():
+            if value is not None and (moment, fold_name(name)) not in said:
+                said.add((moment, fold_name(name)))
+                fresh[name] = value
+        if isinstance(record, Event) and (moment, fold_name(record.name)) not in events:
+            events.add((moment, fold_name(record.name)))
+            yield evolve(record, properties=fresh)
+        else:
+            yield PropertySet(record.person, record.timestamp, fresh)
 
 
 def span(window):

@@ -15,7 +15,7 @@ from kmexport.reading.blocks import iter_blocks
 from kmexport.reading.lines import read_blocks
 from kmexport.reading.outcomes import LineCounts
 from kmexport.reading.pieces import Source, check_source
-from kmexport.reading.selection import Kinds, Names, People, Selection, check_selection, select
+from kmexport.reading.selection import Kinds, Names, People, Selection, check_selection, names_and_aliases, select
 from kmexport.records import Event, Record
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "check_policy",
     "check_selection",
     "iter_records",
+    "names_and_aliases",
     "one_by_one",
     "read_lists",
     "select",

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from kmexport.format.octal import spellings_of
 
-__all__ = ["LineFilter", "alias_filter", "name_filter", "no_event_filter", "people_filter"]
+__all__ = ["LineFilter", "alias_filter", "either_filter", "name_filter", "no_event_filter", "people_filter"]
 
 # What begins another spelling of a character: an escape, or a letter outside ASCII that folds to one inside.
 _SPECIAL = rb"\\\x80-\xff"
@@ -108,6 +108,27 @@ def people_filter(people: frozenset[str] | set[str]) -> LineFilter | None:
         digits = _any_of(filter(_INTEGER.fullmatch, people))
         pattern = rb'_p2?"[ \t\r\n:]+(?:"(?:%s)"|(?:%s)(?![-+.\w]))[^\n]*' % (spelt, digits)
     return LineFilter(partial(_lines_of, re.compile(pattern)), _escapes(rb"u00(?:5[fF]|70|32)|137|160|062"))
+
+
+def either_filter(one: LineFilter, other: LineFilter) -> LineFilter:
+    r"""For lines that one filter or the other finds.
+
+    >>> names_or_aliases = either_filter(name_filter({"x"}), alias_filter())
+    >>> names_or_aliases.lines(b'{"_p":"a","_p2":"b"}\n{"_n":"y"}\n{"_n":"x"}')
+    [b'{"_p":"a","_p2":"b"}', b'{"_n":"x"}']
+    """
+
+    def find(block: bytes) -> list[bytes]:
+        first, second = one.find(block), other.find(block)
+        if not first or not second:
+            return first or second
+        found = {*first, *second}
+        if any(b"\n" in line for line in found):  # an object over two lines: the caller reads the whole block
+            return [*first, *second]
+        return [line for line in block.split(b"\n") if line in found]
+
+    patterns = [each.escaped_key.pattern for each in (one, other) if each.escaped_key is not None]
+    return LineFilter(find, re.compile(b"|".join(patterns)) if patterns else None)
 
 
 def _any_of(people: Iterable[str]) -> bytes:

@@ -9,10 +9,17 @@ from attrs import frozen
 
 from kmexport.format.hashes import Head
 from kmexport.names import fold_name
-from kmexport.reading.pushdown import LineFilter, alias_filter, name_filter, no_event_filter, people_filter
+from kmexport.reading.pushdown import (
+    LineFilter,
+    alias_filter,
+    either_filter,
+    name_filter,
+    no_event_filter,
+    people_filter,
+)
 from kmexport.records import Alias, Event, PropertySet, Record
 
-__all__ = ["Kinds", "Names", "People", "Selection", "check_selection", "select"]
+__all__ = ["Kinds", "Names", "People", "Selection", "check_selection", "names_and_aliases", "select"]
 
 Kinds: TypeAlias = type[Record] | Iterable[type[Record]] | None
 Names: TypeAlias = str | Iterable[str] | None
@@ -94,6 +101,17 @@ def check_selection(kinds: Kinds, names: Names, people: People = None) -> Select
         kinds = tuple(kind for kind in kinds if kind is Event)
     whose = None if people is None else frozenset(_check_texts(people, "people are strings, their identities"))
     return Selection(kinds, wanted, whose, _head_test(kinds, wanted, whose), _filter_for(kinds, wanted, whose))
+
+
+def names_and_aliases(names: frozenset[str]) -> Selection:
+    """Select the events of these names, which are folded, and all aliases: what Facts of some events are made of."""
+
+    def is_wanted(head: Head) -> bool:
+        return head.alias is not None or (head.name is not None and fold_name(head.name) in names)
+
+    of_names = name_filter(names)
+    line_filter = None if of_names is None else either_filter(of_names, alias_filter())
+    return Selection((Event, Alias), None, None, is_wanted, line_filter)
 
 
 def _check_texts(texts: Any, what: str) -> list[str]:

@@ -4,59 +4,69 @@ from __future__ import annotations
 
 import html
 import os
+import re
 import shutil
-import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Self, TypeAlias
 
 import duckdb
 
+from kmexport.errors import FactsLeftOutError
 from kmexport.identities import IdentityMap, Prefer
-from kmexport.reading import OnError, check_policy
+from kmexport.names import fold_name
+from kmexport.reading import Names, OnError, check_policy
 from kmexport.revisions import MARGIN, check_selecting
 from kmexport.storage import Progress
+from kmexport.tables.engine import connect, engine_errors
 from kmexport.tables.kept import Kept, describe
-from kmexport.tables.needs import COLUMNS, needs_of
 from kmexport.tables.rejects import Rejects
-from kmexport.tables.sources import Source, check_callback, take_source
-from kmexport.tables.store import Recipe, Rule, Store
+from kmexport.tables.rules import COLUMNS
+from kmexport.tables.sources import FactsSpec, Rule, Source, check_callback, take_source
+from kmexport.tables.store import Store
 from kmexport.windows import Window
 
 __all__ = ["Facts"]
 
-_ROWS: Final = {"people": "identities"}
-
 Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
+
+_ROWS: Final = {"people": "identities"}
+# What DuckDB says of a table or a column that is not there.
+_MISSING: Final = re.compile(r'\b(name|table|column named|column|key) "?(?:numbered_)?(\w+)')
+_READS_NOTHING: Final = (duckdb.StatementType.SET,)
 
 
 class Facts:
     """The records of an export as tables that are merged and without duplicates, for SQL.
 
-    `source` is a Bucket, any iterable of records, or an Arrow stream with the columns of `kmexport.tables.SCHEMA`.
-    The numbers are those of `drop_duplicates(merge_identities(records, people), rule=rule)`:
+    `source` is a Bucket, the address of a lake, any iterable of records, or an Arrow stream with the columns of
+    `kmexport.tables.SCHEMA`. The tables are:
 
-    - `events`: `person`, `time`, `name` (folded), `name_as_sent`, `revision`, `line`, `properties`;
+    - `events`: `person`, `time`, `name` (folded), `name_as_sent`, `revision`, `line`, `properties` (as sent);
     - `properties`, a row each: `person`, `time`, `name` (folded), `name_as_sent`, `value` (JSON), `text`, `number` (of
-      what is one or reads as one), `event` (folded; null for a property set), `revision`, `line`; no reserved keys;
+      what is one or reads as one), `event` (folded; null for a property set, and for what is left of a duplicate
+      event), `revision`, `line`; no reserved keys and no nulls, of two spellings in one record the first;
     - `people`: `identity`, `person`: every identity that the aliases or records name;
     - `records`: what the files say, nothing merged or dropped: the columns of `SCHEMA`;
-    - `rejects`: `revision`, `line`, `reason`, `raw` (bytes): what is no record, unless `on_error` is "raise".
+    - `rejects`: `revision`, `line`, `reason`, `raw` (bytes): lines that are no record, unless `on_error` is "raise".
 
-    Nothing is read before the first query, and a table is built when a query first needs it: who counts events never
-    pays for properties, and a Bucket is read a second time where a later query asks for them.
+    The source is read once, at the first query, whole as asked. Ask for less and it costs less: `names=` limits
+    `events` to these names, and `properties=` is True, False, or names of properties, which are read from every record
+    that carries them. A query for a table or a column that was left out is a FactsLeftOutError.
 
-    `window` limits the records, never the aliases: those hold for all time. Of a Bucket, the files received up to
-    `margin` seconds behind it are read, see `Bucket.revisions`; a lake knows the day of each of its records. `people`
-    is a ready IdentityMap; without it, the aliases of the source are used, and `prefer` names the persons (see
-    `IdentityMap`). `rule` is "classic" or "strict" (see `drop_duplicates`). `on_error` is "raise", "skip", or a
-    callable that gets each MalformedRecordError.
+    `rule` is "classic" (of events of one person, second and name the first counts, and of properties of one person,
+    second and name the first, whatever record it stands on) or "strict" (whole records that are equal), see
+    `drop_duplicates`. `window` limits the records, never the aliases: those hold for all time, and the other files of
+    an export are read for them. `margin` is that of `Bucket.revisions`. `identities` is a ready IdentityMap; without
+    it, the aliases of the source are used, and `prefer` names the persons (see `IdentityMap`). `on_error` is "raise",
+    "skip", or a callable that gets each MalformedRecordError.
 
     `database` keeps the tables in a file instead of memory. A file that holds these facts already is used again, and
-    what is built there is not read once more; anything else in it is a FileExistsError. `memory_limit` ("4GB"),
-    `threads` and `temp_directory` are DuckDB's: what does not fit in memory goes to that folder, or to a private one of
-    the system's. `callback` is that of `iter_records`, for a Bucket: it is told the bytes of each reading.
-    Use it from one thread at a time, others by `cursor()`; close it, or use it in a `with` statement.
+    nothing is read; anything else in it is an OtherFactsError. `memory_limit` ("4GB"), `threads` and `temp_directory`
+    are DuckDB's: what does not fit in memory goes to that folder, or to a private one of the system's. Raises
+    FactsDatabaseError and FactsMemoryError where files, folders or memory don't do. `callback` is that of
+    `iter_records`, for a Bucket. Use Facts from one thread at a time, others by `cursor()`; close it, or use it in a
+    `with` statement.
 
     >>> from kmexport import Bucket
     >>> with Facts(Bucket.sample()) as facts:
@@ -71,7 +81,9 @@ class Facts:
         *,
         window: Window | None = None,
         margin: int | None = MARGIN,
-        people: IdentityMap | None = None,
+        names: Names = None,
+        properties: bool | Iterable[str] = True,
+        identities: IdentityMap | None = None,
         rule: Rule = "classic",
         prefer: Prefer = "named_first",
         on_error: OnError = "raise",
@@ -86,22 +98,26 @@ class Facts:
             raise ValueError(msg)
         check_policy(on_error, 1)
         check_selecting(window, margin)
-        if people is not None and not hasattr(people, "resolve"):
-            msg = f"people is an IdentityMap, not {type(people).__name__}: people = bucket.identities()"
+        if identities is not None and not hasattr(identities, "resolve"):
+            msg = f"identities is an IdentityMap, not {type(identities).__name__}: identities = bucket.identities()"
             raise TypeError(msg)
         IdentityMap(prefer)  # raises for a policy that does not exist
-        recipe = Recipe(take_source(source), window, margin, people, rule, prefer, callback)
-        check_callback(recipe.source, callback)
-        self._connection, spill = _connect(database, memory_limit, threads, temp_directory)
-        self._discard: weakref.finalize[..., Facts] | None = weakref.finalize(self, _discard, spill)
+        wanted_names = None if names is None else _folded(names, "names")
+        wanted_properties = properties if isinstance(properties, bool) else _folded(properties, "properties")
+        self._spec = FactsSpec(
+            take_source(source), window, margin, wanted_names, wanted_properties, identities, rule, prefer, callback
+        )
+        check_callback(self._spec.source, callback)
+        file = None if database is None else os.fspath(database)
+        spill = None if temp_directory is None else os.fspath(temp_directory)
+        self._connection, self._spill, private = connect(file, memory_limit, threads, spill)
+        self._discard: weakref.finalize[..., Facts] | None = weakref.finalize(self, _discard, private)
         # Tables are built over a connection of their own: a transaction that is rolled back takes none away.
         own, of_rejects = self._connection.cursor(), self._connection.cursor()
         try:
-            kept = None
-            if database is not None:
-                told = describe(recipe.source, window, people, rule, prefer, margin=margin)
-                kept = Kept(own, os.fspath(database), told, recipe.source)
-            self._store = Store(own, recipe, Rejects(of_rejects, on_error), kept)
+            with engine_errors(self._spill):
+                kept = None if file is None else Kept(own, file, describe(self._spec), self._spec.source)
+                self._store = Store(own, self._spec, Rejects(of_rejects, on_error), kept)
         except BaseException:
             for connection in (of_rejects, own, self._connection):
                 connection.close()
@@ -109,10 +125,11 @@ class Facts:
             raise
 
     def sql(self, query: str, params: Params | None = None) -> duckdb.DuckDBPyRelation:
-        """The answer to a query, as a DuckDB relation: `.show()`, `.fetchall()`, `.df()`, `.pl()`, `.arrow()`.
+        """Return the answer to a query, as a DuckDB relation: `.show()`, `.fetchall()`, `.df()`, `.pl()`, `.arrow()`.
 
-        `params` are the values of `?` or `$name` in it. What the query needs is built first. An unknown table or
-        column is DuckDB's error, before anything is read. Of several statements the last one's answer is given.
+        `params` are the values of `?` or `$name` in it. The first query reads the source. An unknown table or column is
+        DuckDB's error, before anything is read; one that was left out is a FactsLeftOutError. Of several statements the
+        last one's answer is given.
 
         >>> from kmexport import Event
         >>> facts = Facts([Event("bob", 1349222400, "Signed Up")])
@@ -120,44 +137,84 @@ class Facts:
         >>> facts.sql(query, ["signed up"]).fetchall()
         [('bob', 'signed up')]
         """
+        with engine_errors(self._spill):
+            try:
+                return self._answer(query, params)
+            except (duckdb.CatalogException, duckdb.BinderException) as error:
+                self._raise_left_out(error)
+                raise
+
+    def _answer(self, query: str, params: Params | None) -> duckdb.DuckDBPyRelation:
         statements = duckdb.extract_statements(query)
         if not statements:
             msg = "there is no statement in the query"
             raise ValueError(msg)
+        if not self._store.is_built and any(statement.type not in _READS_NOTHING for statement in statements):
+            first = statements[0]
+            if first.type == duckdb.StatementType.SELECT and first.query:
+                # Nothing is read for a query that has no answer.
+                values = params if len(statements) == 1 else None
+                self._connection.execute(f"EXPLAIN {first.query}", values).fetchall()
+            self._store.build()
         if not all(statement.query for statement in statements):  # a PIVOT, for some versions: parts without a text
-            self.build()
             return self._connection.sql(query, params=params)
         *before, last = statements
         for statement in before:
-            self._provide(statement, None)
-            self._connection.execute(statement)
-        self._provide(last, params)
+            self._connection.execute(statement).fetchall()
         return self._connection.sql(last.query, params=params)
 
-    def _provide(self, statement: duckdb.Statement, params: Params | None) -> None:
-        if not self._store.is_complete:
-            with self._store.lock:
-                self._store.provide(needs_of(self._connection, statement, params, self._store.connection))
+    def _raise_left_out(self, error: duckdb.Error) -> None:
+        """Raise an error of our own where a table or a column is missing that was left out."""
+        left_out = self._spec.left_out()
+        for place, name in _MISSING.findall(str(error).partition("\n")[0]):
+            what = "table" if place in ("name", "table") else "column"
+            key = name if what == "table" else f"events.{name}"
+            if key in left_out:
+                what = f"the {what} {name}"
+                raise FactsLeftOutError(what, left_out[key]) from error
+
+    def check_read(self, *, event: str | None = None, property: str | None = None) -> None:  # noqa: A002
+        """Raise a FactsLeftOutError for an event or a property that these facts were not asked to read.
+
+        For reports: a query can't tell a name that was left out from one that no record has.
+
+        >>> from kmexport import Event
+        >>> facts = Facts([Event("bob", 1349222400, "Signed Up")], names=["signed up"])
+        >>> facts.check_read(event="purchased")
+        Traceback (most recent call last):
+            ...
+        kmexport.errors.FactsLeftOutError: the event 'purchased' was not read: these facts were made with names=...
+        """
+        names, properties = self._spec.names, self._spec.properties
+        if event is not None and names is not None and fold_name(event) not in names:
+            what = f"the event {event!r}"
+            raise FactsLeftOutError(what, f"names={sorted(names)}")
+        read = frozenset[str]() if properties is False else properties
+        if property is not None and read is not True and fold_name(property) not in read:
+            what = f"the property {property!r}"
+            raise FactsLeftOutError(what, f"properties={sorted(read) or False}")
 
     def build(self) -> Self:
-        """Build every table now, and return the facts.
+        """Read the source and build every table now, and return the facts.
 
         >>> from kmexport import Event
         >>> Facts([Event("bob", 1349222400, "signed up")]).build()
-        <Facts: 1 records, 1 identities, 1 events, 0 properties, 0 rejects>
+        <Facts: 1 records, 1 identities, 1 events, 0 properties, 0 rejects; duplicates: 0 events, 0 properties>
         """
-        self._store.provide({(table, "properties") for table in COLUMNS})
+        with engine_errors(self._spill):
+            self._store.build()
         return self
 
     @property
     def people(self) -> IdentityMap:
         """Who is who: the map that records were merged by."""
-        return self._store.known_people()
+        with engine_errors(self._spill):
+            return self._store.known_people()
 
     def cursor(self) -> Facts:
-        """The same tables for another thread. What one of them builds, all of them have."""
+        """Return the same tables for another thread."""
         other = object.__new__(type(self))
-        other._store = self._store
+        other._spec, other._store, other._spill = self._spec, self._store, self._spill
         other._connection = self._connection.cursor()
         other._discard = None
         return other
@@ -176,49 +233,37 @@ class Facts:
         self.close()
 
     def __repr__(self) -> str:
-        counted = {table: self._count(table) for table in COLUMNS}
-        told = [f"{count} {_ROWS.get(table, table)}" for table, count in counted.items() if count is not None]
-        return f"<Facts: {', '.join(told) or 'nothing read yet'}>"
+        if not self._store.is_built:
+            return "<Facts: nothing read yet>"
+        told = [f"{self._count(table)} {_ROWS.get(table, table)}" for table in self._tables()]
+        ((events, properties),) = self._connection.execute("FROM kmexport.duplicates").fetchall()
+        return f"<Facts: {', '.join(told)}; duplicates: {events:,} events, {properties:,} properties>"
 
     def _repr_html_(self) -> str:
+        left_out = self._spec.left_out()
         rows = []
-        for table, columns in COLUMNS.items():
-            count = self._count(table)
-            cells = (table, "not built yet" if count is None else count, ", ".join(columns))
+        for table in self._tables():
+            columns = ", ".join(column for column in COLUMNS[table] if f"{table}.{column}" not in left_out)
+            cells = (table, self._count(table) if self._store.is_built else "not read yet", columns)
             rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
         return f"<table><tr><th>table</th><th>rows</th><th>columns</th></tr>{''.join(rows)}</table>"
 
-    def _count(self, table: str) -> str | None:
-        if (table if table in ("events", "properties") else "records") not in self._store.built:
-            return None
+    def _tables(self) -> list[str]:
+        return [table for table in COLUMNS if table not in self._spec.left_out()]
+
+    def _count(self, table: str) -> str:
         return f"{self._connection.execute(f'SELECT count(*) FROM main.{table}').fetchall()[0][0]:,}"
+
+
+def _folded(names: str | Iterable[str], what: str) -> frozenset[str]:
+    asked: list[Any] = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else [names]
+    for name in asked:
+        if not isinstance(name, str):
+            msg = f"{what} are strings, not {name!r}"
+            raise TypeError(msg)
+    return frozenset(map(fold_name, asked))
 
 
 def _discard(spill: str | None) -> None:
     if spill is not None:
         shutil.rmtree(spill, ignore_errors=True)
-
-
-def _connect(
-    database: str | os.PathLike[str] | None,
-    memory_limit: str | None,
-    threads: int | None,
-    temp_directory: str | os.PathLike[str] | None,
-) -> tuple[duckdb.DuckDBPyConnection, str | None]:
-    """The database, and the private folder for what does not fit in memory."""
-    own = None if temp_directory is not None else tempfile.mkdtemp(prefix="kmexport-")
-    config: dict[str, Any] = {
-        "temp_directory": own or os.fspath(temp_directory or ""),
-        # A name that is no table is an error, never a variable of the caller's that happens to be called so.
-        "python_enable_replacements": False,
-    }
-    config |= {"memory_limit": memory_limit} if memory_limit is not None else {}
-    config |= {"threads": threads} if threads is not None else {}
-    try:
-        connection = duckdb.connect(":memory:" if database is None else os.fspath(database), config=config)
-        connection.execute("SET GLOBAL TimeZone = 'UTC'")
-    except BaseException:
-        if own is not None:
-            shutil.rmtree(own, ignore_errors=True)
-        raise
-    return connection, own

@@ -1,4 +1,9 @@
-"""Properties → numbers of their names, and their values as JSON: from the hashes of lines, or from JSON texts."""
+"""The properties of records as pairs of a name and a value: from the lines of files, or from columns of JSON.
+
+msgspec reads each object as a dict of values that stay JSON, some hundreds of objects in one call. Of a key that stands
+twice the last value counts, in the place of the first. Values keep their digits. What msgspec does not read (half of a
+surrogate pair) is read one object at a time, and shown as the text of its escape.
+"""
 
 from __future__ import annotations
 
@@ -10,153 +15,171 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import pyarrow as pa
-from attrs import frozen
+import pyarrow.compute as pc
+from attrs import define, field
 
 from kmexport.format.hashes import DECODE_ERRORS, load_object
 from kmexport.format.spelling import spell_object
-from kmexport.tables.cuts import cut_plain
+from kmexport.names import fold_name
 from kmexport.tables.escapes import show_halves
-from kmexport.tables.texts import HASHES_AT_ONCE, read_raw_lines, split_lines, without_head
+from kmexport.tables.texts import HASHES_AT_ONCE, read_raw_lines, without_head
 
-__all__ = ["Pairs", "pairs_of_lines", "pairs_of_texts"]
+__all__ = ["PairReader", "Pairs", "Spellings", "pairs_of_texts"]
 
-_CUT_AT_ONCE: Final = 800_000  # bytes; measured: with half or four times as many a line takes a fifth longer
 _values_of: Final = methodcaller("values")
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
-@frozen
+class Spellings(dict[str, int]):
+    """Spellings of names with their numbers: a spelling gets the next number when it is asked for the first time."""
+
+    def __missing__(self, spelling: str) -> int:
+        number = self[spelling] = len(self)
+        return number
+
+
+@define
 class Pairs:
-    """How many properties each record has; their spellings' numbers and their values' JSON, one after another.
+    """The properties of some records, record by record.
 
-    `texts`: the properties of each record as one JSON object, where that was asked for.
+    `counts` has the number of properties of each record; `ids` the numbers of their spellings, and `values` their JSON,
+    one after another. `texts` has the properties of each record as one JSON object, if those were asked for; `exact`
+    the objects, by their row, that differ from what was sent, as they were sent.
     """
 
-    counts: Any
-    ids: Any
-    values: pa.Array
-    texts: pa.Array | None
+    _counts: list[Any] = field(factory=list)
+    _ids: list[Any] = field(factory=list)
+    _values: list[bytes] = field(factory=list)
+    _texts: list[bytes] = field(factory=list)
+    exact: dict[int, str] = field(factory=dict)
+
+    def add(self, found: Sequence[dict[str, Any]], spellings: Spellings) -> None:
+        """Add records, each a dict of values that are JSON."""
+        values = list(chain.from_iterable(map(_values_of, found)))
+        self._counts.append(np.fromiter(map(len, found), np.int64, len(found)))
+        self._ids.append(np.fromiter(map(spellings.__getitem__, chain.from_iterable(found)), np.int32, len(values)))
+        self._values.append(_encode_lines(values))
+
+    def add_texts(self, lines: bytes) -> None:
+        """Add the properties of records as objects, with a newline after each."""
+        self._texts.append(lines)
+
+    @property
+    def size(self) -> int:
+        """How many bytes of text it is."""
+        return sum(map(len, self._values)) + sum(map(len, self._texts))
+
+    def counts(self) -> Any:
+        return np.concatenate([np.zeros(0, np.int64), *self._counts])
+
+    def ids(self) -> Any:
+        return np.concatenate([np.zeros(0, np.int32), *self._ids])
+
+    def values(self) -> pa.Array:
+        return _split_lines(self._values)
+
+    def texts(self) -> pa.Array:
+        return _split_lines(self._texts)
 
 
-def pairs_of_lines(
-    lines: Sequence[bytes], names: dict[str, int], *, with_texts: bool = False, shows_halves: bool = True
-) -> Pairs:
-    """The properties of lines that are a record each: every key but the four, of a key that stands twice the last.
+class PairReader:
+    """Reads properties of objects. `take` gives those that were read since it was called last.
 
-    Some lines may stand together, with newlines between them. `names` gives each spelling its number, also one that it
-    meets for the first time. With `shows_halves`, half of a surrogate pair is the text of its escape in names and
-    values; in `texts` it is as it was sent.
+    `wanted` are folded names; None means all. `spellings` numbers the names that come out.
     """
-    reader = _Reader(names, with_texts=with_texts, shows_halves=shows_halves)
-    found: list[Pairs] = []
-    held: list[bytes] = []
-    size = 0
-    for some in lines:
-        held.append(some)
-        size += len(some)
-        if size >= _CUT_AT_ONCE:
-            found.append(reader.read(held))
-            held, size = [], 0
-    return _together([*found, reader.read(held)] if held else found)
 
-
-def pairs_of_texts(texts: pa.Array, names: dict[str, int]) -> Pairs:
-    """The same of properties that are one JSON object for each record."""
-    return _together(
-        [
-            _pairs_of(_read_hashes([text.encode() for text in texts.slice(start, HASHES_AT_ONCE).to_pylist()]), names)
-            for start in range(0, len(texts), HASHES_AT_ONCE)
-        ]
-    )
-
-
-class _Reader:
-    def __init__(self, names: dict[str, int], *, with_texts: bool, shows_halves: bool) -> None:
-        self._names = names
+    def __init__(self, spellings: Spellings, wanted: frozenset[str] | None = None, *, with_texts: bool = False) -> None:
+        self._spellings = spellings
+        self._wanted = None if wanted is None else _WantedSpellings(wanted)
         self._with_texts = with_texts
-        self._shows_halves = shows_halves
+        self._found = Pairs()
+        self._rows = 0
 
-    def read(self, lines: Sequence[bytes]) -> Pairs:
-        """First those that are plain, all at once; the others in their places between them."""
-        text = b"\n".join([*lines, b""])
-        cut = cut_plain(text, self._names, with_texts=self._with_texts)
-        hashes = text.split(b"\n")[:-1] if cut is None or not cut.is_plain.all() else []
-        if cut is None:
-            return self._parse(hashes)
-        plain = Pairs(cut.counts, cut.ids, cut.values, cut.spelt)
-        if cut.is_plain.all():
-            return plain
-        rows = np.flatnonzero(~cut.is_plain)
-        others = self._parse([hashes[row] for row in rows.tolist()])
-        counts = cut.counts.copy()
-        counts[rows] = others.counts
-        plain_rows = np.flatnonzero(cut.is_plain)
-        owners = np.concatenate([np.repeat(np.arange(len(counts)), cut.counts), np.repeat(rows, others.counts)])
-        order = np.argsort(owners, kind="stable")
-        texts = None
-        if plain.texts is not None and others.texts is not None:
-            places = np.argsort(np.concatenate([plain_rows, rows]))
-            texts = pa.concat_arrays([plain.texts, others.texts]).take(pa.array(places))
-        values = pa.concat_arrays([plain.values, others.values]).take(pa.array(order))
-        return Pairs(counts, np.concatenate([plain.ids, others.ids])[order], values, texts)
-
-    def _parse(self, hashes: Sequence[bytes]) -> Pairs:
-        starts = range(0, len(hashes), HASHES_AT_ONCE)
-        return _together([self._parse_at_once(hashes[start : start + HASHES_AT_ONCE]) for start in starts])
-
-    def _parse_at_once(self, hashes: Sequence[bytes]) -> Pairs:
+    def add_block(self, block: bytes, count: int) -> None:
+        """Read the lines of a block, `count` lines with one object on each."""
         try:
-            found = read_raw_lines(b"\n".join(hashes))
-        except DECODE_ERRORS:  # half of a surrogate pair
+            found = read_raw_lines(block)
+        except DECODE_ERRORS:
             found = []
-        if len(found) == len(hashes):
-            for pairs in found:
-                # One by one: a loop over the keys costs half as much again.
-                pairs.pop("_p", None)
-                pairs.pop("_t", None)
-                pairs.pop("_n", None)
-                pairs.pop("_p2", None)
-            return _pairs_of(found, self._names, split_lines(_encode_lines(found)) if self._with_texts else None)
-        spelt = pa.array(map(without_head, hashes), pa.string())
-        shown = show_halves(spelt)[0] if self._shows_halves else spelt
-        found = _read_hashes([text.encode() for text in shown.to_pylist()])
-        return _pairs_of(found, self._names, spelt if self._with_texts else None)
+        if len(found) == count:
+            self._add(found)
+        else:
+            self._add_one_by_one(block.split(b"\n"))
 
+    def add_texts(self, texts: Sequence[bytes]) -> None:
+        """Read one object of each text."""
+        for start in range(0, len(texts), HASHES_AT_ONCE):
+            some = texts[start : start + HASHES_AT_ONCE]
+            # A line end in an object is a space between its parts: inside a string it is an escape.
+            flat = [text.replace(b"\n", b" ") if b"\n" in text else text for text in some]
+            self.add_block(b"\n".join(flat), len(flat))
 
-def _read_hashes(hashes: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Each as a dict of values that are JSON still."""
-    try:
-        found: list[dict[str, Any]] = read_raw_lines(b"\n".join(hashes))
-    except DECODE_ERRORS:
-        found = []
-    if len(found) == len(hashes):
+    def take(self) -> Pairs:
+        found, self._found, self._rows = self._found, Pairs(), 0
         return found
-    return [
-        {name: msgspec.Raw(spell_object({"": value})[4:-1]) for name, value in load_object(one).items()}
-        for one in hashes
-    ]
+
+    def _add(self, found: list[dict[str, Any]]) -> None:
+        for pairs in found:
+            # One by one: a loop over the keys costs half as much again.
+            pairs.pop("_p", None)
+            pairs.pop("_t", None)
+            pairs.pop("_n", None)
+            pairs.pop("_p2", None)
+        if self._with_texts:
+            self._found.add_texts(_encode_lines(found))
+        if self._wanted is not None:
+            wanted = self._wanted
+            found = [{name: value for name, value in pairs.items() if wanted[name]} for pairs in found]
+        self._rows += len(found)
+        self._found.add(found, self._spellings)
+
+    def _add_one_by_one(self, texts: Sequence[bytes]) -> None:
+        found = []
+        for row, text in enumerate(texts, self._rows):
+            try:
+                found += [read_raw_lines(text)[0]]
+            except DECODE_ERRORS:
+                exact = without_head(text).decode()
+                shown, changed = show_halves(pa.array([exact], pa.string()))
+                if changed:
+                    self._found.exact[row] = exact
+                found.append(_read_object(shown[0].as_py().encode()))
+        self._add(found)
 
 
-def _pairs_of(found: Sequence[dict[str, Any]], names: dict[str, int], texts: pa.Array | None = None) -> Pairs:
-    counts = np.fromiter(map(len, found), np.int64, len(found))
-    spelt = list(chain.from_iterable(map(_values_of, found)))
-    values = split_lines(_encode_lines(spelt))
-    if len(values) != len(spelt):
-        # A line end in a value is a space between its parts: inside a string it is an escape.
-        values = pa.array([bytes(value).replace(b"\n", b" ") for value in spelt], pa.string())
-    ids = np.fromiter(map(names.__getitem__, chain.from_iterable(found)), np.int32, len(spelt))
-    return Pairs(counts, ids, values, texts)
+def _read_object(text: bytes) -> dict[str, Any]:
+    """Read an object as a dict of values that stay JSON, also one that is nested too deeply for msgspec."""
+    try:
+        pairs: dict[str, Any] = read_raw_lines(text)[0]
+    except DECODE_ERRORS:
+        return {name: msgspec.Raw(spell_object({"": value})[4:-1]) for name, value in load_object(text).items()}
+    return pairs
 
 
-def _together(found: Sequence[Pairs]) -> Pairs:
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int32), pa.array([], pa.string()), pa.array([], pa.string()))
-    texts = [one.texts for one in found]
-    return Pairs(
-        np.concatenate([one.counts for one in found]),
-        np.concatenate([one.ids for one in found]),
-        pa.concat_arrays([one.values for one in found]),
-        None if any(one is None for one in texts) else pa.concat_arrays(texts),
-    )
+class _WantedSpellings(dict[str, bool]):
+    """Spellings, and whether their names are wanted."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        super().__init__()
+        self._names = names
+
+    def __missing__(self, spelling: str) -> bool:
+        is_wanted = self[spelling] = fold_name(spelling) in self._names
+        return is_wanted
+
+
+def pairs_of_texts(texts: pa.Array, spellings: Spellings) -> Pairs:
+    """Read properties that are a column of JSON objects; null has none."""
+    reader = PairReader(spellings)
+    for start in range(0, len(texts), HASHES_AT_ONCE):
+        reader.add_texts([(text or "{}").encode() for text in texts.slice(start, HASHES_AT_ONCE).to_pylist()])
+    return reader.take()
+
+
+def _split_lines(lines: Sequence[bytes]) -> pa.Array:
+    """Split text that has a newline after each line. Needs no interpreter lock while it does."""
+    together = b"".join(lines)
+    offsets = pa.py_buffer(np.array([0, len(together)], np.int64))
+    text = pa.LargeStringArray.from_buffers(1, offsets, pa.py_buffer(together))
+    parts = pc.split_pattern(text, "\n").flatten()
+    return parts.slice(0, len(parts) - 1).cast(pa.string())

@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 
 from kmexport.names import VENDOR_KEYS, fold_name
 from kmexport.tables.escapes import show_halves, show_nul, show_odd_json
-from kmexport.tables.numbers import Numbers
-from kmexport.tables.pairs import pairs_of_texts
+from kmexport.tables.pairs import Spellings, pairs_of_texts
 from kmexport.tables.rules import READINGS
 from kmexport.tables.schema import SCHEMA
 
@@ -197,10 +196,10 @@ def _aliases(where: dict[str, Any], columns: dict[str, Any]) -> pa.RecordBatch:
 
 
 def _properties(where: dict[str, Any], columns: dict[str, Any]) -> pa.RecordBatch:
-    spellings = Numbers()
+    spellings = Spellings()
     texts, _ = show_halves(columns["properties"])
     pairs = pairs_of_texts(texts, spellings)
-    counts, spelling_ids, values = pairs.counts, pairs.ids, pairs.values
+    counts, spelling_ids, values = pairs.counts(), pairs.ids(), pairs.values()
     owners = np.repeat(np.arange(len(counts)), counts)
     places = np.arange(1, len(owners) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
     sent = pa.array(list(spellings), pa.string()).take(pa.array(spelling_ids))

@@ -1,105 +1,63 @@
-"""The rules of duplicates as sets, in SQL: which records count, and which of their properties.
+"""The tables of Facts and the rules of duplicates, in SQL.
 
-The first record to arrive is the one that counts, so each has a number of arrival, `seq`. Most moments of a person have
-one record; those with more are looked at apart.
+The first record to arrive is the one that counts, so each has a number of arrival, `seq`. Most moments (a person's
+second) have one record; only those with more are looked at.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 __all__ = [
+    "COLUMNS",
     "CONTESTED",
-    "DROP_LATER_PROPERTIES",
-    "DROP_REPEATED_PROPERTIES",
-    "EVENTS",
-    "MERGED",
-    "OWN_TEXTS",
-    "PROPERTIES",
+    "COUNT_REPEATED",
+    "DROP_LATER",
+    "DROP_REPEATED",
+    "NOTHING_SHARED",
+    "NOT_KEPT",
     "READINGS",
-    "RECORDS",
     "REPEATED_EVENTS",
-    "SHARED",
     "STRICT_CANDIDATES",
-    "UNCOUNT",
+    "create_tables",
+    "create_views",
+    "find_shared",
     "text_of",
 ]
 
-# Every record with the number of its person.
-MERGED: Final = "SELECT records.*, person_id FROM kmexport.records JOIN kmexport.identities USING (identity_id)"
+# What users see.
+COLUMNS: Final = {
+    "records": ["revision", "line", "kind", "person", "time", "name", "alias", "properties"],
+    "people": ["identity", "person"],
+    "events": ["person", "time", "name", "name_as_sent", "revision", "line", "properties"],
+    "properties": [
+        "person", "time", "name", "name_as_sent", "value", "text", "number", "event", "revision", "line"
+    ],
+    "rejects": ["revision", "line", "reason", "raw"],
+}  # fmt: skip
 
-# Records of a moment that has more than one; of its events of one name, the first counts.
-SHARED: Final = """
-    WITH moments AS (
-        SELECT person_id, time FROM kmexport.merged WHERE kind <> 'alias' GROUP BY ALL HAVING count(*) > 1
+# What is stored, in the schema kmexport. A name has a number for each spelling, `spelling_id`, and one for all of them,
+# `name_id`. `aliased` has each identity that an alias names, and its person. `exact` has the properties of the records
+# that the engine can't hold as they were sent. `duplicates` has one row: how many were left out. `records` has
+# `properties JSON` too, where the properties of whole records are read.
+_TABLES: Final = {
+    "records": (
+        "seq BIGINT, revision BIGINT, line BIGINT, identity VARCHAR, time TIMESTAMPTZ, spelling_id INTEGER, "
+        "alias VARCHAR, is_kept BOOLEAN DEFAULT true"
     ),
-    shared AS (FROM kmexport.merged SEMI JOIN moments USING (person_id, time) WHERE kind <> 'alias')
-    SELECT seq, person_id, time, kind = 'event' AS is_event,
-           is_event AND seq = min(seq) OVER (PARTITION BY person_id, time, kind, name_id) AS is_counted
-    FROM shared
-"""
-
-REPEATED_EVENTS: Final = "SELECT seq FROM kmexport.shared WHERE is_event AND NOT is_counted"
-
-# Records that may be the same, group by group in the order of arrival, and only where their properties differ in
-# their spelling; those that don't are the same.
-STRICT_CANDIDATES: Final = """
-    WITH twins AS (
-        SELECT kind, person_id, time, name_id, row_number() OVER () AS twin
-        FROM kmexport.merged WHERE kind <> 'alias' GROUP BY ALL HAVING count(*) > 1
-    )
-    SELECT twin, seq, properties
-    FROM kmexport.merged AS records JOIN twins
-      ON records.kind = twins.kind AND records.person_id = twins.person_id AND records.time = twins.time
-     AND records.name_id IS NOT DISTINCT FROM twins.name_id
-    ORDER BY twin, seq
-"""
-
-UNCOUNT: Final = "UPDATE kmexport.records SET counts = false WHERE seq IN (SELECT seq FROM kmexport.repeated)"
-DROP_REPEATED_PROPERTIES: Final = "DELETE FROM kmexport.properties WHERE seq IN (SELECT seq FROM kmexport.repeated)"
-
-# Records of which some properties may be said by another record of the moment, or by a second spelling.
-CONTESTED: Final = """
-    SELECT seq, person_id, time, is_counted FROM kmexport.shared
-    UNION ALL
-    SELECT seq, person_id, time, false FROM kmexport.merged SEMI JOIN kmexport.doubled USING (seq)
-    ANTI JOIN kmexport.shared USING (seq)
-"""
-
-# A property that no counted event carries counts where it is the first to be said.
-DROP_LATER_PROPERTIES: Final = """
-    WITH said AS MATERIALIZED (
-        SELECT properties.rowid AS row, person_id, contested.time, name_id, is_counted,
-               seq * 4294967296 + place AS arrival
-        FROM kmexport.properties JOIN kmexport.contested USING (seq) JOIN kmexport.property_names USING (spelling_id)
-    ),
-    firsts AS (SELECT person_id, time, name_id, min(arrival) AS first FROM said GROUP BY ALL)
-    DELETE FROM kmexport.properties WHERE rowid IN (
-        SELECT row FROM said JOIN firsts USING (person_id, time, name_id) WHERE NOT is_counted AND arrival > first
-    )
-"""
-
-# What properties are read from, where the texts of records are here.
-OWN_TEXTS: Final = """
-    SELECT seq, identity_id, kind, time, name_id, revision, line, properties FROM kmexport.records WHERE kind <> 'alias'
-"""
-
-# The views. {properties} is what they show as properties, {exact} what else is joined for it.
-RECORDS: Final = """
-    SELECT seq, person_id, revision, line, kind, identity AS person, time, name_as_sent AS name, alias,
-           {properties} AS properties
-    FROM kmexport.records JOIN kmexport.identities USING (identity_id)
-    LEFT JOIN kmexport.event_names USING (spelling_id) {exact}
-"""
-EVENTS: Final = """
-    SELECT seq, person_id, person, time, name, name_as_sent, revision, line, {properties} AS properties
-    FROM kmexport.records JOIN kmexport.identities USING (identity_id)
-    JOIN kmexport.event_names USING (spelling_id) WHERE counts AND kind = 'event'
-"""
+    "properties": "seq BIGINT, spelling_id INTEGER, value JSON",
+    "event_names": "spelling_id INTEGER, name_as_sent VARCHAR, name_id INTEGER, name VARCHAR, is_wanted BOOLEAN",
+    "property_names": "spelling_id INTEGER, name_as_sent VARCHAR, name_id INTEGER, name VARCHAR",
+    "aliased": "identity VARCHAR, person VARCHAR",
+    "exact": "seq BIGINT, exact JSON",
+    "rejects": "revision BIGINT, line BIGINT, reason VARCHAR, raw BLOB",
+    "duplicates": "events BIGINT, properties BIGINT",
+}
 
 
 def text_of(value: str) -> str:
-    """The expression for a JSON value as text: a string itself, anything else as it was sent, nothing for null."""
+    """Return the expression for a JSON value as text: a string itself, anything else as it was sent, null for null."""
     # DuckDB's ->> writes numbers anew (1.50 becomes 1.5, and 1e3 becomes 1000.0), so only strings go through it.
     return f"CASE WHEN starts_with({value}, '\"') THEN {value}->>'$' WHEN {value} <> 'null' THEN {value}::VARCHAR END"
 
@@ -110,10 +68,145 @@ READINGS: Final = f"""
     CASE WHEN isfinite(TRY_CAST(value->>'$' AS DOUBLE)) AND NOT contains(value, '_')
          THEN TRY_CAST(value->>'$' AS DOUBLE) END AS number
 """
-PROPERTIES: Final = f"""
-    SELECT seq, place, person_id, person, time, name, name_as_sent, value, {READINGS}, event, revision, line
-    FROM kmexport.properties AS properties
-    JOIN kmexport.identities USING (identity_id)
-    JOIN kmexport.property_names USING (spelling_id)
-    LEFT JOIN kmexport.events_folded USING (event_id)
+
+# Every record that does something, with its person.
+_MERGED: Final = """
+    SELECT seq, coalesce(person, identity) AS person, time, name_id
+    FROM kmexport.records LEFT JOIN kmexport.aliased USING (identity)
+    LEFT JOIN kmexport.event_names USING (spelling_id)
+    WHERE alias IS NULL
 """
+
+# The views of the schema kmexport that the users' views are made of. They have `seq` beside what users see.
+_VIEWS: Final = {
+    "records": """
+        SELECT seq, coalesce(aliased.person, identity) AS person_id, revision, line,
+               CASE WHEN alias IS NOT NULL THEN 'alias' WHEN spelling_id IS NULL THEN 'property_set' ELSE 'event' END
+                   AS kind,
+               identity AS person, time, name_as_sent AS name, alias {exact}
+        FROM kmexport.records LEFT JOIN kmexport.aliased USING (identity)
+        LEFT JOIN kmexport.event_names USING (spelling_id)
+        LEFT JOIN (SELECT seq, any_value(exact) AS exact FROM kmexport.exact GROUP BY seq) USING (seq)
+    """,
+    "people": """
+        WITH met AS (
+            SELECT identity FROM kmexport.records UNION SELECT alias FROM kmexport.records WHERE alias IS NOT NULL
+            UNION SELECT identity FROM kmexport.aliased
+        )
+        SELECT identity, coalesce(person, identity) AS person, coalesce(person, identity) AS person_id
+        FROM met LEFT JOIN kmexport.aliased USING (identity)
+    """,
+    "events": """
+        SELECT seq, coalesce(aliased.person, identity) AS person, coalesce(aliased.person, identity) AS person_id,
+               time, name, name_as_sent, revision, line {properties}
+        FROM kmexport.records JOIN kmexport.event_names USING (spelling_id)
+        LEFT JOIN kmexport.aliased USING (identity)
+        WHERE is_kept AND is_wanted
+    """,
+    "properties": f"""
+        SELECT seq, 0 AS place, coalesce(aliased.person, identity) AS person,
+               coalesce(aliased.person, identity) AS person_id, time, property_names.name, property_names.name_as_sent,
+               value, {READINGS}, CASE WHEN is_kept THEN event_names.name END AS event, revision, line
+        FROM kmexport.properties JOIN kmexport.property_names USING (spelling_id)
+        JOIN kmexport.records USING (seq)
+        LEFT JOIN kmexport.event_names ON records.spelling_id = event_names.spelling_id
+        LEFT JOIN kmexport.aliased USING (identity)
+    """,
+    "rejects": "FROM kmexport.rejects",
+}
+
+# Records that share their moment with another, each with the first of that moment. {key} are the columns that make a
+# moment, {condition} what records are looked at. Different moments may have one hash: then some too many are looked at.
+_SHARED: Final = """
+    CREATE OR REPLACE TABLE kmexport.shared AS
+    WITH merged AS MATERIALIZED (FROM kmexport.merged WHERE {condition}),
+    moments AS (SELECT hash({key}) AS moment FROM merged GROUP BY ALL HAVING count(*) > 1)
+    SELECT seq, name_id, min(seq) OVER (PARTITION BY {key}) AS moment
+    FROM merged SEMI JOIN moments ON hash({key}) = moment
+"""
+NOTHING_SHARED: Final = "CREATE OR REPLACE TABLE kmexport.shared (seq BIGINT, name_id INTEGER, moment BIGINT)"
+# Of a person's events of one name in a second, the first counts.
+REPEATED_EVENTS: Final = """
+    CREATE OR REPLACE TABLE kmexport.repeated AS
+    SELECT seq FROM kmexport.shared WHERE name_id IS NOT NULL
+    QUALIFY row_number() OVER (PARTITION BY moment, name_id ORDER BY seq) > 1
+"""
+NOT_KEPT: Final = "UPDATE kmexport.records SET is_kept = false WHERE seq IN (SELECT seq FROM kmexport.repeated)"
+COUNT_REPEATED: Final = """
+    SELECT count(*) FROM kmexport.records SEMI JOIN kmexport.repeated USING (seq)
+    JOIN kmexport.event_names USING (spelling_id) WHERE is_wanted
+"""
+DROP_REPEATED: Final = "DELETE FROM kmexport.properties WHERE seq IN (SELECT seq FROM kmexport.repeated)"
+# Records of which a property may have been said before: by another record of the moment, or in another spelling.
+CONTESTED: Final = """
+    CREATE OR REPLACE TABLE kmexport.contested AS
+    WITH spelt_twice AS (
+        SELECT spelling_id, name_id FROM kmexport.property_names QUALIFY count(*) OVER (PARTITION BY name_id) > 1
+    ),
+    doubled AS (
+        SELECT DISTINCT seq FROM (
+            SELECT seq FROM kmexport.properties JOIN spelt_twice USING (spelling_id)
+            GROUP BY seq, name_id HAVING count(*) > 1
+        )
+    )
+    SELECT seq, moment FROM kmexport.shared
+    UNION ALL SELECT seq, seq FROM doubled ANTI JOIN kmexport.shared USING (seq)
+"""
+# Of the properties of one name in a moment the first counts, whatever record it stands on. Rows are in the order of
+# their arrival.
+DROP_LATER: Final = """
+    WITH said AS MATERIALIZED (
+        SELECT properties.rowid AS row, moment, name_id
+        FROM kmexport.properties JOIN kmexport.contested USING (seq) JOIN kmexport.property_names USING (spelling_id)
+    ),
+    firsts AS (SELECT moment, name_id, min(row) AS first FROM said GROUP BY ALL)
+    DELETE FROM kmexport.properties WHERE rowid IN (
+        SELECT row FROM said JOIN firsts USING (moment, name_id) WHERE row > first
+    )
+"""
+# Records that may be the same, group by group in the order of arrival.
+STRICT_CANDIDATES: Final = """
+    WITH twins AS (
+        SELECT person, time, name_id, row_number() OVER () AS twin
+        FROM kmexport.merged GROUP BY ALL HAVING count(*) > 1
+    )
+    SELECT twin, seq, properties
+    FROM kmexport.merged JOIN twins
+      ON merged.person = twins.person AND merged.time = twins.time AND merged.name_id IS NOT DISTINCT FROM twins.name_id
+    JOIN kmexport.records USING (seq)
+    ORDER BY twin, seq
+"""
+
+
+def create_tables(*, with_texts: bool) -> list[str]:
+    """Return the statements that create the tables, empty, in place of those that are there."""
+    texts = ", properties JSON" if with_texts else ""
+    return [
+        f"CREATE OR REPLACE TABLE kmexport.{table} ({columns}{texts if table == 'records' else ''})"
+        for table, columns in _TABLES.items()
+    ]
+
+
+def create_views(left_out: Collection[str]) -> list[str]:
+    """Return the statements that create the views, but for tables, and for columns of tables, that are left out."""
+    has_texts = "events.properties" not in left_out
+    parts = {
+        "exact": ", coalesce(exact, properties) AS properties" if has_texts else "",
+        "properties": ", properties" if has_texts else "",
+    }
+    statements = [f"CREATE OR REPLACE VIEW kmexport.merged AS {_MERGED}"]
+    for table, columns in COLUMNS.items():
+        if table not in left_out:
+            shown = [column for column in columns if f"{table}.{column}" not in left_out]
+            statements += [
+                f"CREATE OR REPLACE VIEW kmexport.numbered_{table} AS {_VIEWS[table].format(**parts)}",
+                f"CREATE OR REPLACE VIEW main.{table} AS SELECT {', '.join(shown)} FROM kmexport.numbered_{table}",
+            ]
+    return statements
+
+
+def find_shared(*, events_only: bool) -> str:
+    """Return the statement that finds the records of a moment that has more than one, or its events of one name."""
+    if events_only:
+        return _SHARED.format(key="person, time, name_id", condition="name_id IS NOT NULL")
+    return _SHARED.format(key="person, time", condition="true")

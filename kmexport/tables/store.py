@@ -1,146 +1,83 @@
-"""The tables of Facts: each is built when it is first needed."""
+"""The tables of Facts: how they are built, once, out of one reading of the source."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Iterator
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import duckdb
 import pyarrow as pa
-from attrs import define
 
 from kmexport.errors import MalformedRecordError
-from kmexport.identities import IdentityMap, Prefer
+from kmexport.identities import IdentityMap
 from kmexport.lateness import ReceivedTimes
-from kmexport.storage import Progress
-from kmexport.tables.arrivals import Arrivals
-from kmexport.tables.arrived import Arrived
-from kmexport.tables.intake import Intake, Part, in_loads
+from kmexport.tables.engine import in_background, insert
 from kmexport.tables.kept import Kept
-from kmexport.tables.needs import COLUMNS, UNREAD, create_stand_ins
-from kmexport.tables.numbers import Identities, name_spellings
+from kmexport.tables.loading import TableLoader, in_loads
 from kmexport.tables.rejects import Rejects
 from kmexport.tables.rules import (
     CONTESTED,
-    DROP_LATER_PROPERTIES,
-    DROP_REPEATED_PROPERTIES,
-    EVENTS,
-    MERGED,
-    OWN_TEXTS,
-    PROPERTIES,
-    RECORDS,
+    COUNT_REPEATED,
+    DROP_LATER,
+    DROP_REPEATED,
+    NOT_KEPT,
+    NOTHING_SHARED,
     REPEATED_EVENTS,
-    SHARED,
     STRICT_CANDIDATES,
-    UNCOUNT,
+    create_tables,
+    create_views,
+    find_shared,
 )
-from kmexport.tables.schema import JSON
-from kmexport.tables.sources import Export, Source, open_arrivals, reads_again
-from kmexport.tables.streams import insert, take_aside
+from kmexport.tables.sources import Export, FactsSource, FactsSpec
 from kmexport.tables.strict import repeated_records
-from kmexport.windows import Window
 
-__all__ = ["Recipe", "Rule", "Store"]
-
-Rule: TypeAlias = Literal["classic", "strict"]
+__all__ = ["Store"]
 
 _STREAMED_ROWS: Final = 32_768
+_ALIASED_ROWS: Final = 131_072
+# In one process, one build at a time writes to database files: two Facts may have the same one.
+_ONE_BUILD: Final = threading.Lock()
 
 logger: logging.Logger = logging.getLogger("kmexport")
 
 
-@define
-class Recipe:
-    """What facts are made of, and how."""
-
-    source: Source
-    window: Window | None
-    margin: int | None
-    people: IdentityMap | None
-    rule: Rule
-    prefer: Prefer
-    callback: Progress = None
-
-
 class Store:
-    """The tables, and how far they are built.
-
-    kmexport.records holds what records and events show: a record and whether it counts. Its texts are numbers of
-    kmexport.identities, which knows the persons, and kmexport.event_names. What a query does not need is not read
-    (properties as JSON, or as rows of kmexport.properties), where the source can be read again.
-    """
+    """The tables. `build` fills them; until then they are empty."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, rejects: Rejects, kept: Kept | None = None
+        self, connection: duckdb.DuckDBPyConnection, spec: FactsSpec, rejects: Rejects, kept: Kept | None = None
     ) -> None:
         self.connection = connection
-        self.recipe = recipe
+        self.spec = spec
         self.rejects = rejects
-        self.lock: threading.RLock = threading.RLock()
-        self.people = recipe.people
-        self.parts: frozenset[Part] = frozenset()  # what was read
-        self.built: set[str] = set()
-        self.failure: BaseException | None = None
         self.kept = kept
-        if kept is not None and kept.is_there():
-            parts, self.built = kept.built(with_rejects=rejects.on_error != "raise")
-            self.parts = frozenset(parts)
-        if not self.parts:
-            self._create_empty()
+        self.is_built: bool = False
+        self.lock: threading.RLock = threading.RLock()
+        self.people = spec.identities
+        self._failure: BaseException | None = None
+        self._is_empty = True
+        with _ONE_BUILD:
+            if not self._take_up():
+                self._create_empty()
 
-    def _create_empty(self) -> None:
-        """All at once: a file that was left in the middle of it has nothing in it."""
-        self.connection.begin()
-        self.connection.execute("CREATE SCHEMA IF NOT EXISTS kmexport")
-        self.connection.execute(
-            "CREATE OR REPLACE TABLE kmexport.rejects (revision BIGINT, line BIGINT, reason VARCHAR, raw BLOB)"
-        )
-        create_stand_ins(self.connection)
-        if self.kept is not None:
-            self.kept.create()
-        self.connection.commit()
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is left to build."""
-        return "texts" in self.parts and self.built >= {"records", "events", "properties"}
-
-    def provide(self, needed: set[tuple[str, str]]) -> None:
-        """Build what these columns of these tables need."""
-        if not needed:
-            return
-        parts = self._parts_for(needed)
-        tables = {table for table, _ in needed} & {"events", "properties"}
+    def build(self) -> None:
+        """Read the source and build every table, if that is not done yet."""
         with self.lock:
-            if parts <= self.parts and tables <= self.built:
+            if self.is_built:
                 return
-            if self.kept is not None:
-                self.kept.begin()
-            self._build(parts, tables)
-            if self.kept is not None:
-                self.kept.end(self.parts, self.built)
-
-    def _parts_for(self, needed: set[tuple[str, str]]) -> set[Part]:
-        tables = {table for table, _ in needed}
-        parts: set[Part] = {"records"}
-        if "properties" in tables:
-            parts.add("pairs")
-        is_compared = self.recipe.rule == "strict" and not tables.isdisjoint({"events", "properties"})
-        if is_compared or any(column == "properties" for _, column in needed) or not reads_again(self.recipe.source):
-            parts.add("texts")
-        return parts
-
-    def _build(self, parts: set[Part], tables: set[str]) -> None:
-        if parts - self.parts == {"pairs"} and "texts" in self.parts:
-            self._read_own_texts()
-        elif not parts <= self.parts:
-            self._read(self.parts | parts)
-        if tables and "events" not in self.built:
-            self._build_events()
-        if "properties" in tables and "properties" not in self.built:
-            self._build_properties()
+            if self._failure is not None:
+                msg = "the records were read only once, and that failed: make Facts anew"
+                raise ValueError(msg) from self._failure
+            if self.kept is None:
+                self._build()
+            else:
+                with _ONE_BUILD:
+                    if not self._take_up():
+                        self._build()
+                        self.kept.end()
+            self.is_built = True
 
     def close(self) -> None:
         """Let go of the database."""
@@ -148,77 +85,71 @@ class Store:
         self.connection.close()
 
     def known_people(self) -> IdentityMap:
-        """Who is who; from the table of identities where facts were built before."""
+        """Return who is who; from the table of aliased identities where facts were built before."""
         if self.people is None:
-            self.provide({("people", "")})
+            self.build()
         if self.people is None:
-            self.people = IdentityMap(self.recipe.prefer)
-            pairs = "SELECT person, identity FROM kmexport.identities WHERE identity <> person"
+            self.people = IdentityMap(self.spec.prefer)
+            pairs = "SELECT person, identity FROM kmexport.aliased WHERE identity <> person"
             self.people.link_pairs(self.connection.execute(pairs).fetchall())
         return self.people
 
-    # Records and people.
+    def _take_up(self) -> bool:
+        """Whether the database file holds these facts, whole."""
+        self.is_built = self.kept is not None and self.kept.is_there(with_rejects=self.rejects.on_error != "raise")
+        return self.is_built
 
-    def _read(self, parts: frozenset[Part]) -> None:
-        if self.failure is not None:
-            msg = "the records were read only once, and that failed: make Facts anew"
-            raise ValueError(msg) from self.failure
-        before = self.built
+    def _create_empty(self) -> None:
+        """Create the tables and views, all at once: a file that was left in the middle of it has nothing in it."""
+        self.connection.begin()
+        self.connection.execute("CREATE SCHEMA IF NOT EXISTS kmexport")
+        for statement in create_tables(with_texts=self.spec.reads_texts):
+            self.connection.execute(statement)
+        for statement in create_views(self.spec.left_out()):
+            self.connection.execute(statement)
+        if self.kept is not None:
+            self.kept.create()
+        self.connection.commit()
+
+    def _build(self) -> None:
+        if not self._is_empty or self.kept is not None:
+            # A build before this one failed, or that of other Facts in the same file.
+            self._create_empty()
+        self._is_empty = False
         try:
-            self._read_source(parts)
+            self._read()
         except BaseException as error:
-            if not reads_again(self.recipe.source):
-                self.failure = error
+            if not isinstance(self.spec.source, Export):
+                self._failure = error
             if isinstance(error, MalformedRecordError):
                 # It comes out of a report or a query, which take no on_error.
                 error.add_note('Facts(…, on_error="skip") goes on without such lines: the table rejects has them.')
             raise
-        self.parts = parts
-        self.built = {"records"}
-        if before & {"events", "properties"}:
-            self._build_events()
-        if "properties" in before:
-            self._build_properties()
+        self._leave_out_duplicates()
 
-    def _read_source(self, parts: frozenset[Part]) -> None:
-        recipe = self.recipe
-        policy = self.rejects.begin(anew=True)
-        learnt = None
-        if recipe.people is None:
-            self.people = IdentityMap(recipe.prefer)
-            if recipe.window is not None and isinstance(recipe.source, Export):
-                # The aliases of the whole export hold, and only some of its files are read for the window.
-                told = {} if recipe.callback is None else {"callback": recipe.callback}
-                self.people = recipe.source.identities(prefer=recipe.prefer, on_error=policy, **told)
-                policy = self.rejects.begin(anew=False)
-            else:
-                learnt = self.people
+    def _read(self) -> None:
+        spec = self.spec
+        learnt = IdentityMap(spec.prefer) if spec.identities is None else None
+        source = FactsSource(spec, learnt, self.rejects.policy())
         if self.kept is not None:
             self.kept.note_files()
-        source = open_arrivals(
-            recipe.source,
-            recipe.window,
-            policy,
-            recipe.callback,
-            is_whole=parts != {"records"},
-            margin=recipe.margin,
-        )
-        arrivals = Arrivals(source, learnt=learnt, window=recipe.window)
-        with Intake(self.connection.cursor(), parts) as intake:
-            take_aside(in_loads(arrivals), intake.take)
-            intake.replace()
-            self.rejects.flush()
-            self._name(intake.identities, arrivals)
-            self._name_properties(intake)
-            self._show_records(intake.exact, parts)
+        with self.connection.cursor() as loading:
+            loader = TableLoader(loading, spec, source.spellings)
+            in_background(in_loads(source.chunks()), loader.load)
+            loader.finish()
         self._note_lateness()
-        if rejected := self.rejects.kept.total():
-            logger.warning("facts: %d lines were rejected; the table rejects has them", rejected)
+        self.rejects.flush()
+        if self.rejects.count:
+            logger.warning("facts: %d lines were rejected; the table rejects has them", self.rejects.count)
+        self.people = spec.identities or learnt or IdentityMap(spec.prefer)
+        for aliased in _aliased(self.people):
+            insert(self.connection, "INSERT INTO kmexport.aliased FROM arrived", aliased)
 
     def _note_lateness(self) -> None:
         """Say which revisions hold records that windows of the bucket miss, where all of it was read."""
-        index = getattr(self.recipe.source, "index", None)
-        if self.recipe.window is None and isinstance(self.recipe.source, Export) and callable(index):
+        source, is_whole = self.spec.source, self.spec.window is None and self.spec.names is None
+        index = getattr(source, "index", None)
+        if is_whole and isinstance(source, Export) and callable(index):
             spans = self.connection.execute(
                 "SELECT revision, epoch(min(time))::BIGINT, epoch(max(time))::BIGINT FROM kmexport.records GROUP BY ALL"
             ).fetchall()
@@ -226,79 +157,48 @@ class Store:
             received.see_spans(index(), spans)
             received.log()
 
-    def _name(self, identities: Identities, arrivals: Arrivals) -> None:
-        """The tables of numbers: identities with their persons, and spellings with their names."""
-        statement = "CREATE OR REPLACE TABLE kmexport.identities AS FROM arrived"
-        for persons in identities.with_persons(self.people or IdentityMap()):
-            insert(self.connection, statement, persons)
-            statement = "INSERT INTO kmexport.identities FROM arrived"
-        self._create("event_names", name_spellings(arrivals.spellings, arrivals.names))
-        self.connection.execute(f"CREATE OR REPLACE VIEW kmexport.merged AS {MERGED}")
-        self.connection.execute(
-            "CREATE OR REPLACE VIEW kmexport.events_folded AS "
-            "SELECT DISTINCT name_id AS event_id, name AS event FROM kmexport.event_names"
-        )
-
-    def _name_properties(self, intake: Intake) -> None:
-        self._create("property_names", intake.names.table())
-        self._create("doubled", intake.doubled_sets())
-
-    def _show_records(self, exact_texts: list[tuple[int, str]], parts: frozenset[Part]) -> None:
-        properties, exact = UNREAD, ""
-        if "texts" in parts:
-            properties = "properties"
-        if exact_texts:
-            numbers, texts = zip(*exact_texts, strict=True)
-            spelt = pa.ExtensionArray.from_storage(JSON, pa.array(texts, pa.string()))
-            self._create("exact", pa.table({"seq": pa.array(numbers, pa.int64()), "exact": spelt}))
-            properties, exact = "coalesce(exact, properties)", "LEFT JOIN kmexport.exact USING (seq)"
-        self._view("people", "SELECT identity, person, person_id FROM kmexport.identities")
-        self._view("rejects", "FROM kmexport.rejects")
-        self._view("records", RECORDS.format(properties=properties, exact=exact))
-
-    def _read_own_texts(self) -> None:
-        """Read the properties of the records that are here already."""
-        with Intake(self.connection.cursor(), {"pairs"}) as intake:
-            take_aside(in_loads(map(Arrived, self._stream(OWN_TEXTS))), intake.take_own)
-            intake.replace()
-            self._name_properties(intake)
-        self.parts |= {"pairs"}
-
-    # Events and properties.
-
-    def _build_events(self) -> None:
-        if self.recipe.rule == "classic":
-            self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.shared AS {SHARED}")
-            self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.repeated AS {REPEATED_EVENTS}")
+    def _leave_out_duplicates(self) -> None:
+        execute = self.connection.execute
+        is_strict, has_rows, properties = self.spec.rule == "strict", self.spec.properties is not False, 0
+        if is_strict:
+            repeated = pa.table({"seq": pa.array(repeated_records(self._strict_candidates()), pa.int64())})
+            insert(self.connection, "CREATE OR REPLACE TABLE kmexport.repeated AS FROM arrived", repeated)
+            execute(NOTHING_SHARED)
         else:
-            repeated = repeated_records(self._stream(STRICT_CANDIDATES))
-            self._create("repeated", pa.table({"seq": pa.array(repeated, pa.int64())}))
-        self.connection.execute(UNCOUNT)
-        properties = "properties" if "texts" in self.parts else UNREAD
-        self._view("events", EVENTS.format(properties=properties))
-        self.built.add("events")
+            execute(find_shared(events_only=not has_rows))
+            execute(REPEATED_EVENTS)
+        execute(NOT_KEPT)
+        ((events,),) = execute(COUNT_REPEATED).fetchall()
+        if has_rows:
+            if is_strict:
+                ((properties,),) = execute(DROP_REPEATED).fetchall()
+            execute(CONTESTED)
+            ((later,),) = execute(DROP_LATER).fetchall()
+            properties += later
+        execute("INSERT INTO kmexport.duplicates VALUES (?, ?)", [events, properties])
+        for table in ("shared", "repeated", "contested"):
+            execute(f"DROP TABLE IF EXISTS kmexport.{table}")
+        if is_strict and not self.spec.shows_texts:
+            execute("ALTER TABLE kmexport.records DROP COLUMN properties")
 
-    def _build_properties(self) -> None:
-        self.connection.execute("DELETE FROM kmexport.properties WHERE value = 'null'")
-        if self.recipe.rule == "classic":
-            self.connection.execute(f"CREATE OR REPLACE TABLE kmexport.contested AS {CONTESTED}")
-            self.connection.execute(DROP_LATER_PROPERTIES)
-            self.connection.execute("DROP TABLE kmexport.contested")
-        else:
-            self.connection.execute(DROP_REPEATED_PROPERTIES)
-        self._view("properties", PROPERTIES)
-        self.built.add("properties")
-
-    def _stream(self, query: str) -> Iterator[pa.RecordBatch]:
-        """The answer in batches, over a connection of its own: the other one writes while they are read."""
+    def _strict_candidates(self) -> Iterator[pa.RecordBatch]:
         with self.connection.cursor() as reading:
-            yield from reading.sql(query).to_arrow_reader(_STREAMED_ROWS)
+            yield from reading.sql(STRICT_CANDIDATES).to_arrow_reader(_STREAMED_ROWS)
 
-    def _create(self, table: str, arrived: pa.Table) -> None:
-        insert(self.connection, f"CREATE OR REPLACE TABLE kmexport.{table} AS FROM arrived", arrived)
 
-    def _view(self, name: str, query: str) -> None:
-        """The view with the numbers that reports join by, and above it the one that users see."""
-        self.connection.execute(f"CREATE OR REPLACE VIEW kmexport.numbered_{name} AS {query}")
-        shown = f"SELECT {', '.join(COLUMNS[name])} FROM kmexport.numbered_{name}"
-        self.connection.execute(f"CREATE OR REPLACE VIEW main.{name} AS {shown}")
+def _aliased(people: IdentityMap) -> Iterator[pa.Table]:
+    """Each identity of the map, with its person."""
+    identities: list[str] = []
+    persons: list[str] = []
+    for person in people.people():
+        members = people.identities_of(person)
+        identities += members
+        persons += [person] * len(members)
+        if len(identities) >= _ALIASED_ROWS:
+            yield _as_table(identities, persons)
+            identities, persons = [], []
+    yield _as_table(identities, persons)
+
+
+def _as_table(identities: list[str], persons: list[str]) -> pa.Table:
+    return pa.table({"identity": pa.array(identities, pa.string()), "person": pa.array(persons, pa.string())})
