@@ -98,7 +98,9 @@ def faults(session: nox.Session) -> None:
     """A lake stays whole through 50 kills, 20 races and 20 runs against a server that fails; prints how it went."""
     session.install("-e", ".[test]")
     often = {"KMEXPORT_KILLS": "50", "KMEXPORT_RACES": "20", "KMEXPORT_FAILING_RUNS": "10"}
-    session.run("python", "-m", "pytest", "tests/test_lake_faults.py", *session.posargs, env=often)
+    session.run(
+        "python", "-m", "pytest", "tests/test_lake_faults.py", "tests/test_retake.py", *session.posargs, env=often
+    )
 
 
 @nox.session(python=PYTHONS[0])

@@ -65,8 +65,7 @@ FLOORS_INSIDE = {
         {"folder"},
         {"commits", "files"},
         {"filling", "scanning", "upkeep"},
-        {"reading"},
-        {"syncing"},
+        {"reading", "retaking", "syncing"},
         {"__init__"},
     ],
     "cluster": [

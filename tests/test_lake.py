@@ -557,7 +557,7 @@ def test_a_revision_that_vanishes_while_others_are_read(tmp_path, caplog):
 
 
 def test_large_revisions_are_written_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(filling, "_CHUNK_BYTES", 20_000)
+    monkeypatch.setattr(filling, "CHUNK_BYTES", 20_000)
     bucket = write_export(tmp_path / "export", {1: plain(1, 50_000), 2: plain(2, 10)})
     summary = sync(bucket, tmp_path / "lake")
     assert summary.commits == 1

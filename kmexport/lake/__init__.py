@@ -11,8 +11,9 @@ except ImportError as _error:
     raise ImportError(_msg, name=_error.name) from _error
 
 from kmexport.lake.reading import Lake, open_lake
+from kmexport.lake.retaking import retake
 from kmexport.lake.summary import SyncSummary
 from kmexport.lake.syncing import sync
 from kmexport.lake.upkeep import compact, vacuum
 
-__all__ = ["Lake", "SyncSummary", "compact", "open_lake", "sync", "vacuum"]
+__all__ = ["Lake", "SyncSummary", "compact", "open_lake", "retake", "sync", "vacuum"]

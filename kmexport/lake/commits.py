@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
@@ -21,20 +22,21 @@ import pyarrow.parquet as pq
 from attrs import Factory, define, field, frozen
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.transaction import AddAction
+from deltalake.transaction import AddAction, RemoveAction
 
 from kmexport.errors import LakeFormatError
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.layout import VERSION, VERSION_KEY, TableLayout, transaction_id
 from kmexport.manifest import Revision
 
-__all__ = ["Table", "TableFile", "TableLog", "open_table", "read_log"]
+__all__ = ["Table", "TableFile", "TableLog", "check_reader", "open_table", "read_log"]
 
 _COMMIT: Final = re.compile(r"([0-9]{20})\.json")
 _CHECKPOINT: Final = re.compile(r"([0-9]{20})\.checkpoint(?:\.([0-9]{10})\.([0-9]{10})|\.[0-9a-f-]{36})?\.parquet")
 _TRANSACTION: Final = re.compile(r"kmexport/([0-9]{1,18})")
 _FORGETS: Final = "delta.setTransactionRetentionDuration"
 _MARK: Final = "kmexport.commit"
+_MOST_TRIES: Final = 50  # to come next in the log; each one means that another has come further
 _LONGEST_TAIL: Final = 3  # commits after a checkpoint: each costs a request when the log is read
 
 
@@ -110,6 +112,7 @@ class TableLog:
     checkpoint: int = -1  # the version of the last one
     reader: int = 1  # the version of Delta's protocol that a reader has to know
     sizes: dict[int, int] = Factory(dict)
+    taken: dict[int, int] = Factory(dict)  # at which version a revision came in last; that of a checkpoint or later
     files: dict[str, TableFile] = Factory(dict)
     configuration: dict[str, str | None] = Factory(dict)
     tokens: set[str] = Factory(set)  # of commits that were read one by one
@@ -118,6 +121,7 @@ class TableLog:
         for name, size in transactions:
             if found := _TRANSACTION.fullmatch(name):
                 self.sizes[int(found[1])] = size
+                self.taken[int(found[1])] = self.version
 
     def add_commit(self, content: bytes) -> None:
         """Take the next entry of the log. Raises ValueError for what is none."""
@@ -179,12 +183,13 @@ def read_log(folder: LakeFolder, layout: TableLayout) -> TableLog | None:
     if checkpoints:
         log.checkpoint = log.version = max(checkpoints)
         for name in checkpoints[log.version]:
-            _take(folder, f"{place}/{name}", log.add_checkpoint)
+            _take(folder, f"{place}/{name}", folder.content(f"{place}/{name}"), log.add_checkpoint)
     for version in range(log.version + 1, max(commits, default=-1) + 1):
         if version not in commits:
             raise LakeFormatError(folder.public_url, f"the log of {layout.name} lacks version {version}")
-        _take(folder, f"{place}/{commits[version]}", log.add_commit)
+        content = folder.content(f"{place}/{commits[version]}")
         log.version = version
+        _take(folder, f"{place}/{commits[version]}", content, log.add_commit)
     _check(folder, layout, log)
     return log
 
@@ -203,8 +208,7 @@ def _checkpoints(names: Sequence[str]) -> dict[int, list[str]]:
     return whole
 
 
-def _take(folder: LakeFolder, name: str, take: Callable[[bytes], None]) -> None:
-    content = folder.content(name)
+def _take(folder: LakeFolder, name: str, content: bytes, take: Callable[[bytes], None]) -> None:
     try:
         take(content)
     except (msgspec.DecodeError, ValueError, LookupError, TypeError, OSError) as error:
@@ -222,6 +226,16 @@ def _check(folder: LakeFolder, layout: TableLayout, log: TableLog) -> None:
         raise LakeFormatError(folder.public_url, f"{reason}: install a newer one")
     if log.configuration.get(_FORGETS):
         reason = f"the table {layout.name} has the property {_FORGETS}: it would forget what it has"
+        raise LakeFormatError(folder.public_url, reason)
+
+
+def check_reader(folder: LakeFolder, layout: TableLayout, log: TableLog) -> None:
+    """Raise LakeFormatError where another engine has changed how the table is to be read."""
+    if log.reader > 1:
+        reason = (
+            f"another engine has changed the table {layout.name}: it needs a reader of Delta's version {log.reader}, "
+            "and kmexport reads version 1. Read it by that engine, or make the lake anew"
+        )
         raise LakeFormatError(folder.public_url, reason)
 
 
@@ -264,25 +278,12 @@ class Table:
     def commit(self, added: Sequence[AddAction], revisions: Mapping[int, Revision]) -> bool:
         """Add files and the ids of revisions in one step. False where another process has brought one of them in."""
         token = uuid4().hex
-        properties = CommitProperties(
-            custom_metadata={_MARK: token},
-            app_transactions=[
-                Transaction(transaction_id(number), -1 if revision.size is None else revision.size)
-                for number, revision in revisions.items()
-            ],
-        )
         with self.folder.delta(f"writing the log of {self.layout.name}"):
             table = self._delta()
             if self.log.sizes.keys() & revisions.keys():
                 return False
             try:
-                table.create_write_transaction(
-                    list(added),
-                    "append",
-                    self.layout.schema,
-                    list(self.layout.partitions),
-                    commit_properties=properties,
-                )
+                self._write(table, added, revisions, token)
             except (DeltaError, OSError) as error:
                 if not self._looked_again():
                     raise
@@ -295,6 +296,59 @@ class Table:
             table.update_incremental()
             self.refresh()
         return True
+
+    def replace(
+        self, removed: Sequence[TableFile], added: Sequence[AddAction], revisions: Mapping[int, Revision]
+    ) -> bool:
+        """Take files out, put others in, and bring in the ids of revisions, in one step.
+
+        False where another process has taken one of these files out, or brought one of the revisions in, since our log
+        was read. delta-rs does not look for that: it gets one try, for the version that follows on our log.
+        """
+        token = uuid4().hex
+        since = {number: self.log.taken.get(number) for number in revisions}
+        with self.folder.delta(f"writing the log of {self.layout.name}"):
+            for _ in range(_MOST_TRIES):
+                if not all(file.path in self.log.files for file in removed) or any(
+                    self.log.taken.get(number) != before for number, before in since.items()
+                ):
+                    return False
+                self._opened = self.folder.open_delta(self.layout.name, self.log.version)
+                self._options = self.folder.destination.current_options
+                try:
+                    self._write(self._opened, [*added, *map(_removal, removed)], revisions, token, tries=0)
+                except (DeltaError, OSError) as error:
+                    if not self._looked_again():
+                        raise
+                    if token in self.log.tokens:
+                        return True
+                    if not isinstance(error, CommitFailedError):
+                        raise
+                else:
+                    self._opened.update_incremental()
+                    self.refresh()
+                    return True
+        return False
+
+    def _write(
+        self,
+        table: DeltaTable,
+        actions: Sequence[AddAction | RemoveAction],
+        revisions: Mapping[int, Revision],
+        token: str,
+        tries: int | None = None,
+    ) -> None:
+        properties = CommitProperties(
+            custom_metadata={_MARK: token},
+            max_commit_retries=tries,
+            app_transactions=[
+                Transaction(transaction_id(number), -1 if revision.size is None else revision.size)
+                for number, revision in revisions.items()
+            ],
+        )
+        table.create_write_transaction(
+            list(actions), "append", self.layout.schema, list(self.layout.partitions), commit_properties=properties
+        )
 
     def _looked_again(self) -> bool:
         try:
@@ -309,8 +363,9 @@ class Table:
         place = f"{self.layout.name}/_delta_log"
         commits = [int(found[1]) for name in self.folder.find_files(place) if (found := _COMMIT.fullmatch(name))]
         for version in range(self.log.version + 1, max(commits, default=-1) + 1):
-            _take(self.folder, f"{place}/{version:020d}.json", self.log.add_commit)
+            content = self.folder.content(f"{place}/{version:020d}.json")
             self.log.version = version
+            _take(self.folder, f"{place}/{version:020d}.json", content, self.log.add_commit)
 
     def shorten_log(self) -> None:
         """Write a checkpoint where the log has become long, so that the next run reads it in few requests."""
@@ -326,3 +381,7 @@ class Table:
             self._opened, self._options = self.folder.open_delta(self.layout.name), options
             self.refresh()
         return self._opened
+
+
+def _removal(file: TableFile) -> RemoveAction:
+    return RemoveAction(file.path, True, int(time.time() * 1000), file.size, file.partition)

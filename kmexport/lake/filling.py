@@ -19,9 +19,9 @@ from kmexport.lateness import ReceivedTimes
 from kmexport.manifest import Revision, revision_number
 from kmexport.reading import LineCounts
 
-__all__ = ["Filling", "find_lacking"]
+__all__ = ["CHUNK_BYTES", "Filling", "find_lacking"]
 
-_CHUNK_BYTES: Final = 64 << 20  # of columns held: sorting them and writing takes about three times as much
+CHUNK_BYTES: Final = 64 << 20  # of columns held: sorting them and writing takes about three times as much
 
 
 def find_lacking(bucket: Bucket, folder: LakeFolder) -> tuple[list[Revision], TableLog | None, SyncSummary]:
@@ -61,8 +61,8 @@ class Filling:
     """The files of one commit, while revisions are read into them."""
 
     def __init__(self, folder: LakeFolder, known_rejects: frozenset[int]) -> None:
-        self.records: RecordFiles = RecordFiles(folder, _CHUNK_BYTES)
-        self.rejects: RejectFiles = RejectFiles(folder, _CHUNK_BYTES)
+        self.records: RecordFiles = RecordFiles(folder, CHUNK_BYTES)
+        self.rejects: RejectFiles = RejectFiles(folder, CHUNK_BYTES)
         self.counts: LineCounts = LineCounts()
         self.received: ReceivedTimes = ReceivedTimes()
         self.rejected: set[int] = set()  # revisions that have rejects which no commit has yet

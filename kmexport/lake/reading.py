@@ -12,9 +12,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kmexport.errors import LakeFormatError, LakeNotFoundError, MalformedRecordError
+from kmexport.errors import LakeNotFoundError, MalformedRecordError
 from kmexport.identities import IdentityMap, Prefer
-from kmexport.lake.commits import TableFile, TableLog, read_log
+from kmexport.lake.commits import TableFile, check_reader, read_log
 from kmexport.lake.destinations import find_destination
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.layout import RECORDS, REJECTS, TableLayout
@@ -46,7 +46,8 @@ class Lake:
             raise LakeNotFoundError(self._folder.public_url, "there is no table records")
         self.version: int = log.version
         self._revisions = frozenset(log.sizes)
-        self._files = tuple(_readable(self._folder, RECORDS, log).files.values())
+        check_reader(self._folder, RECORDS, log)
+        self._files = tuple(log.files.values())
 
     def __repr__(self) -> str:
         return f"<Lake {self._folder.public_url}: {len(self._revisions):,} revisions, version {self.version}>"
@@ -95,9 +96,9 @@ class Lake:
         if log is None:
             reason = "the table rejects is gone, and the lines that are no records with it (the table records is there)"
             raise LakeNotFoundError(self._folder.public_url, reason)
-        files = _readable(self._folder, REJECTS, log).files.values()
+        check_reader(self._folder, REJECTS, log)
         query = "SELECT revision, line, reason, raw FROM lake ORDER BY revision, line"
-        for batch in self._query(REJECTS, files, REJECTS.schema.names, query, []):
+        for batch in self._query(REJECTS, log.files.values(), REJECTS.schema.names, query, []):
             for row in batch.to_pylist():
                 if row["revision"] in self._revisions:
                     path = f"revisions/{row['revision']}.json"
@@ -158,17 +159,6 @@ class Lake:
                         if failed:
                             raise failed[0] from None
                         raise
-
-
-def _readable(folder: LakeFolder, layout: TableLayout, log: TableLog) -> TableLog:
-    """The log. Raises LakeFormatError where another engine has changed how the table is to be read."""
-    if log.reader > 1:
-        reason = (
-            f"another engine has changed the table {layout.name}: it needs a reader of Delta's version {log.reader}, "
-            "and kmexport reads version 1. Read it by that engine, or make the lake anew"
-        )
-        raise LakeFormatError(folder.public_url, reason)
-    return log
 
 
 def _kinds(column: Any) -> Any:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from attrs import frozen
 from deltalake import WriterProperties
+from deltalake.exceptions import CommitFailedError
 
 from kmexport.errors import LakeNotFoundError
 from kmexport.lake.commits import TableLog, read_log
@@ -20,6 +21,7 @@ __all__ = ["Compaction", "compact", "vacuum"]
 
 _TARGET_BYTES: Final = 128 << 20
 _PORTION_BYTES: Final = 1 << 30  # of the files that one commit puts together
+_MOST_COLLISIONS: Final = 10  # with runs of retake over one portion
 _KEPT_HOURS: Final = 7 * 24
 
 
@@ -43,17 +45,31 @@ def compact(url: str | os.PathLike[str], *, target_bytes: int = _TARGET_BYTES, *
     for name, log in tables.items():
         with folder.delta(f"compacting {name}"):
             for filters in _portions(log):
-                # Opened for each: the keys of a profile may expire.
-                done = folder.open_delta(name).optimize.compact(
-                    partition_filters=filters,
-                    target_size=target_bytes,
-                    max_concurrent_tasks=2,
-                    writer_properties=WriterProperties(compression="ZSTD", compression_level=3),
-                )
+                done = _compacted(folder, name, filters, target_bytes)
                 removed += done["numFilesRemoved"]
                 added += done["numFilesAdded"]
             folder.open_delta(name).create_checkpoint()
     return Compaction(removed, added)
+
+
+def _compacted(folder: LakeFolder, name: str, filters: Any, target_bytes: int) -> dict[str, Any]:
+    """Compact a portion; again where `retake` has taken one of its files out meanwhile."""
+    for tries_left in reversed(range(_MOST_COLLISIONS)):
+        # Opened for each: the keys of a profile may expire.
+        table = folder.open_delta(name)
+        try:
+            done: dict[str, Any] = table.optimize.compact(
+                partition_filters=filters,
+                target_size=target_bytes,
+                max_concurrent_tasks=2,
+                writer_properties=WriterProperties(compression="ZSTD", compression_level=3),
+            )
+        except CommitFailedError:
+            if not tries_left:
+                raise
+        else:
+            return done
+    raise AssertionError  # the last try returns or raises
 
 
 def _portions(log: TableLog) -> Iterator[list[tuple[str, str, Any]] | None]:

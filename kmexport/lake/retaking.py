@@ -1,0 +1,155 @@
+"""Changed revisions taken once more: their old rows go and the new ones come in one commit.
+
+    files that may hold rows of them ──▶ the rows of other revisions, written anew ─┐
+    the bucket                       ──▶ the rows of these, written as `sync` does ─┴▶ one commit: old files out, new in
+
+A file that has no row of theirs stays as it is. The table rejects comes first, in a commit of its own: until the commit
+of the records, the sizes of the log tell that the revisions are not done, and the next try does both again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from attrs import define
+
+from kmexport.bucket import Bucket
+from kmexport.errors import LakeNotFoundError, RevisionNotFoundError
+from kmexport.in_turn import check_revisions
+from kmexport.lake.commits import Table, TableFile, check_reader, open_table, read_log
+from kmexport.lake.destinations import find_destination
+from kmexport.lake.files import NewFiles
+from kmexport.lake.filling import CHUNK_BYTES, Filling
+from kmexport.lake.folder import LakeFolder
+from kmexport.lake.layout import RECORDS, REJECTS, TableLayout
+from kmexport.lake.scanning import scan
+from kmexport.lake.summary import SyncSummary
+from kmexport.manifest import Revision
+from kmexport.storage import Progress, check_progress, progress_bar
+
+__all__ = ["retake"]
+
+_ROUNDS: Final = 20  # with runs beside ours; each one means that another has come further
+
+
+def retake(
+    bucket: Bucket,
+    url: str | os.PathLike[str],
+    revisions: Iterable[Revision | int],
+    *,
+    callback: Progress = None,
+    **storage_options: Any,
+) -> SyncSummary:
+    """Take revisions again whose files have changed: their old rows go, and the new ones come, in one commit.
+
+    A reader sees the old rows or the new ones, never both and never none, whatever ends the run. Taking the same
+    revisions twice changes nothing more; one that the lake lacks is added. `sync` names a changed revision each night
+    until then. `revisions` are numbers, or `Revision` objects of `bucket.revisions()`.
+
+    Costs reading these revisions, and reading and writing again the files of the lake that hold rows of them: of a lake
+    that was compacted those of whole days. Holds what `sync` holds. The rejected lines go to the table rejects in a
+    commit before. `callback` and `storage_options` are those of `sync`.
+
+    Raises RevisionNotFoundError for a revision that is not in the bucket: the lake keeps what it has of it;
+    RevisionChangedError for one that is replaced in this moment; LakeNotFoundError where there is no lake; and what
+    `sync` raises.
+
+    >>> import tempfile
+    >>> from kmexport.lake import open_lake, sync
+    >>> folder = tempfile.mkdtemp()
+    >>> summary = sync(Bucket.sample(), folder)
+    >>> retake(Bucket.sample(), folder, [3]).revisions
+    [3]
+    >>> sum(1 for _ in open_lake(folder).iter_records())
+    2000
+    """
+    if isinstance(bucket, str | os.PathLike):
+        msg = "the first argument is a Bucket, not its address: retake(Bucket(url), …)"
+        raise TypeError(msg)
+    wanted = {one.number if isinstance(one, Revision) else one for one in check_revisions(revisions)}
+    check_progress(callback)
+    begun = time.monotonic()
+    folder = LakeFolder(find_destination(url, storage_options))
+    folder.check_apart(bucket._folder)
+    log = read_log(folder, RECORDS)
+    if log is None:
+        raise LakeNotFoundError(folder.public_url, "there is no table records")
+    listed = {revision.number: revision for revision in bucket._listing().revisions}
+    lacking = [f"revisions/{number}.json" for number in sorted(wanted - listed.keys())]
+    if lacking:
+        raise RevisionNotFoundError(lacking[0])
+    group = [listed[number] for number in sorted(wanted)]
+    summary = SyncSummary(folder.public_url, present=len(log.sizes))
+    if group:
+        run = _Run(bucket, folder, open_table(folder, RECORDS, log), open_table(folder, REJECTS), summary)
+        with progress_bar(callback) as bar:
+            run.take(group, bar)
+    summary.seconds = time.monotonic() - begun
+    return summary
+
+
+@define
+class _Run:
+    bucket: Bucket
+    folder: LakeFolder
+    records: Table
+    rejects: Table
+    summary: SyncSummary
+
+    def take(self, group: Sequence[Revision], bar: Any) -> None:
+        """Try until no other run has come between."""
+        revisions = {revision.number: revision for revision in group}
+        for _ in range(_ROUNDS):
+            files = Filling(self.folder, frozenset())
+            files.fill(self.bucket, group, bar)
+            if self._replace(self.rejects, files.rejects, revisions) and self._replace(
+                self.records, files.records, revisions
+            ):
+                break
+        else:
+            self.summary.unsettled += [revision.path for revision in group]
+            return
+        self.records.shorten_log()
+        self.rejects.shorten_log()
+        summary = self.summary
+        summary.revisions += sorted(revisions)
+        summary.commits += 1
+        summary.files += len(files.records.added)
+        summary.file_bytes += sum(action.size for action in files.records.added)
+        summary.counts.add(files.counts)
+        summary.far += files.received.far()
+
+    def _replace(self, table: Table, new: NewFiles, revisions: dict[int, Revision]) -> bool:
+        """Put the new rows of the revisions in the place of the old ones; False where another run was faster."""
+        check_reader(self.folder, table.layout, table.log)
+        numbers = pa.array(revisions, pa.int64())
+        old = [file for file in table.log.files.values() if file.may_hold(revisions)]
+        old = [file for file in old if self._holds(table.layout, file, numbers)]
+        if table.layout is REJECTS and not old and not new.added:
+            return True
+        others = NewFiles(self.folder, table.layout)
+        for file in old:
+            self._copy_others(others, file, numbers)
+        return table.replace(old, [*new.added, *others.added], revisions)
+
+    def _holds(self, layout: TableLayout, file: TableFile, numbers: pa.Array) -> bool:
+        found = scan(self.folder, layout, [file], ["revision"])
+        return any(pc.any(pc.is_in(batch["revision"], numbers)).as_py() for batch in found)
+
+    def _copy_others(self, others: NewFiles, file: TableFile, numbers: pa.Array) -> None:
+        """Write the rows of other revisions to files of their own, in the order in which they stand."""
+        columns = [name for name in others.layout.schema.names if name not in others.layout.partitions]
+        held: list[pa.RecordBatch] = []
+        for batch in scan(self.folder, others.layout, [file], columns):
+            held.append(batch.filter(pc.invert(pc.is_in(batch["revision"], numbers))))
+            if sum(one.nbytes for one in held) >= CHUNK_BYTES:
+                others.write(pa.Table.from_batches(held), file.partition)
+                held = []
+        rows = pa.Table.from_batches(held) if held else None
+        if rows:
+            others.write(rows, file.partition)
