@@ -50,7 +50,7 @@ from kmexport import (
     without_person,
 )
 from kmexport import cluster as on_cluster
-from kmexport.lake import SyncSummary
+from kmexport.lake import Lake, SyncSummary, open_lake, retake
 from kmexport.tables import scan_polars, to_sqlite
 from kmexport.testing import write_export
 
@@ -198,3 +198,6 @@ assert_type(on_cluster.identities(bucket, client=client, prefer=len, into=people
 assert_type(on_cluster.drop_duplicates(frame, people, rule="strict", npartitions=4), dd.DataFrame)
 assert_type(on_cluster.drop_duplicates(frame, properties="once", property_columns=["plan"]), dd.DataFrame)
 assert_type(on_cluster.sync(bucket, Path("lake"), client=client, group_bytes=1 << 20), SyncSummary)
+assert_type(retake(bucket, Path("lake"), [3, *bucket.revisions()], profile="lake"), SyncSummary)
+assert_type(open_lake("s3://acme-lake"), Lake)
+assert_type(open_lake("lake").iter_records(day), Iterator[Event | PropertySet | Alias])
