@@ -43,9 +43,14 @@ def own_values(record, name):
     return [v for key, v in record.properties.items() if fold_name(key) == fold_name(name) and v is not None]
 
 
-def settings(records, person, name):
+def settings(records, person, name, as_shown=True):
     """(time, text) of each time that a property of a person was set; those of one second in the order of arrival."""
-    found = [(r.timestamp, text(v)) for r in records if r.person == person for v in own_values(r, name)]
+    found = [
+        (r.timestamp, first_spelling(records, name, v) if as_shown else text(v))
+        for r in records
+        if r.person == person
+        for v in own_values(r, name)
+    ]
     return sorted(found, key=lambda setting: setting[0])
 
 
@@ -73,6 +78,18 @@ def in_force(records, person, name, moment):
 
 def by_touch(by):
     return by is not None and by[1] == "last_touch"
+
+
+def first_spelling(records, name, value):
+    """A value as text; a JSON number as the first equal one was sent."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return text(value)
+    for record in records:
+        for other in own_values(record, name):
+            is_number = not isinstance(other, bool) and isinstance(other, int | float | Decimal)
+            if is_number and Decimal(text(other)) == Decimal(text(value)):
+                return text(other)
+    raise AssertionError
 
 
 def split(records, record, by, window=ALL_TIME):
@@ -446,7 +463,7 @@ def shown(records, person, show):
         if show.what == "times":
             return len(moments)
         return (min if show.what == "first_time" else max)(moments, default=None)
-    values = [setting for setting in settings(records, person, show.name) if setting[0] in window]
+    values = [setting for setting in settings(records, person, show.name, as_shown=False) if setting[0] in window]
     if not values:
         return None
     return values[0 if show.what.startswith("first") else -1][1 if show.what.endswith("value") else 0]
@@ -463,7 +480,7 @@ def fulfils(records, person, asked):
         case ("has", name, tests, window):
             return any(
                 (window is None or at in window) and all(TESTS[test](value, text_) for test, text_ in tests.items())
-                for at, value in settings(records, person, name)
+                for at, value in settings(records, person, name, as_shown=False)
             )
         case ("not", inner):
             return not fulfils(records, person, inner)

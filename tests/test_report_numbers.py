@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 
-from kmexport import Event, Facts, PropertySet, Window, reports
+from kmexport import Event, Facts, PropertySet, Window, iter_records, reports
 from kmexport.reports.amounts import reading_of
 from kmexport.reports.periods import split
 from kmexport.reports.writing import as_seconds, texts_of, write_duration
@@ -193,6 +193,25 @@ def test_the_amounts_of_an_event_are_those_of_its_seconds():
         Event("b", 1, "x", {"n": 9}),
     ])  # fmt: skip
     assert reports.property_total(facts, "n", event="bought").total == 5
+
+
+def test_equal_numbers_are_one_value_shown_as_first_sent():
+    lines = ['"x"', "1.50", "1.5", "15e-1", '"1.5"', '"1.50"', "2", "2.0", "true", "-0", "0"]
+    records = list(iter_records([f'{{"_p":"p{at}","_t":1,"_n":"x","v":{value}}}' for at, value in enumerate(lines)]))
+    expected = {"x": 1, "1.50": 4, "1.5": 1, "2": 2, "true": 1, "-0": 2}
+    facts = Facts(records)
+    found = [reports.event_counts(facts, "x", by="v"), reports.property_values(facts, "v")]
+    found += [reports.segments(facts, "x", "v"), reports.property_values(facts, "v", at="first_ever")]
+    for report in found:
+        assert {row.value: row.people for row in report.rows} == expected
+    assert found[0].people_of(value="1.50") == ["p1", "p2", "p3", "p5"]
+
+
+def test_equal_numbers_are_one_value_whether_or_not_somebody_looked_at_them():
+    records = list(iter_records(['{"_p":"a","_t":1,"_n":"x","v":1.50}', '{"_p":"b","_t":2,"_n":"x","v":1.5}']))
+    assert [row.people for row in reports.event_counts(Facts(records), "x", by="v").rows] == [2]
+    assert all(record.properties for record in records)
+    assert [row.people for row in reports.event_counts(Facts(records), "x", by="v").rows] == [2]
 
 
 # How numbers are written.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
 from attrs import field, frozen
 
 from kmexport.names import fold_name
-from kmexport.reports.asking import is_known, known_name
+from kmexport.reports.asking import ask, is_known, known_name
 from kmexport.reports.channels import COMPUTED, ChannelRules, channel_settings
 from kmexport.reports.cuts import Cut
 from kmexport.reports.occurrences import IN_WINDOW, NAMES, chosen, in_force, in_periods, settings
@@ -124,11 +125,18 @@ class Filing:
     at: At
     form: Shape
     step: str | int | None = None
+    respelled: str | None = None  # the parameter of numbers that were sent otherwise before
 
     @classmethod
     def of(cls, facts: Facts, split: Split, parameter: str, params: dict[str, object], at: At) -> Filing:
         """Put what the query needs into the params, under the parameter's name; UnknownNameError for no such name."""
-        return cls(split.property, settings_of(facts, split, parameter, params), split.at or at, split.form, split.step)
+        source = settings_of(facts, split, parameter, params)
+        respelled = respell(facts, parameter, params) if parameter in params else None
+        return cls(split.property, source, split.at or at, split.form, split.step, respelled)
+
+    def _shown(self, value: str) -> str:
+        """The expression for a value (JSON) as it is shown."""
+        return shaped(shown_text(value, self.respelled), self.form)
 
     @property
     def is_by_touch(self) -> bool:
@@ -138,14 +146,15 @@ class Filing:
     def valued(self, source: str, cut: Cut | None, *, column: str = "value") -> str:
         """The source (person, time where it matters, period), each row with the value that it is filed under."""
         if self.settings is None:
-            joined, text = f"join ({NAMES}) p using (person)", "p.name"
+            joined, text = f"join ({NAMES}) p using (person)", shaped("p.name", self.form)
         elif self.at in PERSONS_OWN:
             keys = ["person", "period"] if cut is not None and self.at not in EVER else ["person"]
-            joined, text = f"left join ({self._own(cut)}) p using ({', '.join(keys)})", "p.text"
+            joined = f"left join ({self._own(cut)}) p using ({', '.join(keys)})"
+            text = self._shown("p.set_value")
         else:
-            text = shaped(text_of("set_value"), self.form)
+            text = self._shown("set_value")
             return f"select * exclude (set_value), {text} as {column} from ({in_force(source, self.settings)})"
-        return f"select o.*, {shaped(text, self.form)} as {column} from ({source}) o {joined}"
+        return f"select o.*, {text} as {column} from ({source}) o {joined}"
 
     def _own(self, cut: Cut | None) -> str:
         which: Literal["first", "last"] = "first" if self.at.startswith("first") else "last"
@@ -155,6 +164,38 @@ class Filing:
         if cut is None:
             return chosen(within, which)
         return chosen(in_periods(within, cut), which, ["person", "period"])
+
+
+def respell(facts: Facts, parameter: str, params: dict[str, object]) -> str | None:
+    """Put into the params which numbers of the property were sent in another spelling before, if any were.
+
+    1.50, 1.5 and 15e-1 are one number, and shown as it was first sent. Text is no number here. Returns the name of the
+    parameters' prefix.
+    """
+    numbers = f"kmexport.numbered_properties where name = ${parameter} and regexp_matches(value::varchar, '^-?[0-9]')"
+    odd = r"[eE]|\.[0-9]*0$|^-0(\.0*)?$"
+    if not ask(facts, f"select 1 from {numbers} and regexp_matches(value::varchar, '{odd}') limit 1", params):
+        return None
+    first: dict[Decimal, str] = {}
+    respelled = {}
+    for spelled, _ in ask(
+        facts, f"select value::varchar as v, min(seq) as s from {numbers} group by v order by s", params
+    ):
+        shown = first.setdefault(Decimal(spelled), spelled)
+        if shown != spelled:
+            respelled[spelled] = shown
+    if not respelled:
+        return None
+    params[f"{parameter}_sent"], params[f"{parameter}_shown"] = list(respelled), list(respelled.values())
+    return parameter
+
+
+def shown_text(value: str, respelled: str | None) -> str:
+    """The expression for a value (JSON) as text; a number as it was first sent."""
+    if respelled is None:
+        return text_of(value)
+    first = f"${respelled}_shown[list_position(${respelled}_sent, {value}::varchar)]"
+    return f"coalesce({first}, {text_of(value)})"
 
 
 def settings_of(facts: Facts, split: Split, parameter: str, params: dict[str, object]) -> str | None:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from kmexport.reports.cuts import Cut
-from kmexport.tables.rules import text_of
 
 IN_WINDOW: Final = "time >= to_timestamp($start) and time < to_timestamp($end)"
 
@@ -67,11 +66,11 @@ def settings(parameter: str) -> str:
 
 
 def chosen(settings_: str, which: Literal["first", "last"], keys: Sequence[str] = ("person",)) -> str:
-    """The first or the last value of each person, or of each of the keys: the keys, time, text."""
+    """The first or the last value of each person, or of each of the keys: the keys, time, set_value (JSON)."""
     choose, time = ("arg_min", "min") if which == "first" else ("arg_max", "max")
     names = ", ".join(keys)
-    text = text_of(f"{choose}(value, setting)")
-    return f"select {names}, {time}(time) as time, {text} as text from ({settings_}) group by {names}"
+    found = f"{time}(time) as time, {choose}(value, setting) as set_value"
+    return f"select {names}, {found} from ({settings_}) group by {names}"
 
 
 def in_force(source: str, settings_: str) -> str:

@@ -17,6 +17,7 @@ from kmexport.reports.occurrences import EVERYONE, NAMES, chosen
 from kmexport.reports.query import Query
 from kmexport.reports.results import Column, Result
 from kmexport.reports.writing import counted
+from kmexport.tables.rules import text_of
 from kmexport.windows import Window, check_window
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ _OF_EVENTS: Final[dict[str, str]] = {
     "times": "count(*)",
 }
 _OF_PROPERTIES: Final[dict[str, str]] = {
-    "first_value": "text",
-    "last_value": "text",
+    "first_value": text_of("set_value"),
+    "last_value": text_of("set_value"),
     "first_set": "epoch_us(time) // 1000000",
     "last_set": "epoch_us(time) // 1000000",
 }

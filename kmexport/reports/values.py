@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from attrs import define, evolve, frozen
 
 from kmexport.reports.asking import given
-from kmexport.reports.filing import EVER, PERSONS_OWN, At, By, as_split, by_name
+from kmexport.reports.filing import EVER, PERSONS_OWN, At, By, as_split, by_name, respell, shown_text
 from kmexport.reports.occurrences import chosen, events, firsts, settings
 from kmexport.reports.query import Query
 from kmexport.reports.results import ALL, Choice, Column, check_choice
@@ -218,6 +218,7 @@ def segments(
     asked = Query.of(
         facts, window, tz, events={"event": event}, properties={"property": property}, splits={"by": by}, among=among
     )
+    respelled = respell(facts, "property", asked.params)
     splitting = Splitting.of(asked, events("event"), every)
     since = "where p.time is null or e.time >= p.time" if relative else ""
 
@@ -226,7 +227,7 @@ def segments(
         keys = "person" if pieces.is_whole else "person, period, value"
         constants = ", 0 as period, null::varchar as value" if pieces.is_whole else ""
         return f"""
-            select e.*, p.text as found
+            select e.*, {shown_text("p.set_value", respelled)} as found
             from (select {keys}, max(time) as time {constants} from ({did}) group by {keys}) e
             left join ({chosen(settings("property"), "last")}) p on e.person = p.person
             {since}"""
