@@ -1,12 +1,23 @@
-"""Records, windows and persons of random exports are those of an obvious model over lists and dicts."""
+"""Records, windows, persons and duplicates of random exports are those of an obvious model over lists and dicts."""
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 
+import dask
 import pytest
 
-from kmexport import Alias, Event, LineCounts, PropertySet, Window
+from kmexport import (
+    Alias,
+    Event,
+    LineCounts,
+    PropertySet,
+    Window,
+    cluster,
+    drop_duplicates,
+    merge_identities,
+)
 from tests import export_model as model
 from tests.random_exports import EVENTS, PERSONS, START, random_export, write
 from tests.strategies import examples
@@ -110,6 +121,43 @@ def test_persons(seeds):
             assert all(set(people.identities_of(identity)) == group for identity in group), seed
 
 
+def what_counts(properties):
+    return {key: value for key, value in properties.items() if key not in model.RESERVED and value is not None}
+
+
+def counting_rows(records):
+    """What counts of records that the library gave: no aliases, no reserved keys and no nulls, no empty sets."""
+    kept = [record for record in records if type(record) is not Alias]
+    rows = [(*as_row(record)[:4], repr(what_counts(record.properties))) for record in kept]
+    return [row for row in rows if row[0] == "event" or row[4] != "{}"]
+
+
+def expected_counting(kept, properties):
+    """The same of the model's: `fresh` properties, or all of them `as_sent`, of events."""
+    rows = []
+    for one in kept:
+        is_whole = properties == "as_sent" and one["kind"] == "event"
+        stays = what_counts(one["properties"]) if is_whole else one["fresh"]
+        row = repr({key: model.in_python(value) for key, value in stays.items()})
+        rows.append((one["kind"], one["person"], one["time"], one["name"], row))
+    return [row for row in rows if row[0] == "event" or row[4] != "{}"]
+
+
+@SEEDS
+def test_duplicates(seeds):
+    for seed in seeds:
+        files = random_export(seed)
+        bucket = write(files, f"memory://model-duplicates-{seed}")
+        people = bucket.identities(on_error=lambda _: None)
+        merged = list(merge_identities(bucket.iter_records(on_error=lambda _: None), people))
+        modelled = model.merged(records_of(files), model.names_of(records_of(files)))
+        for properties in ("as_sent", "once"):
+            found = drop_duplicates(iter(merged), properties=properties)
+            assert counting_rows(found) == expected_counting(model.classic(modelled), properties), (seed, properties)
+        found = [record for record in drop_duplicates(merged, rule="strict") if type(record) is not Alias]
+        assert list(map(as_row, found)) == list(map(expected_row, model.strict(modelled))), seed
+
+
 @SEEDS
 def test_windows(seeds):
     """The records of the files that were received around a window, a margin later at most; and no others."""
@@ -117,7 +165,7 @@ def test_windows(seeds):
         files = random_export(seed)
         bucket = write(files, f"memory://model-windows-{seed}")
         chance = random.Random(seed)
-        for _ in range(4):
+        for _ in range(2):
             edges = [START, *(edge for file in files for edge in file.received or ())]
             start = chance.choice(edges) + chance.choice([0, 1, -1, 300, -300, 3_600, -3_600, -3_601, -90_000])
             end = start + chance.choice([0, 1, 300, 3_600, 86_400, 10**6])
@@ -134,3 +182,24 @@ def test_windows(seeds):
             batches = bucket.to_batches(window, margin=margin, columns=["revision", "line"], on_error=lambda _: None)
             lines = [(row["revision"], row["line"]) for row in batches.read_all().to_pylist()]
             assert lines == [(one["revision"], one["line"]) for one in expected], where
+
+
+@SEEDS
+def test_cluster(seeds):
+    """Frames, bags and duplicates of a few of the exports."""
+    with dask.config.set(scheduler="synchronous"):
+        for seed in seeds[::25]:
+            files = random_export(seed)
+            bucket = write(files, f"memory://model-cluster-{seed}")
+            records = records_of(files)
+            names = model.names_of(records)
+            people = bucket.identities(on_error=lambda _: None)
+            frame = cluster.to_dataframe(bucket, group_bytes=1, on_error="skip")
+            assert list(map(as_row, cluster.to_records(frame).compute())) == list(map(expected_row, records)), seed
+            kept = model.classic(model.merged(records, names))
+            for properties in ("as_sent", "once"):
+                once = cluster.to_records(cluster.drop_duplicates(frame, people, properties=properties)).compute()
+                assert Counter(counting_rows(once)) == Counter(expected_counting(kept, properties)), seed
+            whole = cluster.to_records(cluster.drop_duplicates(frame, people, rule="strict")).compute()
+            found = [as_row(record) for record in whole if type(record) is not Alias]
+            assert Counter(found) == Counter(map(expected_row, model.strict(model.merged(records, names)))), seed
