@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
@@ -158,8 +157,9 @@ class TestFolders:
             raise PermissionError(13, "Permission denied", str(tmp_path / "revisions"))
 
         monkeypatch.setattr("fsspec.implementations.local.os.scandir", denied)
-        with pytest.raises(PermissionError, match=re.escape(str(tmp_path / "revisions"))):
+        with pytest.raises(PermissionError) as caught:
             Folder(str(tmp_path), None, {}).list("revisions")
+        assert caught.value.filename == str(tmp_path / "revisions")
 
     def test_a_web_server_has_no_listing(self, tmp_path, rclone, web):
         answers = partial(Folder, fs=None)

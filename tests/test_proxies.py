@@ -63,8 +63,9 @@ def test_bytes_pass_unchanged_and_are_counted(upstream):
     with proxied(upstream) as proxy:
         assert (fetch(f"{proxy.endpoint}/1"), fetch(f"{proxy.endpoint}/empty")) == (BODY, b"")
         assert fetch(f"{proxy.endpoint}/1", "HEAD") == b""
-        with pytest.raises(urllib.error.HTTPError, match="404"):
+        with pytest.raises(urllib.error.HTTPError, match="404") as caught:
             fetch(f"{proxy.endpoint}/none")
+        caught.value.close()
         assert proxy.requests == [("GET", "/1"), ("GET", "/empty"), ("HEAD", "/1"), ("GET", "/none")]
         assert len(BODY) < proxy.bytes_down < len(BODY) + 1000
 
@@ -234,8 +235,9 @@ class TestUnusualAnswers:
                 fetch(f"{proxy.endpoint}/1")
             assert fetch(f"{proxy.endpoint}/1") == new
             asked = urllib.request.Request(f"{proxy.endpoint}/1", headers={"If-Match": '"of the old one"'})
-            with pytest.raises(urllib.error.HTTPError, match="412"):
+            with pytest.raises(urllib.error.HTTPError, match="412") as caught:
                 urllib.request.urlopen(asked, timeout=2)
+            caught.value.close()
 
     def test_every_plan_is_tried_here(self):
         tried = {"reset", "short", "stall", "drip", "replaced", "redirect", "loop", "other part", "html", "error"}

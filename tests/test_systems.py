@@ -208,9 +208,15 @@ UNIX_ONLY = ["fcntl", "grp", "posix", "pwd", "resource", "syslog", "termios", "t
 
 def run(code: str, folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *options, "-c", code, str(folder)]
-    # The output is plain: no console is asked.
+    # The output is plain: no console is asked. On Windows it may be in another encoding, as that of the system is.
     return subprocess.run(
-        command, capture_output=True, text=True, encoding="utf-8", check=False, env={**os.environ, **environment}
+        command,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="backslashreplace",
+        check=False,
+        env={**os.environ, **environment},
     )
 
 
