@@ -22,7 +22,6 @@ from kmexport.lake.destinations import Destination
 from kmexport.storage.credentials import can_show_one, secrets_in
 from kmexport.storage.folder import Folder
 from kmexport.storage.listing import NO_BUCKET
-from kmexport.storage.patience import retrying
 from kmexport.storage.transport import alone
 from kmexport.storage.versions import forget_listings
 
@@ -79,9 +78,8 @@ class LakeFolder(Folder):
     def find_all(self, name: str) -> list[str]:
         """The paths of all files below a folder, from that folder on."""
         with self._access(f"listing {name}"):
-            fs, path = self._fresh(name)
-            for attempt in retrying(fs, name):
-                with attempt, alone(fs):
+            for attempt in self._tries(name):
+                with attempt, self._connected(name) as (fs, path), alone(fs):
                     forget_listings(fs, path)
                     root = fs._strip_protocol(path).rstrip("/")
                     found = [file.removeprefix(root).lstrip("/") for file in fs.find(path)]

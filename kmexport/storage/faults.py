@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 
 from kmexport.errors import KmExportError
@@ -48,6 +49,11 @@ _FINAL = (
 _GONE = (404, 410)
 _NO_CREDENTIALS = ("NoCredentialsError", "DefaultCredentialsError", "ProfileNotFound")
 _CERTIFICATE = ("SSLCertVerificationError", "ClientConnectorCertificateError")
+# What libraries for SSH call it.
+_DENIED = ("AuthenticationException", "BadAuthenticationType", "PermissionDenied", "SFTPPermissionDenied")
+_MISSING = ("SFTPNoSuchFile", "SFTPNoSuchPath")
+_FTP_TROUBLE = ("421", "425", "426", "451")  # of the connection or the server; the others are about the file
+_NO_RIGHT = re.compile("permission|privilege|denied|not allowed|access is", re.IGNORECASE)  # in a 550 of FTP
 _PASSING = (408, 425, 429)  # too slow, too early, too many: the statuses of 400 to 499 that are worth another try
 
 
@@ -81,6 +87,10 @@ def check_body(given: int, asked: int) -> None:
 
 def is_missing(error: BaseException) -> bool:
     """Whether the file or its folder is not there."""
+    if is_denied(error):
+        return False
+    if type(error).__name__ in _MISSING or _ftp_code(error) == "550":
+        return True
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         # fsspec says the same of a web server that does not answer, or answers 503.
         return not any(map(_is_trouble, chain(error.__cause__ or error.__context__)))
@@ -96,7 +106,9 @@ def is_without_bucket(error: BaseException) -> bool:
 
 def is_denied(error: BaseException) -> bool:
     """Whether the credentials are wrong or expired."""
-    return isinstance(error, PermissionError) or _http_status(error) in (401, 403)
+    if isinstance(error, PermissionError) or _http_status(error) in (401, 403):
+        return True
+    return any(type(one).__name__ in _DENIED or _is_denied_by_ftp(one) for one in chain(error))
 
 
 def is_without_credentials(error: BaseException) -> bool:
@@ -144,6 +156,8 @@ def words_of(error: BaseException) -> str:
         response = getattr(one, "response", None)
         if isinstance(response, dict) and isinstance(said := response.get("Error"), dict):
             return _in_one_line(": ".join(filter(None, [str(said.get("Code", "")), str(said.get("Message", ""))])))
+        if _ftp_code(one):
+            return _in_one_line(str(one))
     for one in chain(error):
         status, message = getattr(one, "status", None), getattr(one, "message", None)
         if isinstance(status, int) and isinstance(message, str):
@@ -163,6 +177,17 @@ def is_answer(error: BaseException) -> bool:
     """Whether a server answered, and refused what it was asked: the network is not to blame."""
     status = _http_status(error)
     return status is not None and 400 <= status < 500 and not any(map(_is_garbled, chain(error)))
+
+
+def _ftp_code(error: BaseException) -> str:
+    """The code of an answer of FTP, such as 550; empty for any other error."""
+    return str(error)[:3] if type(error).__module__ == "ftplib" else ""
+
+
+def _is_denied_by_ftp(error: BaseException) -> bool:
+    """530 is for who may not log in. 550 is for all that can't be had: only its words tell why."""
+    code = _ftp_code(error)
+    return code in ("530", "532") or (code == "550" and _NO_RIGHT.search(str(error)) is not None)
 
 
 def _in_one_line(text: str) -> str:
@@ -188,6 +213,8 @@ def _is_trouble(error: BaseException) -> bool:
         return status not in _GONE
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return False
+    if code := _ftp_code(error):
+        return code in _FTP_TROUBLE
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "aiohttp"
 
 

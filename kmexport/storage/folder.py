@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import AbstractContextManager, closing, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, cast
 from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
 from kmexport.limits import Limits
 from kmexport.storage.checked import open_checked
+from kmexport.storage.connections import connect_anew, is_broken, limit_silence, noticing
 from kmexport.storage.credentials import redact, secrets_of
 from kmexport.storage.faults import WrongAnswerError
 from kmexport.storage.layers import unwrap_path, without_cache
 from kmexport.storage.listing import has_listings, list_files
 from kmexport.storage.opening import lock_of
 from kmexport.storage.options import complete, leave_tries_to_us
-from kmexport.storage.patience import retrying
+from kmexport.storage.patience import patience_for_one, tries_within
 from kmexport.storage.translation import translated
 from kmexport.storage.transport import alone, openers
 from kmexport.storage.versions import forget_listings
@@ -29,6 +30,7 @@ from kmexport.storage.whole import put_whole, remove_old_parts
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
     from fsspec.callbacks import Callback
+    from tenacity import AttemptManager
 
     from kmexport.files import BinaryFile
 
@@ -72,9 +74,8 @@ class Folder:
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """The whole of a small file, as it is now; or its bytes from `start` to `end`."""
         with self._access(f"reading {name}", partial(self._missing, name)):
-            fs, path = self._fresh(name)
-            for attempt in retrying(fs, name):
-                with attempt, alone(fs):
+            for attempt in self._tries(name):
+                with attempt, self._connected(name) as (fs, path), alone(fs):
                     forget_listings(fs, path)
                     content = cast("bytes", fs.cat_file(path, start=start, end=end))
                     if not content and not has_listings(fs):
@@ -90,10 +91,9 @@ class Folder:
         files is missing, or on S3 empty. An answer that is no listing is a BucketUnreachableError.
         """
         with self._access(f"listing {name}", partial(self._missing, f"folder {name}")):
-            fs, path = self._fresh(name)
-            for attempt in retrying(fs, name):
+            for attempt in self._tries(name):
                 # Two that list a folder at the same time would forget each other's listing while it is made.
-                with attempt, lock_of(fs):
+                with attempt, self._connected(name) as (fs, path), lock_of(fs):
                     forget_listings(fs, path)
                     files = list_files(fs, path)
         return files
@@ -121,11 +121,17 @@ class Folder:
         as it is then. Files that lie far away are fetched ahead, within the limits of the folder.
         """
         with self._access("opening the storage"):
-            fs, root = self._storage()
+            for attempt in self._tries("the storage"):
+                with attempt:
+                    _, root = self._storage()
         wanted = [Wanted(name, _join(root, name), size) for name, size in files]
         limits = self.limits
         opening = openers(
-            fs, wanted, budget=limits.prefetch_bytes, requests=limits.requests, silent_for=limits.silent_for
+            lambda: self._storage()[0],
+            wanted,
+            budget=limits.prefetch_bytes,
+            requests=limits.requests,
+            silent_for=limits.silent_for,
         )
         with closing(opening):
             for (name, _), open_file in zip(files, opening, strict=True):
@@ -134,17 +140,16 @@ class Folder:
     def write(self, name: str, content: bytes | memoryview) -> None:
         """Write a file, whole or not at all, and ask for its size afterwards. Folders are made where they lack."""
         with self._access(f"writing {name}"):
-            fs, path = self._fresh(name)
-            for attempt in retrying(fs, name):
-                with attempt, alone(fs):
+            for attempt in self._tries(name):
+                with attempt, self._connected(name) as (fs, path), alone(fs):
                     put_whole(fs, path, content)
 
     def remove_old_parts(self, name: str) -> None:
         """Remove what runs have left in a folder that were killed a day ago or longer while they wrote."""
         with self._access(f"listing {name or 'the folder'}"):
-            fs, path = self._fresh(name)
-            with alone(fs), suppress(FileNotFoundError):
-                remove_old_parts(fs, path)
+            for attempt in self._tries(name):
+                with attempt, self._connected(name) as (fs, path), alone(fs), suppress(FileNotFoundError):
+                    remove_old_parts(fs, path)
 
     def _missing(self, what: str) -> BucketNotFoundError:
         """Of a relative path it says where it was looked for: a notebook need not run in the folder one thinks."""
@@ -165,6 +170,20 @@ class Folder:
     def _secrets(self) -> Iterable[str]:
         return secrets_of(self._resolved[0] if self._resolved is not None else self._fs, self._storage_options)
 
+    def _tries(self, name: str) -> Iterator[AttemptManager]:
+        patience = patience_for_one(name)
+        for attempt in patience.retrying():
+            if self._resolved is not None:
+                patience.cost = tries_within(self._resolved[0])
+            yield attempt
+
+    @contextmanager
+    def _connected(self, name: str) -> Iterator[tuple[AbstractFileSystem, str]]:
+        """The filesystem without caches, and the path of a file there; the next try may need another connection."""
+        fs, path = self._fresh(name)
+        with noticing(fs):
+            yield fs, path
+
     def _fresh(self, name: str) -> tuple[AbstractFileSystem, str]:
         """The filesystem without caches, which would give a manifest of long ago; and the path of a file there."""
         fs, root = self._storage()
@@ -178,6 +197,8 @@ class Folder:
             if self._resolved is None or self._process != os.getpid():
                 self._resolved = self._find_storage()
                 self._process = os.getpid()
+            elif is_broken(self._resolved[0]):
+                self._resolved = connect_anew(self._resolved[0]), self._resolved[1]
             return self._resolved
 
     def _find_storage(self) -> tuple[AbstractFileSystem, str]:
@@ -188,6 +209,7 @@ class Folder:
 
             found = url_to_fs(self._url, **complete(self._url, self._storage_options))
             leave_tries_to_us(found[0])
+            limit_silence(found[0])
         # A filesystem that only puts a folder before every path hides what the one within it can do.
         return unwrap_path(*found)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from kmexport.storage.connections import noticing
 from kmexport.storage.layers import is_cache
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["lock_of", "open_alone"]
 
-# Each key has one of these, so that they need not be kept for each file. Never take two of them at once.
+# Each filesystem has one of these. Never take two of them at once.
 _LOCKS = [threading.Lock() for _ in range(64)]
 
 if hasattr(os, "register_at_fork"):
@@ -28,7 +29,7 @@ if hasattr(os, "register_at_fork"):
 def open_alone(fs: AbstractFileSystem, path: str) -> Any:
     """Open a file of a filesystem that only one may use at a time."""
     lock = lock_of(fs)
-    with lock:
+    with lock, noticing(fs):
         try:
             file = _open_new(fs, path)
         except BaseException as error:
@@ -39,12 +40,13 @@ def open_alone(fs: AbstractFileSystem, path: str) -> Any:
                     msg = "the file is there, and could not be read"
                     raise OSError(msg) from error
             raise
-    return file if isinstance(file, io.BytesIO) else _LockedFile(file, lock)
+    return file if isinstance(file, io.BytesIO) else _LockedFile(file, lock, fs)
 
 
-def lock_of(*key: object) -> threading.Lock:
-    """The lock for a key. An archive shares the lock of the file in which it lies."""
-    return _LOCKS[hash(tuple(getattr(one, "fo", one) for one in key)) % len(_LOCKS)]
+def lock_of(fs: AbstractFileSystem) -> threading.Lock:
+    """The lock of a filesystem. An archive shares the lock of the file in which it lies."""
+    # By identity: one with a new connection must not wait for a call that hangs in the old one.
+    return _LOCKS[(id(getattr(fs, "fo", fs)) >> 4) % len(_LOCKS)]
 
 
 @frozen
@@ -53,14 +55,15 @@ class _LockedFile:
 
     file: Any
     lock: threading.Lock
+    fs: AbstractFileSystem
 
     def read(self, size: int) -> bytes:
-        with self.lock:
+        with self.lock, noticing(self.fs):
             block: bytes = self.file.read(size)
         return block
 
     def seek(self, at: int) -> None:
-        with self.lock:
+        with self.lock, noticing(self.fs):
             self.file.seek(at)
 
     def close(self) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from kmexport.storage.connections import connection_options
+
 __all__ = ["complete", "leave_tries_to_us", "name_wrong_option"]
 
 # Idle connections are closed soon, so that a loop that ended leaves none. s3fs opens 10 at most unless it is
@@ -15,6 +17,8 @@ __all__ = ["complete", "leave_tries_to_us", "name_wrong_option"]
 _IDLE_FOR = 0.4  # seconds
 _S3_CONFIG = {"max_pool_connections": 128, "connector_args": {"keepalive_timeout": _IDLE_FOR}}
 _S3_OPTIONS = {"max_concurrency": 1}  # else s3fs asks for a manifest's size before it reads it
+
+_COMPLETED = ("s3://", "s3a://", "http://", "https://", "ftp://", "sftp://", "ssh://")
 
 # Options that filesystems take and do not name, for they hand them on.
 _HANDED_ON = ("profile", "aws_session_token", "headers", "params", "auth", "cookies", "ssl", "proxy")
@@ -27,16 +31,17 @@ def complete(url: str, options: dict[str, Any]) -> dict[str, Any]:
     Only for s3fs and for fsspec's own web filesystem: another class that is registered for such addresses has other
     options.
     """
-    if not url.startswith(("s3://", "s3a://", "http://", "https://")):
+    if not url.startswith(_COMPLETED):
         return options
-    home = _class_of(url).__module__
+    kind = _class_of(url)
+    home = kind.__module__
     if home == "s3fs.core":
         # botocore writes into it, so each filesystem has its own.
         config = {**_S3_CONFIG, "retries": {"total_max_attempts": 1}, **(options.get("config_kwargs") or {})}
         return {**_S3_OPTIONS, **options, "config_kwargs": config}
     if home == "fsspec.implementations.http":
         return {"get_client": _web_client, **options}
-    return options
+    return {**connection_options(kind), **options}
 
 
 def leave_tries_to_us(fs: Any) -> None:

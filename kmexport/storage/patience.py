@@ -15,7 +15,7 @@ from kmexport.storage.faults import WrongAnswerError, is_transient
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, Retrying
 
-__all__ = ["TRIES", "Patience", "retrying", "tries_of_botocore", "tries_within"]
+__all__ = ["TRIES", "Patience", "patience_for_one", "tries_of_botocore", "tries_within"]
 
 TRIES = 10  # of a file, whatever libraries below try by themselves
 REFUND_BYTES = 8 << 20  # so many bytes of a file give one try back, so that a huge one may break off more often
@@ -103,9 +103,9 @@ class Patience:
         )
 
 
-def retrying(fs: object, name: str) -> Retrying:
+def patience_for_one(name: str) -> Patience:
     """The tries for a manifest or a listing."""
-    return Patience(name, _TRIES_OF_A_MANIFEST, cost=tries_within(fs)).retrying()
+    return Patience(name, _TRIES_OF_A_MANIFEST)
 
 
 def tries_within(fs: Any) -> int:

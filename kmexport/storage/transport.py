@@ -12,6 +12,7 @@ from attrs import frozen
 
 from kmexport.errors import OtherProcessError
 from kmexport.storage.athand import LocalFile, open_in_memory
+from kmexport.storage.connections import Current, noticing
 from kmexport.storage.layers import without_cache
 from kmexport.storage.opening import lock_of, open_alone
 from kmexport.storage.patience import tries_within
@@ -25,13 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["alone", "openers"]
 
-MakeSource: TypeAlias = "Callable[[AbstractFileSystem, int], Source]"  # for so many requests at a time
+MakeSource: TypeAlias = "Callable[[Current, int], Source]"  # for so many requests at a time
 
 
 def openers(
-    fs: AbstractFileSystem, files: Sequence[Wanted], *, budget: int, requests: int, silent_for: float
+    current: Current, files: Sequence[Wanted], *, budget: int, requests: int, silent_for: float
 ) -> Generator[Callable[[], Any], None, None]:
-    """For each file, in order, what opens it. Those that lie far away are fetched ahead, at most `budget` bytes."""
+    """For each file, in order, what opens it. Those that lie far away are fetched ahead, at most `budget` bytes.
+
+    `current` gives the filesystem, one with a new connection after that of the last one broke.
+    """
+    fs = current()
     if vars(without_cache(fs)).get("_pid", os.getpid()) != os.getpid():  # only those of coroutines have it
         what = "the filesystem given as fs="
         raise OtherProcessError(what)
@@ -45,7 +50,7 @@ def openers(
         files = [Wanted(wanted.name, wanted.path, None) for wanted in files]
     requests = 1 if way.is_alone else requests
     fetched = fetch_ahead(
-        partial(way.make_source, fs, requests), files, budget=budget, requests=requests, silent_for=silent_for
+        partial(way.make_source, current, requests), files, budget=budget, requests=requests, silent_for=silent_for
     )
     with closing(fetched):
         for file in fetched:
@@ -60,35 +65,39 @@ def alone(fs: AbstractFileSystem) -> AbstractContextManager[object]:
 # What makes the sources. Each imports its libraries only when it is called.
 
 
-def _by_web(fs: AbstractFileSystem, _requests: int) -> Source:
+def _by_web(current: Current, _requests: int) -> Source:
     from kmexport.storage.web import WebSource  # noqa: PLC0415
 
-    return WebSource(fs)
+    return WebSource(current())
 
 
-def _by_s3(fs: AbstractFileSystem, _requests: int) -> Source:
+def _by_s3(current: Current, _requests: int) -> Source:
     from kmexport.storage.ranges import S3Source  # noqa: PLC0415
 
-    return S3Source(fs)
+    return S3Source(current())
 
 
-def _by_ranges(fs: AbstractFileSystem, _requests: int) -> Source:
+def _by_ranges(current: Current, _requests: int) -> Source:
     from kmexport.storage.ranges import RangeSource  # noqa: PLC0415
 
-    return RangeSource(fs)
+    return RangeSource(current())
 
 
-def _by_thread(fs: AbstractFileSystem, requests: int, *, has_versions: bool = True) -> Source:
+def _by_thread(current: Current, requests: int, *, has_versions: bool = True) -> Source:
     from kmexport.storage.threads import ThreadSource  # noqa: PLC0415
 
-    below = without_cache(fs)
+    fs = current()
+
+    def open_file(path: str) -> Any:
+        return open_alone(current(), path)
 
     def tell(path: str) -> tuple[Any, int | None]:
-        with alone(fs):
-            return version_and_size_at_once(below, path)
+        fs = current()
+        with alone(fs), noticing(fs):
+            return version_and_size_at_once(without_cache(fs), path)
 
     has_versions = has_versions and not getattr(fs, "compression", None)
-    return ThreadSource(partial(open_alone, fs), requests, tell if has_versions else None, tries_within(below))
+    return ThreadSource(open_file, requests, tell if has_versions else None, tries_within(without_cache(fs)))
 
 
 @frozen
@@ -109,6 +118,7 @@ _WAYS = {
     # By coroutines on fsspec's loop: each file as one stream, or in parts.
     "fsspec.implementations.http.HTTPFileSystem": _Way(make_source=_by_web),
     "s3fs.core.S3FileSystem": _Way(make_source=_by_s3),
+    "sshfs.spec.SSHFileSystem": _Way(make_source=_by_thread, is_alone=True),  # it knows no parts of files
     "fsspec.asyn.AsyncFileSystem": _Way(make_source=_by_ranges),
     # One open file: what is packed in it does not change.
     "fsspec.archive.AbstractArchiveFileSystem": _Way(

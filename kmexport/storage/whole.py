@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from kmexport.storage.faults import is_missing
 from kmexport.storage.layers import is_cache, unwrap_path
 
 if TYPE_CHECKING:
@@ -73,10 +74,8 @@ def put_whole(fs: AbstractFileSystem, path: str, content: bytes | memoryview) ->
     content = bytes(content)
     try:
         _put(fs, path, content)
-    except FileNotFoundError:
-        from fsspec.asyn import AsyncFileSystem  # noqa: PLC0415
-
-        if isinstance(fs, AsyncFileSystem):  # those are object stores: what lacks there is a bucket
+    except Exception as error:
+        if not is_missing(error) or _is_object_store(fs):  # what lacks there is a bucket
             raise
         fs.makedirs(fs._parent(path), exist_ok=True)
         _put(fs, path, content)
@@ -84,6 +83,8 @@ def put_whole(fs: AbstractFileSystem, path: str, content: bytes | memoryview) ->
 
 def remove_old_parts(fs: AbstractFileSystem, folder: str) -> None:
     """Remove the files `.kmexport-….part` of runs that were killed a day ago or longer; those of others stay."""
+    if _is_object_store(fs):
+        return  # there are none
     for entry in fs.ls(folder, detail=True):
         path = entry["name"]
         if _PART.fullmatch(path.rpartition("/")[2]) is None:
@@ -196,7 +197,8 @@ def _sync(folder: Path) -> None:
 def _put(fs: AbstractFileSystem, target: str, content: bytes) -> None:
     from fsspec import AbstractFileSystem  # noqa: PLC0415
 
-    if type(fs).mv is AbstractFileSystem.mv:  # it would copy and delete
+    is_copied = type(fs).mv is AbstractFileSystem.mv  # it would copy and delete
+    if is_copied or _is_object_store(fs):
         fs.pipe_file(target, content)
     else:
         folder, slash, _ = target.rpartition("/")
@@ -204,12 +206,26 @@ def _put(fs: AbstractFileSystem, target: str, content: bytes) -> None:
         try:
             fs.pipe_file(part, content)
             _check(fs, part, content)
-            fs.mv(part, target)
+            _move(fs, part, target)
         except BaseException:
             with suppress(Exception):  # the first error says more
                 fs.rm_file(part)
             raise
     _check(fs, target, content)
+
+
+def _is_object_store(fs: AbstractFileSystem) -> bool:
+    """Whether it puts a file whole or not at all: those with coroutines do, but for the one over SSH."""
+    from fsspec.asyn import AsyncFileSystem  # noqa: PLC0415
+
+    return isinstance(fs, AsyncFileSystem) and type(fs).__module__ != "sshfs.spec"
+
+
+def _move(fs: Any, part: str, target: str) -> None:
+    if type(fs).__module__ == "webdav4.fsspec":  # its own `mv` copies, and refuses a name that is taken
+        fs.client.move(part, target, overwrite=True)
+    else:
+        fs.mv(part, target)
 
 
 def _check(fs: AbstractFileSystem, target: str, content: bytes) -> None:
