@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PAGE = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
-REQUIREMENT = re.compile(r"`([a-z0-9-]+(?:\[[a-z]+\])?>=[0-9.]+)`")
+REQUIREMENT = re.compile(r"`([a-z0-9-]+(?:\[[a-z]+\])?>=[0-9.]+(?:,<[0-9.]+)?)`")
 
 
 def rows_of(heading: str) -> list[list[str]]:
