@@ -26,6 +26,8 @@ import pytest
 
 from kmexport import Bucket, BucketUnreachableError, Facts, KmExportError, LakeNotFoundError
 from kmexport.lake import compact, open_lake, sync, vacuum
+from kmexport.lake.destinations import find_destination
+from kmexport.lake.folder import LakeFolder
 from kmexport.testing import write_export
 from tests.proxies import Fault, proxied
 from tests.servers import S3Server
@@ -235,9 +237,6 @@ def test_why_a_table_could_not_be_made(moto, place, tmp_path):
 
 def test_words_of_an_error_show_no_secret(tmp_path):
     """A name of an account is a secret to us, and stands in each error of Azure: the rest of the text is shown."""
-    from kmexport.lake.destinations import find_destination
-    from kmexport.lake.folder import LakeFolder
-
     options = {"account_name": "acmeaccount", "account_key": "a-secret/that+nobody=sees"}
     folder = LakeFolder(find_destination("az://lake/acme", options))
     for text, kind, word in (
@@ -250,3 +249,22 @@ def test_words_of_an_error_show_no_secret(tmp_path):
         assert type(caught.value) is kind
         for secret in ("acmeaccount", "a-secret", "abc"):
             assert secret not in f"{caught.value} {caught.value!r} {caught.value.__cause__} {caught.value.__context__}"
+
+
+@pytest.mark.parametrize(("number", "kind"), [(2, FileNotFoundError), (112, OSError), (5, PermissionError)])
+def test_numbers_of_windows(tmp_path, monkeypatch, number, kind):
+    """There "os error 112" is Win32's word for a full disk; elsewhere it would be another error."""
+    texts = {2: "The system cannot find the file specified.", 112: "There is not enough space.", 5: "Access is denied."}
+    made: list[tuple[Any, ...]] = []
+
+    def os_error(*arguments: Any) -> OSError:
+        made.append(arguments)
+        return kind(*arguments)
+
+    folder = LakeFolder(find_destination(tmp_path / "lake", {}))
+    monkeypatch.setattr("ctypes.FormatError", texts.get, raising=False)
+    monkeypatch.setattr("kmexport.lake.folder._ON_WINDOWS", True)
+    monkeypatch.setattr("kmexport.lake.folder.OSError", os_error, raising=False)
+    error = folder._translation(ValueError(f"it failed (os error {number})"), "writing", [], is_safe=True)
+    assert isinstance(error, kind)
+    assert made == [(0, f"{texts[number]}, writing", str(tmp_path / "lake"), number)]

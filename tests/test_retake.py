@@ -90,11 +90,10 @@ def test_twice_is_as_once(tmp_path):
 def test_files_without_rows_of_it_stay(tmp_path):
     bucket = write_export(tmp_path / "export", {number: plain(number, 4) for number in range(1, 12)})
     sync(bucket, tmp_path / "lake", bytes_a_commit=1)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "lake" / "records").glob("day=*/*.parquet")}
+    before = {path.name for path in (tmp_path / "lake" / "records").glob("day=*/*.parquet")}
     assert retake(bucket, tmp_path / "lake", [3]).files <= 2
-    assert DeltaTable(tmp_path / "lake" / "records").file_uris()
-    kept = {Path(uri.removeprefix("file://")) for uri in DeltaTable(tmp_path / "lake" / "records").file_uris()}
-    assert len(before.keys() - kept) <= 2
+    kept = {uri.rpartition("/")[2] for uri in DeltaTable(tmp_path / "lake" / "records").file_uris()}
+    assert 0 < len(before - kept) <= 2
 
 
 def test_what_the_lake_lacks_is_added(tmp_path):

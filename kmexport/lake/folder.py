@@ -28,6 +28,7 @@ from kmexport.storage.versions import forget_listings
 __all__ = ["LakeFolder"]
 
 
+_ON_WINDOWS: Final = os.name == "nt"
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _QUERY: Final = re.compile(r"\?[^\s)>\]'\"]*")
 _DENIED: Final = re.compile(
@@ -56,7 +57,7 @@ class LakeFolder(Folder):
         if type(own_fs) is not type(fs) or getattr(own_fs, "endpoint_url", None) != getattr(fs, "endpoint_url", None):
             return
         if self.is_local:
-            own, root = (Path(os.path.realpath(path)).as_posix() for path in (own, root))
+            own, root = (Path(os.path.normcase(os.path.realpath(path))).as_posix() for path in (own, root))
         if f"{own.rstrip('/')}/".startswith(f"{root.rstrip('/')}/"):
             msg = f"{self.public_url}: a lake does not lie in the folder of the export ({export.public_url})"
             raise ValueError(msg)
@@ -157,7 +158,7 @@ class LakeFolder(Folder):
 
 def _system_error(number: int, doing: str, place: str) -> OSError:
     """Rust names errors of the system by its own numbers: on Windows those of Win32."""
-    if os.name != "nt":
+    if not _ON_WINDOWS:
         return OSError(number, f"{os.strerror(number)}, {doing}", place)
     format_error: Any = vars(import_module("ctypes"))["FormatError"]  # type checkers know it on Windows only
     return OSError(0, f"{format_error(number).strip()}, {doing}", place, number)
