@@ -369,6 +369,8 @@ def test_no_credentials_is_not_access_denied(monkeypatch, tmp_path):
             {"config_kwargs": {"max_connections": 1}, "anon": True},
             "'max_connections' is no storage option",
         ),
+        ("zip://::sftp://127.0.0.1/x.zip", {"sftp": {"usrname": "a"}}, "'usrname' is no storage option of sftp://"),
+        ("zip://::s3://acme/x.zip", {"s3": {"secrt": "a"}}, r"'secrt' is no storage .* s3://\. Did you mean 'secret'"),
         ("http://bob:pw@127.0.0.1:9/x", {"haeders": {}}, r"http://\*\*\*@127\.0\.0\.1:9/x: 'haeders' .* 'headers'\?"),
     ],
 )

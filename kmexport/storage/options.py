@@ -61,18 +61,25 @@ def name_wrong_option(error: BaseException, url: str, options: dict[str, Any]) -
     if found is None or found[1] not in set(_names(options)):
         return None
     name = found[1]
-    scheme = url.partition("://")[0].rpartition("::")[2]
-    known = inspect.signature(_class_of(url).__init__).parameters  # type: ignore[misc]  # it only asks for names
+    # In a chain of filesystems, as in zip://::sftp://…, the options of each stand under its own name.
+    chained = [scheme for scheme, own in options.items() if isinstance(own, Mapping) and f"{scheme}:" in url]
+    scheme = next((scheme for scheme in chained if name in set(_names(options[scheme]))), _scheme_of(url))
+    known = inspect.signature(_class_of(f"{scheme}://").__init__).parameters  # type: ignore[misc]  # it only asks for names
     close = get_close_matches(name, [*known, *_HANDED_ON], n=1)
-    advice = f" Did you mean {close[0]!r}?" if close and name in options and close[0] != name else ""
+    is_own = name in options or name in options.get(scheme, ())
+    advice = f" Did you mean {close[0]!r}?" if close and is_own and close[0] != name else ""
     return f"{name!r} is no storage option of {scheme}://.{advice}"
 
 
 def _class_of(url: str) -> type:
     from fsspec import get_filesystem_class  # noqa: PLC0415
 
-    found: type = get_filesystem_class(url.partition("://")[0].rpartition("::")[2])
+    found: type = get_filesystem_class(_scheme_of(url))
     return found
+
+
+def _scheme_of(url: str) -> str:
+    return url.partition("://")[0].rpartition("::")[2]
 
 
 def _names(options: Mapping[str, Any]) -> Iterator[str]:
