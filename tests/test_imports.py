@@ -76,7 +76,7 @@ FLOORS_INSIDE = {
         {"__init__"},
     ],
     "reports": [
-        {"asking", "periods", "writing"},
+        {"asking", "periods", "sources", "writing"},
         {"cuts", "results"},
         {"occurrences", "plots"},
         {"amounts", "channels"},

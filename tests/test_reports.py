@@ -413,9 +413,9 @@ def test_a_window_that_is_none(report):
 
 
 @every_report
-def test_facts_are_facts(report):
-    with pytest.raises(TypeError, match=r"Facts\(bucket\)"):
-        report([], "signed up", None)
+def test_what_holds_no_records_is_no_source(report):
+    with pytest.raises(TypeError, match="facts are made of a Bucket, a lake"):
+        report(7, "signed up", None)
 
 
 @every_report

@@ -36,12 +36,6 @@ def ask(facts: Facts, query: str, params: Mapping[str, object]) -> list[tuple[An
     return rows
 
 
-def check_facts(facts: object) -> None:
-    if not isinstance(facts, Facts):
-        msg = f"a report takes Facts, not {type(facts).__name__}: facts = Facts(bucket), or Facts([Event(…), …])"
-        raise TypeError(msg)
-
-
 def given(**names: str | None) -> dict[str, str]:
     """Return the names that are given, for arguments that may be None."""
     return {key: name for key, name in names.items() if name is not None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from attrs import define, frozen
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.tables import Facts
+    from kmexport.reports.sources import Reading, Source
     from kmexport.windows import Window, Zone
 
 __all__ = ["BeforeRow", "OccurrencesBefore", "occurrences_before"]
@@ -79,7 +79,7 @@ class OccurrencesBefore(SplitResult):
 
 
 def occurrences_before(
-    facts: Facts,
+    facts: Source,
     event: str,
     conversion: str,
     window: Window | None = None,
@@ -88,6 +88,7 @@ def occurrences_before(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
+    **reading: Unpack[Reading],
 ) -> OccurrencesBefore:
     """The average number of times that people do an event before each conversion in the window.
 
@@ -110,7 +111,7 @@ def occurrences_before(
     (3, 2, 1.5)
     """
     names = {"event": event, "conversion": conversion}
-    asked = Query.of(facts, window, tz, events=names, splits={"by": by}, among=among)
+    asked = Query.of(facts, window, tz, events=names, splits={"by": by}, among=among, reading=reading)
     splitting = Splitting.of(asked, events("conversion"), every)
 
     def query(pieces: Pieces) -> str:

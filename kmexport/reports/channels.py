@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from kmexport.reports.occurrences import SETTING
 
-__all__ = ["COMPUTED", "ChannelRules", "channel_settings"]
+__all__ = ["CHANNEL_EVENTS", "CHANNEL_PROPERTIES", "COMPUTED", "ChannelRules", "channel_settings"]
 
 Kind: TypeAlias = Literal["channel", "origin", "both"]
 
@@ -49,6 +49,8 @@ _NAMES: Final = {
     "url": "url",
 }
 _VISIT: Final = "visited site"
+CHANNEL_EVENTS: Final = [_VISIT]
+CHANNEL_PROPERTIES: Final = list(_NAMES.values())
 _HOST: Final = r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://)?(?:[^/?#@]*@)?(?:www\.)?([^/:?#]*)"
 # The last two labels of a host, three where the last but one is a common one below a country: example.co.uk.
 _SITE: Final = r"([^.]+\.(?:(?:co|com|org|net|gov|edu|ac|or|ne|go)\.[a-z]{2}|[^.]+))$"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from attrs import define, frozen
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from kmexport.reports.conditions import Condition
+    from kmexport.reports.sources import Reading, Source
     from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
 
@@ -105,7 +106,7 @@ class Cohorts(Result):
 
 
 def cohorts(
-    facts: Facts,
+    facts: Source,
     first: str,
     second: str,
     window: Window | None = None,
@@ -118,6 +119,7 @@ def cohorts(
     cumulative: bool = False,
     tz: Zone | None = None,
     among: Condition | None = None,
+    **reading: Unpack[Reading],
 ) -> Cohorts:
     """Retention: people by the time of their first event 1 in the window, and how much later they did event 2.
 
@@ -162,23 +164,34 @@ def cohorts(
     check_every(bucket, "bucket")
     names = {"first": first, "second": second}
     allowed: tuple[At, ...] = ("last_ever", "first_ever")
-    asked = Query.of(facts, window, tz, events=names, splits={"by": by}, at="last_ever", allowed=allowed, among=among)
+    asked = Query.of(
+        facts,
+        window,
+        tz,
+        events=names,
+        splits={"by": by},
+        at="last_ever",
+        allowed=allowed,
+        among=among,
+        everyone=True,
+        reading=reading,
+    )
     params = asked.params
     params["length"] = LENGTHS[bucket]
     if by is None:
         periods = cut_into_groups(
-            facts, asked.narrowed(events("first")), params, window=window, group=group, zone=asked.zone
+            asked.facts, asked.narrowed(events("first")), params, window=window, group=group, zone=asked.zone
         )
     else:
         periods = Periods([], None)
     params["labels"] = periods.labels
     starts, returns = _queries(asked, periods, only_first=first_time_only, is_same=params["first"] == params["second"])
-    people, counts = _counts(facts, starts, returns, params)
+    people, counts = _counts(asked.facts, starts, returns, params)
     length, notes = _length(counts, bucket) if columns is None else (columns, ())
     if length * len(people) > MANY_CELLS:
         msg = f"{len(people):,} cohorts of {length:,} buckets are too many: give columns=, or a longer bucket="
         raise ValueError(msg)
-    last = last_moment(facts)
+    last = last_moment(asked.facts)
 
     def row(label: str | None) -> CohortRow:
         size, started = people[label]
@@ -194,7 +207,7 @@ def cohorts(
         with starts as ({starts})
         select s.person, s.label, r.bucket from starts s left join ({returns}) r on s.person = r.person"""
     return Cohorts(
-        behind=Persons(facts, behind, params),
+        behind=Persons(asked.facts, behind, params, asked.is_own),
         first=first,
         second=second,
         group=group,

@@ -8,14 +8,40 @@ from typing import Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from kmexport.reports.asking import bounds_of, known_name
-from kmexport.reports.filing import Split, as_name, settings_of, shaped
+from kmexport.reports.filing import Split, as_name, needed, settings_of, shaped
 from kmexport.tables import Facts
 from kmexport.tables.rules import text_of
 from kmexport.windows import Window, check_window
 
-__all__ = ["Binder", "Condition", "check_condition", "did", "has"]
+__all__ = ["Binder", "Condition", "Needs", "check_condition", "did", "has"]
 
 Key: TypeAlias = Literal["person", "moment"]
+
+
+class Needs:
+    """Collects what a condition has to read, in place of a Binder."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.properties: list[str] = []
+        self.everyone = False  # identities are those of all records
+
+    def put(self, _: object) -> str:
+        return ""
+
+    def event(self, name: str) -> str:
+        self.events.append(name)
+        return ""
+
+    def settings(self, split: Split) -> str:
+        events, properties = needed(split)
+        self.events += events
+        self.properties += properties
+        self.everyone = self.everyone or not properties
+        return ""
+
+    def within(self, _: Window | None) -> str:
+        return ""
 
 
 class Binder:
@@ -80,7 +106,7 @@ class Condition:
         msg = "a condition is no truth value: join conditions with & and | in place of `and` and `or`"
         raise TypeError(msg)
 
-    def sql(self, key: Key, binder: Binder) -> str:
+    def sql(self, key: Key, binder: Binder | Needs) -> str:
         """Return the expression for a row: of its person, or of its moment (person and time)."""
         raise NotImplementedError
 
@@ -99,7 +125,7 @@ class _Joined(Condition):
     first: Condition
     second: Condition
 
-    def sql(self, key: Key, binder: Binder) -> str:
+    def sql(self, key: Key, binder: Binder | Needs) -> str:
         return f"({self.first.sql(key, binder)} {self.word} {self.second.sql(key, binder)})"
 
     def __repr__(self) -> str:
@@ -110,7 +136,7 @@ class _Joined(Condition):
 class _Not(Condition):
     condition: Condition
 
-    def sql(self, key: Key, binder: Binder) -> str:
+    def sql(self, key: Key, binder: Binder | Needs) -> str:
         return f"(not {self.condition.sql(key, binder)})"
 
     def __repr__(self) -> str:
@@ -125,7 +151,7 @@ class _Has(Condition):
     tests: dict[str, str] = field(factory=dict)
     window: Window | None = None
 
-    def sql(self, key: Key, binder: Binder) -> str:
+    def sql(self, key: Key, binder: Binder | Needs) -> str:
         tests = [_TESTS[name].format(binder.put(value)) for name, value in self.tests.items()]
         where = " and ".join([binder.within(self.window), *tests])
         if key == "person":
@@ -155,7 +181,7 @@ class _Did(Condition):
     where: Condition | None
     window: Window | None
 
-    def sql(self, key: Key, binder: Binder) -> str:
+    def sql(self, key: Key, binder: Binder | Needs) -> str:
         if key != "person":
             msg = "where= tests the values of the event's second: it takes has(…), not did(…)"
             raise TypeError(msg)

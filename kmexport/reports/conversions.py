@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from attrs import define, frozen
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.tables import Facts
+    from kmexport.reports.sources import Reading, Source
     from kmexport.windows import Window, Zone
 
 __all__ = ["Conversion", "ConversionRow", "conversion"]
@@ -93,7 +93,7 @@ class Conversion(SplitResult):
 
 
 def conversion(
-    facts: Facts,
+    facts: Source,
     first: str,
     second: str,
     window: Window | None = None,
@@ -103,6 +103,7 @@ def conversion(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
+    **reading: Unpack[Reading],
 ) -> Conversion:
     """The conversion rate from event 1 to event 2: of people, once each, or of occurrences.
 
@@ -132,7 +133,7 @@ def conversion(
     (1, 3, ['b', 'd'])
     """
     names = {"first": first, "second": second}
-    asked = Query.of(facts, window, tz, events=names, splits={"by": by}, among=among)
+    asked = Query.of(facts, window, tz, events=names, splits={"by": by}, among=among, reading=reading)
     both = f"{events('first')} union all {events('second')}"
     splitting = Splitting.of(asked, both if repeating else events("first"), every)
 

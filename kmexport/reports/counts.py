@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from attrs import define, frozen
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.tables import Facts
+    from kmexport.reports.sources import Reading, Source
     from kmexport.windows import Window, Zone
 
 __all__ = ["CountRow", "EventCounts", "event_counts"]
@@ -79,7 +79,7 @@ class EventCounts(SplitResult):
 
 
 def event_counts(
-    facts: Facts,
+    facts: Source,
     event: str,
     window: Window | None = None,
     *,
@@ -87,6 +87,7 @@ def event_counts(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
+    **reading: Unpack[Reading],
 ) -> EventCounts:
     """People who did an event, and times: each person once, each occurrence.
 
@@ -103,13 +104,13 @@ def event_counts(
     >>> from kmexport import Event, Facts, Window
     >>> did = [("a", 1), ("a", 5), ("b", 7), ("c", 100)]
     >>> facts = Facts([Event(person, moment, "X") for person, moment in did])
-    >>> counts = event_counts(facts, "x", Window(0, 100))
+    >>> counts = event_counts(asked.facts, "x", Window(0, 100))
     >>> counts.people, counts.times, counts.average
     (2, 3, 1.5)
     >>> counts.people_of()
     ['a', 'b']
     """
-    asked = Query.of(facts, window, tz, events={"event": event}, splits={"by": by}, among=among)
+    asked = Query.of(facts, window, tz, events={"event": event}, splits={"by": by}, among=among, reading=reading)
     source = events("event")
     splitting = Splitting.of(asked, source, every)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from attrs import define, frozen
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.tables import Facts
+    from kmexport.reports.sources import Reading, Source
     from kmexport.windows import Window, Zone
 
 __all__ = ["TimeBetween", "TimeBetweenRow", "time_between"]
@@ -95,7 +95,7 @@ class TimeBetween(SplitResult):
 
 
 def time_between(
-    facts: Facts,
+    facts: Source,
     first: str,
     second: str,
     window: Window | None = None,
@@ -105,6 +105,7 @@ def time_between(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
+    **reading: Unpack[Reading],
 ) -> TimeBetween:
     """The average time from event 1 to the first event 2 after it, over the people who did both in this order.
 
@@ -131,7 +132,7 @@ def time_between(
     (2, 30.0, ['a'])
     """
     names = {"first": first, "second": second}
-    asked = Query.of(facts, window, tz, events=names, splits={"by": by}, among=among)
+    asked = Query.of(facts, window, tz, events=names, splits={"by": by}, among=among, reading=reading)
     splitting = Splitting.of(asked, events("second" if first_ever else "first"), every)
 
     def query(pieces: Pieces) -> str:

@@ -10,9 +10,9 @@ from attrs import field, frozen
 
 from kmexport.names import fold_name
 from kmexport.reports.asking import ask, is_known, known_name
-from kmexport.reports.channels import COMPUTED, ChannelRules, channel_settings
+from kmexport.reports.channels import CHANNEL_EVENTS, CHANNEL_PROPERTIES, COMPUTED, ChannelRules, channel_settings
 from kmexport.reports.cuts import Cut
-from kmexport.reports.occurrences import IN_WINDOW, NAMES, chosen, in_force, in_periods, settings
+from kmexport.reports.occurrences import IN_WINDOW, chosen, in_force, in_periods, settings
 from kmexport.tables import Facts
 from kmexport.tables.rules import text_of
 
@@ -146,7 +146,7 @@ class Filing:
     def valued(self, source: str, cut: Cut | None, *, column: str = "value") -> str:
         """The source (person, time where it matters, period), each row with the value that it is filed under."""
         if self.settings is None:
-            joined, text = f"join ({NAMES}) p using (person)", shaped("p.name", self.form)
+            joined, text = "", shaped("o.person", self.form)
         elif self.at in PERSONS_OWN:
             keys = ["person", "period"] if cut is not None and self.at not in EVER else ["person"]
             joined = f"left join ({self._own(cut)}) p using ({', '.join(keys)})"
@@ -164,6 +164,14 @@ class Filing:
         if cut is None:
             return chosen(within, which)
         return chosen(in_periods(within, cut), which, ["person", "period"])
+
+
+def needed(split: Split) -> tuple[list[str], list[str]]:
+    """Return the events and the properties that a split has to read."""
+    folded = fold_name(split.property)
+    if folded == CUSTOMER_ID:
+        return [], []
+    return (CHANNEL_EVENTS, [folded, *CHANNEL_PROPERTIES]) if folded in COMPUTED else ([], [split.property])
 
 
 def respell(facts: Facts, parameter: str, params: dict[str, object]) -> str | None:

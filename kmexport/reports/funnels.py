@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from attrs import define, frozen
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.tables import Facts
+    from kmexport.reports.sources import Reading, Source
     from kmexport.windows import Window, Zone
 
 __all__ = ["Funnel", "FunnelRow", "FunnelStep", "funnel"]
@@ -103,7 +103,7 @@ class Funnel(SplitResult):
 
 
 def funnel(
-    facts: Facts,
+    facts: Source,
     steps: Sequence[str],
     window: Window | None = None,
     *,
@@ -115,6 +115,7 @@ def funnel(
     by: By | None = None,
     every: Every | None = None,
     among: Condition | None = None,
+    **reading: Unpack[Reading],
 ) -> Funnel:
     """How many people reach each step of a list of events.
 
@@ -165,14 +166,22 @@ def funnel(
         msg = f'occurrences is "last_of_day" or "all", not {occurrences!r}'
         raise ValueError(msg)
     asked = Query.of(
-        facts, window, tz, events=named, splits={"by": by}, at="at_step", allowed=(*PERSONS_OWN, "at_step"), among=among
+        facts,
+        window,
+        tz,
+        events=named,
+        splits={"by": by},
+        at="at_step",
+        allowed=(*PERSONS_OWN, "at_step"),
+        among=among,
+        reading=reading,
     )
     params = asked.params
     folded = [str(params[step]) for step in named]
     params |= {"within": _limit("within", within), "step_within": _limit("step_within", step_within)}
     source = step_events(folded)
     splitting = Splitting.of(asked, source, every)
-    days = None if occurrences == "all" else cut_into_days(facts, asked.zone, source, params)
+    days = None if occurrences == "all" else cut_into_days(asked.facts, asked.zone, source, params)
     last = place_of(asked.by.step, steps) if asked.by is not None and asked.by.step is not None else len(steps) - 1
 
     def query(pieces: Pieces) -> str:

@@ -26,9 +26,6 @@ SETTING: Final = f"{_MOMENT} + (seq * {1 << 24} + place)"
 EVERYONE: Final = """
     select distinct person_id as person from kmexport.numbered_records where kind <> 'alias'"""
 
-# The name of each person.
-NAMES: Final = "select person_id as person, person as name from kmexport.numbered_people where identity = person"
-
 
 def events(parameter: str, *, in_window: bool = True) -> str:
     """The occurrences of the event whose name is the parameter."""

@@ -6,14 +6,14 @@ import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Unpack
 
 from attrs import define, field, frozen
 
 from kmexport.reports.asking import ask
 from kmexport.reports.conditions import Binder
 from kmexport.reports.filing import Split, as_split
-from kmexport.reports.occurrences import EVERYONE, NAMES, chosen
+from kmexport.reports.occurrences import EVERYONE, chosen
 from kmexport.reports.query import Query
 from kmexport.reports.results import Column, Result
 from kmexport.reports.writing import counted
@@ -22,7 +22,7 @@ from kmexport.windows import Window, check_window
 
 if TYPE_CHECKING:
     from kmexport.reports.conditions import Condition
-    from kmexport.tables import Facts
+    from kmexport.reports.sources import Reading, Source
 
 __all__ = ["People", "Show", "people"]
 
@@ -77,7 +77,7 @@ class Show:
             return f"select person_id as person, {shown} from {source} and {when} group by person_id"
         settings = binder.raw_settings(as_split(self.name))
         if settings is None:
-            return f"select person, name as shown from ({NAMES})"
+            return f"select person, person as shown from ({EVERYONE})"
         which: Literal["first", "last"] = "first" if self.what.startswith("first") else "last"
         source = f"select * from ({settings}) where {binder.within(self.window)}"
         return f"select person, {_OF_PROPERTIES[self.what]} as shown from ({chosen(source, which)})"
@@ -125,7 +125,13 @@ class People(Result):
         ]
 
 
-def people(facts: Facts, among: Condition | None = None, *, columns: Sequence[Show] = ()) -> People:
+def people(
+    facts: Source,
+    among: Condition | None = None,
+    *,
+    columns: Sequence[Show] = (),
+    **reading: Unpack[Reading],
+) -> People:
     """Everyone who fulfils a condition (everyone who did or was given anything, without one), in the order of names.
 
     `columns` are `Show`s: `Show("first_time", "signed up")`, `Show("times", "purchased")`, `Show("last_value",
@@ -146,12 +152,13 @@ def people(facts: Facts, among: Condition | None = None, *, columns: Sequence[Sh
       person  signed up: first time  plan: last value
       bob       2009-02-13 23:31:30  Pro
     """
-    asked = Query.of(facts, None, None, among=among)
-    binder = Binder(facts, asked.params)
-    query = f"select p.person, n.name from ({asked.narrowed(EVERYONE)}) p join ({NAMES}) n using (person)"
+    shown = [show.name for show in columns if show.what in _OF_PROPERTIES]
+    asked = Query.of(facts, None, None, among=among, everyone=True, also=shown, reading=reading)
+    binder = Binder(asked.facts, asked.params)
+    query = asked.narrowed(EVERYONE)
     for place, show in enumerate(columns):
         query = f"select q.*, s.shown as c{place} from ({query}) q left join ({show.sql(binder)}) s using (person)"
-    found = ask(facts, f"select * exclude (person) from ({query}) order by name", asked.params)
+    found = ask(asked.facts, f"select * from ({query}) order by person", asked.params)
     rows = tuple(tuple(_zero(show, cell) for show, cell in zip((None, *columns), row, strict=True)) for row in found)
     return People(
         behind=asked.persons(EVERYONE),

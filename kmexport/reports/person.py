@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from attrs import define, field, frozen
 
 from kmexport.moments import time_at
 from kmexport.names import fold_name
-from kmexport.reports.asking import ask, check_facts
+from kmexport.reports.asking import ask
 from kmexport.reports.filing import as_name
 from kmexport.reports.results import Column, Persons, Result
+from kmexport.reports.sources import facts_of
 from kmexport.reports.writing import counted, texts_of, write_duration
 
 if TYPE_CHECKING:
-    from kmexport.tables import Facts
+    from kmexport.reports.sources import Reading, Source
 
 __all__ = ["Moment", "Person", "person"]
 
@@ -92,13 +93,14 @@ class Person(Result):
 
 
 def person(
-    facts: Facts,
+    facts: Source,
     identity: str,
     *,
     visit: str = "visited site",
     signup: str = "signed up",
     purchase: str = "purchased",
     amount: str = "billing amount",
+    **reading: Unpack[Reading],
 ) -> Person:
     """A page about one person, found by any of their identities, with every event and property in the order of time.
 
@@ -119,8 +121,8 @@ def person(
     >>> found.name, found.identities, found.visits_to_signup, found.total
     ('bob', ('bob', 'x1'), 1, 5.0)
     """
-    check_facts(facts)
     as_name(identity)
+    source, facts = facts, facts_of(facts, reading, None, properties=True)
     who = ask(
         facts,
         """
@@ -157,7 +159,7 @@ def person(
         firsts.setdefault(row[1], row[4])
     before = [moment for moment in visits if began is not None and moment <= began]
     return Person(
-        behind=Persons(facts, "select $person as person", params),
+        behind=Persons(facts, "select $person as person", params, facts is not source),
         name=who[0][1],
         identities=tuple(row[2] for row in who),
         first_seen=min(seen, default=None),

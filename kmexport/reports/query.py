@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Final
 
 from attrs import define, field
 
 from kmexport.days import Zone
-from kmexport.reports.asking import bounds_of, check_facts, known_name, zone_of
-from kmexport.reports.conditions import Binder, Condition, check_condition
-from kmexport.reports.filing import At, By, Filing, as_split
+from kmexport.reports.asking import bounds_of, known_name, zone_of
+from kmexport.reports.conditions import Binder, Condition, Needs, check_condition
+from kmexport.reports.filing import At, By, Filing, as_name, as_split, needed
 from kmexport.reports.results import Persons
+from kmexport.reports.sources import Reading, Source, facts_of
 from kmexport.tables import Facts
 from kmexport.windows import Window
 
@@ -31,11 +32,12 @@ class Query:
     params: dict[str, object]
     filings: dict[str, Filing] = field(factory=dict)
     among: str | None = None
+    is_own: bool = False  # whether the report made the facts itself
 
     @classmethod
     def of(
         cls,
-        facts: Facts,
+        source: Source,
         window: Window | None,
         tz: Zone | None,
         *,
@@ -45,14 +47,31 @@ class Query:
         at: At = "last_touch",
         allowed: Sequence[At] = TOUCHES,
         among: Condition | None = None,
+        everyone: bool = False,
+        also: Iterable[By] = (),
+        reading: Reading,
     ) -> Query:
         """`splits` names the properties that people are filed by, each under its parameter; None for no split.
 
-        UnknownNameError for a name that no record has, ValueError for a moment that is not `allowed`.
+        Of a source that is no Facts, only what these name is read (`also`: further properties), and every event where
+        the report is about `everyone`. UnknownNameError for a name that no record has, ValueError for a moment that is
+        not `allowed`.
         """
-        check_facts(facts)
-        params = bounds_of(window)
-        query = cls(facts, window, zone_of(tz, window), params)
+        params, zone = bounds_of(window), zone_of(tz, window)
+        if among is not None:
+            check_condition(among)
+        wanted = Needs()
+        wanted.everyone = everyone
+        for by in (*(properties or {}).values(), *(splits or {}).values(), *also):
+            if by is not None:
+                names, told = needed(as_split(by))
+                wanted.events += names
+                wanted.properties += told
+        wanted.events += map(as_name, (events or {}).values())
+        if among is not None:
+            among.sql("person", wanted)
+        facts = facts_of(source, reading, None if wanted.everyone else wanted.events, wanted.properties)
+        query = cls(facts, window, zone, params, is_own=facts is not source)
         # Properties come first: what they need is all that events need, and a bucket is read once.
         params |= {key: known_name(facts, "property", name) for key, name in (properties or {}).items()}
         for key, by in (splits or {}).items():
@@ -65,7 +84,7 @@ class Query:
             query.filings[key] = Filing.of(facts, split, key, params, at)
         params |= {key: known_name(facts, "event", name) for key, name in (events or {}).items()}
         if among is not None:
-            query.among = check_condition(among).sql("person", Binder(facts, params))
+            query.among = among.sql("person", Binder(facts, params))
         return query
 
     @property
@@ -79,4 +98,4 @@ class Query:
 
     def persons(self, query: str) -> Persons:
         """The query of a result, of the people whom the report is about: one row or more for each."""
-        return Persons(self.facts, self.narrowed(query), self.params)
+        return Persons(self.facts, self.narrowed(query), self.params, self.is_own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import html
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 import attrs
 from attrs import define, field
@@ -58,13 +58,11 @@ class Persons:
     facts: Facts
     query: str
     params: Mapping[str, object]
+    is_own: bool = False  # the report made these facts
 
     def where(self, condition: str = "true", **values: object) -> list[str]:
         """The persons of the rows that fulfil the condition, each once, in order."""
-        people = f"select person from ({self.query}) where {condition}"
-        query = f"""
-            select person from kmexport.numbered_people
-            where identity = person and person_id in ({people}) order by person"""
+        query = f"select distinct person from ({self.query}) where {condition} order by person"
         return [person for (person,) in ask(self.facts, query, {**self.params, **values})]
 
     def total(self, numbers: str) -> tuple[Any, ...]:
@@ -157,9 +155,24 @@ class Table:
 
 @define(repr=False, kw_only=True)
 class Result(Table):
-    """The base of the results that know the persons behind their numbers."""
+    """The base of the results that know the persons behind their numbers.
+
+    A report over a bucket, a lake or records keeps what it read for `people_of`, until the result is dropped or closed:
+    by `close()`, or at the end of a `with` statement. Facts that were given stay open.
+    """
 
     _behind: Persons = field(repr=False, eq=False)
+
+    def close(self) -> None:
+        """Give back what the report read for itself; `people_of` has no answer after it."""
+        if self._behind.is_own:
+            self._behind.facts.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 _ALIGN: Final = {"string": "left", "int64": "right", "float64": "right", "time": "right"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Unpack
 
 from attrs import define, frozen
 
@@ -11,7 +11,7 @@ from kmexport.reports.amounts import amounts, check_amounts, count_others, readi
 from kmexport.reports.asking import ask, given
 from kmexport.reports.cuts import last_moment
 from kmexport.reports.filing import EVER, By, by_name
-from kmexport.reports.occurrences import NAMES, events
+from kmexport.reports.occurrences import events
 from kmexport.reports.query import Query
 from kmexport.reports.results import ALL, Choice, Column, ratio
 from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.tables import Facts
+    from kmexport.reports.sources import Reading, Source
     from kmexport.windows import Window, Zone
 
 __all__ = ["Revenue", "RevenueRow", "revenue"]
@@ -83,10 +83,9 @@ class Revenue(SplitResult):
         """The customers behind most of the total, each with their own, the largest first."""
         behind = self._behind
         query = f"""
-            select name, total from (
-                select person, fsum(number) as total from ({behind.query}) where number is not null group by person
-            ) join ({NAMES}) using (person) order by total desc, name limit $top"""
-        return [(name, total) for name, total in ask(behind.facts, query, {**behind.params, "top": count})]
+            select person, fsum(number) as total from ({behind.query}) where number is not null
+            group by person order by total desc, person limit $top"""
+        return [(person, total) for person, total in ask(behind.facts, query, {**behind.params, "top": count})]
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A line of the total in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
@@ -125,7 +124,7 @@ _COUNTS: Final = ("people", "paying", "gained", "lost")
 
 
 def revenue(
-    facts: Facts,
+    facts: Source,
     property: str,  # noqa: A002  # the contract's name
     window: Window | None = None,
     *,
@@ -136,6 +135,7 @@ def revenue(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
+    **reading: Unpack[Reading],
 ) -> Revenue:
     """The revenue of a window, and its customers: who pays, who was gained, who was lost.
 
@@ -176,13 +176,17 @@ def revenue(
         at="last_ever",
         allowed=EVER,
         among=among,
+        everyone=True,
+        reading=reading,
     )
     params = asked.params
     params |= reading_of(written)
-    params["last"] = last_moment(facts)
+    params["last"] = last_moment(asked.facts)
     params["churn_after"] = None if churn_after is None else as_seconds("churn_after", churn_after)
-    check_amounts(facts, property, amounts(params, numbers_only=False, in_window=False), params)
-    not_numbers, notes = count_others(facts, property, asked.narrowed(amounts(params, numbers_only=False)), params)
+    check_amounts(asked.facts, property, amounts(params, numbers_only=False, in_window=False), params)
+    not_numbers, notes = count_others(
+        asked.facts, property, asked.narrowed(amounts(params, numbers_only=False)), params
+    )
     splitting = Splitting.of(asked, amounts(params), every)
 
     def query(pieces: Pieces) -> str:

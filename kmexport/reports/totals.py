@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from attrs import define, frozen
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
     from kmexport.reports.results import Persons
-    from kmexport.tables import Facts
+    from kmexport.reports.sources import Reading, Source
     from kmexport.windows import Window, Zone
 
 __all__ = ["PropertyTotal", "TotalRow", "property_total"]
@@ -96,7 +96,7 @@ class PropertyTotal(SplitResult):
 
 
 def property_total(
-    facts: Facts,
+    facts: Source,
     property: str,  # noqa: A002  # the contract's name
     window: Window | None = None,
     *,
@@ -107,6 +107,7 @@ def property_total(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
+    **reading: Unpack[Reading],
 ) -> PropertyTotal:
     """The sum of a property's numbers in the window, its average per incident, and its average per person.
 
@@ -147,12 +148,22 @@ def property_total(
     _check_population(population)
     of_event = population not in ("with_property", "everyone")
     names = given(event=event, population=population if of_event else None)
-    asked = Query.of(facts, window, tz, events=names, properties={"property": property}, splits={"by": by}, among=among)
+    asked = Query.of(
+        facts,
+        window,
+        tz,
+        events=names,
+        properties={"property": property},
+        splits={"by": by},
+        among=among,
+        everyone=population == "everyone",
+        reading=reading,
+    )
     params = asked.params
     params |= reading_of(written)
-    check_amounts(facts, property, amounts(params, numbers_only=False, in_window=False), params)
+    check_amounts(asked.facts, property, amounts(params, numbers_only=False, in_window=False), params)
     asked_values = amounts(params, event=event is not None, numbers_only=False)
-    not_numbers, notes = count_others(facts, property, asked.narrowed(asked_values), params)
+    not_numbers, notes = count_others(asked.facts, property, asked.narrowed(asked_values), params)
     values = amounts(params, event=event is not None)
     covering = f"select person, time from ({values}) union all select person, time from ({events('population')})"
     splitting = Splitting.of(asked, covering if of_event else values, every)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, Unpack
 
 from attrs import define, evolve, frozen
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.tables import Facts
+    from kmexport.reports.sources import Reading, Source
     from kmexport.windows import Window, Zone
 
 __all__ = ["PropertyValues", "Segments", "ValueRow", "property_values", "segments"]
@@ -108,7 +108,7 @@ class Segments(_ByValue):
 
 
 def property_values(
-    facts: Facts,
+    facts: Source,
     property: By,  # noqa: A002  # the contract's name
     window: Window | None = None,
     *,
@@ -118,6 +118,7 @@ def property_values(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
+    **reading: Unpack[Reading],
 ) -> PropertyValues:
     """How many people have which value of a property, at one moment of each person.
 
@@ -157,7 +158,16 @@ def property_values(
         raise ValueError(msg)
     splits = {"property": split, "by": by}
     asked = Query.of(
-        facts, window, tz, events=given(step=step), splits=splits, at=moment, allowed=_MOMENTS, among=among
+        facts,
+        window,
+        tz,
+        events=given(step=step),
+        splits=splits,
+        at=moment,
+        allowed=_MOMENTS,
+        among=among,
+        everyone=step is None,
+        reading=reading,
     )
     source = events("step") if step is not None else _ANYTHING
     splitting = Splitting.of(asked, source, every)
@@ -177,7 +187,7 @@ _ANYTHING: Final = "select person_id as person, time from kmexport.numbered_reco
 
 
 def segments(
-    facts: Facts,
+    facts: Source,
     event: str,
     property: str,  # noqa: A002  # the contract's name
     window: Window | None = None,
@@ -187,6 +197,7 @@ def segments(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
+    **reading: Unpack[Reading],
 ) -> Segments:
     """The people who did an event in the window, by the last value of a property; who has none stands under None.
 
@@ -216,9 +227,16 @@ def segments(
     (['A', 'D'], ['B'])
     """
     asked = Query.of(
-        facts, window, tz, events={"event": event}, properties={"property": property}, splits={"by": by}, among=among
+        facts,
+        window,
+        tz,
+        events={"event": event},
+        properties={"property": property},
+        splits={"by": by},
+        among=among,
+        reading=reading,
     )
-    respelled = respell(facts, "property", asked.params)
+    respelled = respell(asked.facts, "property", asked.params)
     splitting = Splitting.of(asked, events("event"), every)
     since = "where p.time is null or e.time >= p.time" if relative else ""
 

@@ -163,6 +163,8 @@ assert_type(reports.cohorts(facts, "a", "b", group="month", bucket="hour").rows[
 assert_type(reports.segments(facts, "a", "plan", relative=True).people_of("Pro"), list[str])
 assert_type(reports.segments(facts, "a", "plan", by="page", every="day").rows[0].by_value, str | None)
 assert_type(reports.funnel(facts, ["a"], every="week", tz="UTC").rows[0].label, str | None)
+with reports.funnel(bucket, ["a", "b"], on_error="skip", rule="strict") as kept:
+    assert_type(kept, reports.Funnel)
 split_by = reports.Split("referrer", at="first_ever", form="domain")
 assert_type(reports.did("a", at_least=2) & ~reports.has("plan", equal_to="Pro"), reports.Condition)
 assert_type(reports.event_counts(facts, "a", by=split_by, among=reports.did("b")), reports.EventCounts)

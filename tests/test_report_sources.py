@@ -1,0 +1,99 @@
+"""Reports over a bucket, a lake or records: the same numbers as over Facts, of which only what is needed is read."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from kmexport import Bucket, Event, Facts, IdentityMap, Window, lake, reports
+from kmexport.reports import Show, Split, did, has
+from kmexport.testing import write_export
+
+WINDOW = Window.days("2012-09-10", "2012-10-05", "America/New_York")
+REPORTS = {
+    "counts": lambda s, **o: reports.event_counts(s, "signed up", WINDOW, by="plan", every="week", **o),
+    "channels": lambda s, **o: reports.event_counts(s, "purchased", WINDOW, by="Channel", **o),
+    "persons": lambda s, **o: reports.event_counts(s, "purchased", by="Customer ID", **o),
+    "conversion": lambda s, **o: reports.conversion(s, "signed up", "purchased", WINDOW, by="plan", **o),
+    "time_between": lambda s, **o: reports.time_between(s, "visited site", "signed up", WINDOW, **o),
+    "total": lambda s, **o: reports.property_total(s, "billing amount", WINDOW, by="plan", **o),
+    "everyone": lambda s, **o: reports.property_total(s, "billing amount", WINDOW, population="everyone", **o),
+    "of an event": lambda s, **o: reports.property_total(s, "billing amount", event="purchased", **o),
+    "funnel": lambda s, **o: reports.funnel(s, ["visited site", "signed up", "purchased"], WINDOW, by="plan", **o),
+    "values": lambda s, **o: reports.property_values(s, "plan", by=Split("referrer", form="domain"), **o),
+    "at a step": lambda s, **o: reports.property_values(s, "plan", WINDOW, at="at_step", step="purchased", **o),
+    "cohorts": lambda s, **o: reports.cohorts(s, "signed up", "visited site", WINDOW, **o),
+    "segments": lambda s, **o: reports.segments(s, "purchased", "plan", WINDOW, relative=True, **o),
+    "before": lambda s, **o: reports.occurrences_before(s, "viewed product", "purchased", WINDOW, **o),
+    "revenue": lambda s, **o: reports.revenue(s, "billing amount", WINDOW, churn_after="14 days", every="week", **o),
+    "among": lambda s, **o: reports.event_counts(
+        s, "signed up", among=did("purchased", where=has("billing amount")) & ~has("city", containing="o"), **o
+    ),
+    "not staff": lambda s, **o: reports.event_counts(s, "signed up", among=~has("customer id", containing="an"), **o),
+    "people": lambda s, **o: reports.people(
+        s, did("purchased"), columns=[Show("times", "visited site"), Show("last_value", "plan")], **o
+    ),
+}
+every_report = pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
+
+
+@pytest.fixture(scope="module")
+def records():
+    return list(Bucket.sample().iter_records())
+
+
+@pytest.fixture(scope="module")
+def ready(records):
+    with Facts(records) as facts, Facts(records, rule="strict") as strict:
+        yield {"classic": facts, "strict": strict}
+
+
+@every_report
+@pytest.mark.parametrize("rule", ["classic", "strict"])
+def test_a_report_over_records_is_that_over_facts(report, rule, records, ready):
+    found = report(records, rule=rule)
+    assert found == report(ready[rule])
+    assert found.people_of() == report(ready[rule]).people_of() if not isinstance(found, reports.Funnel) else True
+
+
+@every_report
+def test_a_report_over_a_bucket_is_that_over_facts(report, ready):
+    assert report(Bucket.sample()) == report(ready["classic"])
+
+
+def test_a_report_over_a_lake(tmp_path, ready):
+    url = str(tmp_path / "lake")
+    lake.sync(Bucket.sample(), url)
+    report = REPORTS["funnel"]
+    assert report(url) == report(ready["classic"])
+
+
+def test_a_page_about_a_person_of_a_bucket(ready):
+    page = reports.person(Bucket.sample(), "ana127@example.com")
+    assert page == reports.person(ready["classic"], "ana127@example.com")
+
+
+def test_a_result_keeps_what_it_read_until_it_is_closed(records, ready):
+    with reports.event_counts(records, "signed up") as found:
+        assert found.people_of() == reports.event_counts(ready["classic"], "signed up").people_of()
+    with pytest.raises(ValueError, match="these Facts are closed"):
+        found.people_of()
+    with reports.event_counts(ready["classic"], "signed up") as given:
+        pass
+    assert given.people_of()  # Facts that were given stay open
+
+
+def test_how_a_source_is_read(tmp_path, caplog):
+    bad = []
+    bucket = write_export(tmp_path, {1: [Event("x1", 1, "x"), b'{"_n":"x","_p":', Event("bob", 2, "x")]})
+    people = IdentityMap()
+    people.link("x1", "bob")
+    with caplog.at_level(logging.INFO, "kmexport"):
+        assert reports.event_counts(bucket, "x", on_error=bad.append, identities=people).people_of() == ["bob"]
+    assert len(bad) == 1
+    assert "a report reads 1 revisions" in caplog.text
+    with Facts(bucket, on_error="skip") as facts, pytest.raises(TypeError, match="rule= is said where Facts are made"):
+        reports.event_counts(facts, "x", rule="strict")
+    with pytest.raises(TypeError, match="there is no argument 'onerror'"):
+        reports.event_counts(bucket, "x", onerror="skip")
