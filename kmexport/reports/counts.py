@@ -104,7 +104,7 @@ def event_counts(
     >>> from kmexport import Event, Facts, Window
     >>> did = [("a", 1), ("a", 5), ("b", 7), ("c", 100)]
     >>> facts = Facts([Event(person, moment, "X") for person, moment in did])
-    >>> counts = event_counts(asked.facts, "x", Window(0, 100))
+    >>> counts = event_counts(facts, "x", Window(0, 100))
     >>> counts.people, counts.times, counts.average
     (2, 3, 1.5)
     >>> counts.people_of()
