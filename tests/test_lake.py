@@ -277,6 +277,28 @@ def test_a_file_of_a_lake_that_is_gone_or_damaged_is_named(tmp_path, what):
             reads()
 
 
+@pytest.mark.parametrize("what", ["gone", "damaged"])
+def test_upkeep_of_a_lake_that_lacks_a_file(tmp_path, what):
+    sync(an_export(tmp_path / "export", range(1, 6)), tmp_path / "lake", bytes_a_commit=1)
+    days = (tmp_path / "lake" / "records").glob("day=*")
+    path = next(files[0] for day in days if len(files := list(day.iterdir())) > 1)
+    path.write_bytes(b"PAR1") if what == "damaged" else path.unlink()
+    error = LakeNotFoundError if what == "gone" else LakeFormatError
+    with pytest.raises(error, match=f"compacting records failed, for a file of the lake is {what}"):
+        compact(tmp_path / "lake")
+
+
+def test_a_hint_at_a_checkpoint_that_is_gone(tmp_path):
+    """Whoever deletes a damaged checkpoint has to delete the hint at it too: delta-rs says so."""
+    bucket = an_export(tmp_path / "export", range(1, 6))
+    sync(bucket, tmp_path / "lake", bytes_a_commit=1)
+    (tmp_path / "lake" / "records" / "_delta_log" / "_last_checkpoint").write_bytes(b'{"version":99,"size":1}')
+    bucket = an_export(tmp_path / "export", range(1, 7))
+    for does in (lambda: sync(bucket, tmp_path / "lake"), lambda: compact(tmp_path / "lake")):
+        with pytest.raises(LakeFormatError, match=r"damaged .*_last_checkpoint"):
+            does()
+
+
 def test_a_table_that_needs_another_reader_is_not_read(tmp_path):
     sync(Bucket.sample(), tmp_path)
     DeltaTable(tmp_path / "records").alter.add_feature(

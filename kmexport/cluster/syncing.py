@@ -55,7 +55,7 @@ def sync(
     folder = LakeFolder(find_destination(url, storage_options))
     wanted, log, summary = find_lacking(bucket, folder)
     groups = [group for group in group_revisions(wanted, group_bytes) if group]
-    if groups or log is None:
+    if groups or log is None or summary.lost_rejects:
         # In this order, so that both are known to be ours before anything is written to one of them.
         rejects = open_table(folder, REJECTS)
         records = open_table(folder, RECORDS, log)

@@ -17,7 +17,13 @@ import duckdb
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from kmexport.errors import BucketNotFoundError, BucketUnreachableError, KmExportError, LakeNotFoundError
+from kmexport.errors import (
+    BucketNotFoundError,
+    BucketUnreachableError,
+    KmExportError,
+    LakeFormatError,
+    LakeNotFoundError,
+)
 from kmexport.lake.destinations import Destination
 from kmexport.storage.credentials import can_show_one, secrets_in
 from kmexport.storage.folder import Folder
@@ -36,6 +42,7 @@ _DENIED: Final = re.compile(
     "InvalidToken|AuthorizationFailure|AuthorizationPermissionMismatch|AuthenticationFailed|Unauthenticated|"
     "PermissionDenied|lacked the required privileges"
 )
+_DAMAGED: Final = re.compile("Invalid Checkpoint|Invalid JSON|Corrupt footer|Parquet error|EOF while parsing")
 _NO_CONTAINER: Final = re.compile("NoSuchBucket|ContainerNotFound|specified (?:bucket|container) does not exist")
 _ENVIRONMENT: Final = threading.Lock()  # held while it is changed
 _ERROR_NUMBER: Final = re.compile(r"(?:os error |Os \{ code: )([0-9]+)")
@@ -140,9 +147,14 @@ class LakeFolder(Folder):
     def _translation(self, error: Exception, doing: str, secrets: list[str], *, is_safe: bool) -> Exception:
         text = " ".join(_COLOURS.sub("", str(error)).split())
         number = _ERROR_NUMBER.search(text)
-        if self.is_local and number is not None:
-            return _system_error(int(number[1]), doing, self.destination.url)
         words = text if is_safe else _shown(text, secrets) or type(error).__name__
+        if self.is_local and number is not None:
+            ours = _system_error(int(number[1]), doing, self.destination.url)
+            if isinstance(ours, FileNotFoundError):
+                return LakeNotFoundError(self.public_url, f"{doing} failed, for a file of the lake is gone ({words})")
+            return ours
+        if _DAMAGED.search(text):
+            return LakeFormatError(self.public_url, f"{doing} failed, for a file of the lake is damaged ({words})")
         if _DENIED.search(text):
             return PermissionError(errno.EACCES, f"access is denied, {doing} failed ({words})", self.public_url)
         if _NO_CONTAINER.search(text) or isinstance(error, FileNotFoundError):
