@@ -7,6 +7,8 @@ import os
 import pickle
 import re
 import shutil
+import sys
+import traceback
 from base64 import b64encode
 from functools import partial
 from html import escape
@@ -457,6 +459,15 @@ def test_errors_that_speak_for_themselves_stay_what_they_are(tmp_path: Path):
         Bucket("nosuch://shop").status()
     with pytest.raises(TypeError, match="no_such_option"):
         Bucket("s3://acme", no_such_option=1).status()
+
+
+@pytest.mark.parametrize("url", ["abfs://container@account.dfs.core.windows.net/x", "sftp://bob:secret@example.com/x"])
+def test_a_missing_package_is_named_whatever_the_address_holds(url, monkeypatch):
+    for package in ("adlfs", "paramiko"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=r"adlfs|paramiko") as caught:
+        Bucket(url).index()
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_an_error_without_a_place_gets_one():

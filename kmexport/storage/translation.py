@@ -70,7 +70,8 @@ def translated(
     except Exception as error:
         # Where the address holds a credential, any text of the libraries may repeat it.
         known = list(secrets())
-        is_plain = url == redact(url)
+        # That of a missing package names the package. (abfs://container@account only looks like a credential.)
+        is_plain = url == redact(url) or isinstance(error, ImportError)
         is_safe = is_plain and not can_show_one(error, known)
         cause = error if is_safe else None
         words = words_of(error)
