@@ -15,14 +15,13 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from attrs import define, field
 
 from kmexport.format.hashes import DECODE_ERRORS, load_object
 from kmexport.format.spelling import spell_object
 from kmexport.names import fold_name
 from kmexport.tables.escapes import show_halves
-from kmexport.tables.texts import HASHES_AT_ONCE, read_raw_lines, without_head
+from kmexport.tables.texts import HASHES_AT_ONCE, read_raw_lines, split_lines, without_head
 
 __all__ = ["PairReader", "Pairs", "Spellings", "pairs_of_texts"]
 
@@ -76,10 +75,10 @@ class Pairs:
         return np.concatenate([np.zeros(0, np.int32), *self._ids])
 
     def values(self) -> pa.Array:
-        return _split_lines(self._values)
+        return split_lines(self._values)
 
     def texts(self) -> pa.Array:
-        return _split_lines(self._texts)
+        return split_lines(self._texts)
 
 
 class PairReader:
@@ -174,12 +173,3 @@ def pairs_of_texts(texts: pa.Array, spellings: Spellings) -> Pairs:
     for start in range(0, len(texts), HASHES_AT_ONCE):
         reader.add_texts([(text or "{}").encode() for text in texts.slice(start, HASHES_AT_ONCE).to_pylist()])
     return reader.take()
-
-
-def _split_lines(lines: Sequence[bytes]) -> pa.Array:
-    """Split text that has a newline after each line. Needs no interpreter lock while it does."""
-    together = b"".join(lines)
-    offsets = pa.py_buffer(np.array([0, len(together)], np.int64))
-    text = pa.LargeStringArray.from_buffers(1, offsets, pa.py_buffer(together))
-    parts = pc.split_pattern(text, "\n").flatten()
-    return parts.slice(0, len(parts) - 1).cast(pa.string())

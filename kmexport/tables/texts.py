@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kmexport.format.hashes import DECODE_ERRORS, RESERVED, with_own_stack
 from kmexport.tables.schema import HALF_OF_PAIR, JSON
@@ -35,7 +36,6 @@ _encode_lines: Final = msgspec.json.Encoder().encode_lines
 _encode: Final = msgspec.json.Encoder().encode
 
 _decode_at: Final = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
-_NEWLINE: Final = ord("\n")
 # In the outermost hash: what stands before a key, and what stands between a key and its value.
 _BEFORE_KEY: Final = re.compile(r"[{}, \t\r\n]*")
 _BEFORE_VALUE: Final = re.compile(r"[: \t\r\n]*")
@@ -132,48 +132,31 @@ class JsonTexts:
 
     def __init__(self) -> None:
         self._arrays: list[Any] = []
-        self._lines = _Lines()
+        self._lines: list[bytes] = []
 
     def add_lines(self, lines: bytes) -> None:
-        """Texts that have a newline behind each, and none in them."""
-        self._lines.add(lines)
+        """Add texts that have a newline after each, and none in them."""
+        self._lines.append(lines)
 
     def add(self, spelt: list[bytes]) -> None:
-        """Any texts."""
+        """Add any texts."""
         lines = b"\n".join([*spelt, b""])
         if lines.count(b"\n") == len(spelt):
-            self._lines.add(lines)
+            self._lines.append(lines)
         else:
-            self._arrays += [self._lines.array(), pa.array(spelt, pa.string())]
-            self._lines = _Lines()
+            self._arrays += [split_lines(self._lines), pa.array(spelt, pa.string())]
+            self._lines = []
 
     def array(self) -> Any:
-        lines = self._lines.array()
+        lines = split_lines(self._lines)
         storage = pa.concat_arrays([*self._arrays, lines]) if self._arrays else lines
         return pa.ExtensionArray.from_storage(JSON, storage)
 
 
-class _Lines:
-    """Lines that will be an array of text: the newlines go while the lines are in the processor's cache."""
-
-    def __init__(self) -> None:
-        self._texts: list[bytes] = []
-        self._ends: list[Any] = [np.zeros(1, np.int32)]
-        self._size = 0
-
-    def add(self, lines: bytes) -> None:
-        ends = (np.frombuffer(lines, np.uint8) == _NEWLINE).nonzero()[0]
-        self._ends.append((ends - np.arange(-self._size, len(ends) - self._size)).astype(np.int32))
-        self._texts.append(lines.replace(b"\n", b""))
-        self._size += len(self._texts[-1])
-
-    def array(self) -> Any:
-        offsets = np.concatenate(self._ends)
-        return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(b"".join(self._texts)))
-
-
-def split_lines(lines: bytes) -> Any:
-    """Lines that have a newline behind each as an Arrow array."""
-    found = _Lines()
-    found.add(lines)
-    return found.array()
+def split_lines(parts: Sequence[bytes]) -> Any:
+    """Split text, given in parts, that has a newline after each line. Needs no interpreter lock while it does."""
+    together = b"".join(parts)
+    offsets = pa.py_buffer(np.array([0, len(together)], np.int64))
+    text = pa.LargeStringArray.from_buffers(1, offsets, pa.py_buffer(together))
+    lines = pc.split_pattern(text, "\n").flatten()
+    return lines.slice(0, len(lines) - 1).cast(pa.string())
