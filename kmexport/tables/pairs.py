@@ -7,6 +7,7 @@ surrogate pair) is read one object at a time, and shown as the text of its escap
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import chain
 from operator import methodcaller
@@ -25,6 +26,7 @@ from kmexport.tables.texts import HASHES_AT_ONCE, read_raw_lines, split_lines, w
 
 __all__ = ["PairReader", "Pairs", "Spellings", "pairs_of_texts"]
 
+_NEWLINE: Final = ord("\n")
 _values_of: Final = methodcaller("values")
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
@@ -54,8 +56,18 @@ class Pairs:
 
     def add(self, found: Sequence[dict[str, Any]], spellings: Spellings) -> None:
         """Add records, each a dict of values that are JSON."""
-        values = list(chain.from_iterable(map(_values_of, found)))
         self._counts.append(np.fromiter(map(len, found), np.int64, len(found)))
+        self._add_values(found, spellings)
+
+    def add_some(self, found: Sequence[dict[str, Any]], spellings: Spellings, rows: Any, count: int) -> None:
+        """Add so many records, of which only those in these rows have properties."""
+        counts = np.zeros(count, np.int64)
+        counts[rows] = np.fromiter(map(len, found), np.int64, len(found))
+        self._counts.append(counts)
+        self._add_values(found, spellings)
+
+    def _add_values(self, found: Sequence[dict[str, Any]], spellings: Spellings) -> None:
+        values = list(chain.from_iterable(map(_values_of, found)))
         self._ids.append(np.fromiter(map(spellings.__getitem__, chain.from_iterable(found)), np.int32, len(values)))
         self._values.append(_encode_lines(values))
 
@@ -89,21 +101,25 @@ class PairReader:
 
     def __init__(self, spellings: Spellings, wanted: frozenset[str] | None = None, *, with_texts: bool = False) -> None:
         self._spellings = spellings
-        self._wanted = None if wanted is None else _WantedSpellings(wanted)
+        self._wanted = None if wanted is None else _WantedNames(wanted)
         self._with_texts = with_texts
         self._found = Pairs()
         self._rows = 0
 
     def add_block(self, block: bytes, count: int) -> None:
         """Read the lines of a block, `count` lines with one object on each."""
-        try:
-            found = read_raw_lines(block)
-        except DECODE_ERRORS:
-            found = []
-        if len(found) == count:
-            self._add(found)
-        else:
-            self._add_one_by_one(block.split(b"\n"))
+        rows = None if self._wanted is None or self._with_texts else self._wanted.rows(block)
+        if rows is not None:
+            lines = block.split(b"\n")
+            found = self._read(b"\n".join([lines[row] for row in rows]), len(rows)) if len(rows) else []
+            self._found.add_some(self._only_wanted(found), self._spellings, rows, count)
+            self._rows += count
+            return
+        found = self._read(block, count)
+        if self._with_texts:
+            self._found.add_texts(_encode_lines(found))
+        self._found.add(self._only_wanted(found), self._spellings)
+        self._rows += count
 
     def add_texts(self, texts: Sequence[bytes]) -> None:
         """Read one object of each text."""
@@ -117,33 +133,38 @@ class PairReader:
         found, self._found, self._rows = self._found, Pairs(), 0
         return found
 
-    def _add(self, found: list[dict[str, Any]]) -> None:
+    def _read(self, block: bytes, count: int) -> list[dict[str, Any]]:
+        """Read the objects of a block without the four keys of a record."""
+        try:
+            found = read_raw_lines(block)
+        except DECODE_ERRORS:
+            found = []
+        if len(found) != count:
+            found = list(map(self._read_one, block.split(b"\n"), range(self._rows, self._rows + count)))
         for pairs in found:
             # One by one: a loop over the keys costs half as much again.
             pairs.pop("_p", None)
             pairs.pop("_t", None)
             pairs.pop("_n", None)
             pairs.pop("_p2", None)
-        if self._with_texts:
-            self._found.add_texts(_encode_lines(found))
-        if self._wanted is not None:
-            wanted = self._wanted
-            found = [{name: value for name, value in pairs.items() if wanted[name]} for pairs in found]
-        self._rows += len(found)
-        self._found.add(found, self._spellings)
+        return found
 
-    def _add_one_by_one(self, texts: Sequence[bytes]) -> None:
-        found = []
-        for row, text in enumerate(texts, self._rows):
-            try:
-                found += [read_raw_lines(text)[0]]
-            except DECODE_ERRORS:
-                exact = without_head(text).decode()
-                shown, changed = show_halves(pa.array([exact], pa.string()))
-                if changed:
-                    self._found.exact[row] = exact
-                found.append(_read_object(shown[0].as_py().encode()))
-        self._add(found)
+    def _read_one(self, text: bytes, row: int) -> dict[str, Any]:
+        try:
+            pairs: dict[str, Any] = read_raw_lines(text)[0]
+        except DECODE_ERRORS:
+            exact = without_head(text).decode()
+            shown, changed = show_halves(pa.array([exact], pa.string()))
+            if changed:
+                self._found.exact[row] = exact
+            return _read_object(shown[0].as_py().encode())
+        return pairs
+
+    def _only_wanted(self, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        wanted = self._wanted
+        if wanted is None:
+            return found
+        return [{name: value for name, value in pairs.items() if wanted[name]} for pairs in found]
 
 
 def _read_object(text: bytes) -> dict[str, Any]:
@@ -155,16 +176,47 @@ def _read_object(text: bytes) -> dict[str, Any]:
     return pairs
 
 
-class _WantedSpellings(dict[str, bool]):
-    """Spellings, and whether their names are wanted."""
+# fold_name, for text within ASCII.
+_FOLDED: Final = bytes(range(256)).lower().translate(bytes.maketrans(b",:", b"  "))
+_OTHER: Final = re.compile(r'["\\/\x00-\x1f\x7f-\U0010ffff]')
+_MOST_NAMES: Final = 12
+_BLOCKS_READ_WHOLE: Final = 31  # then one is looked at again
+
+
+class _WantedNames(dict[str, bool]):
+    """Spellings, and whether their names are wanted; and which lines of a block may have one of them."""
 
     def __init__(self, names: frozenset[str]) -> None:
         super().__init__()
         self._names = names
+        is_simple = len(names) <= _MOST_NAMES and not any(map(_OTHER.search, names))
+        self._keys = [re.compile(re.escape(b'"%b"' % name.encode())) for name in names] if is_simple else None
+        self._read_whole = 0
 
     def __missing__(self, spelling: str) -> bool:
         is_wanted = self[spelling] = fold_name(spelling) in self._names
         return is_wanted
+
+    def rows(self, block: bytes) -> Any:
+        """Find the lines that may have a wanted name; None where most have, or where looking does not tell."""
+        if self._keys is None or self._read_whole:
+            self._read_whole = max(self._read_whole - 1, 0)
+            return None
+        folded = block.translate(_FOLDED)
+        starts = [found.start() for key in self._keys for found in key.finditer(folded)]
+        if b"\\" in block:  # an escape may stand for a letter
+            starts += [found.start() for found in re.finditer(rb"\\u", block)]
+        characters = np.frombuffer(block, np.uint8)
+        if not block.isascii():  # and so may letters outside ASCII, such as the long s
+            starts += np.flatnonzero(characters >= 0x80).tolist()
+        if not starts:
+            return np.zeros(0, np.int64)
+        ends = np.flatnonzero(characters == _NEWLINE)
+        rows = np.unique(np.searchsorted(ends, starts))
+        if len(rows) * 2 > len(ends):
+            self._read_whole = _BLOCKS_READ_WHOLE
+            return None
+        return rows
 
 
 def pairs_of_texts(texts: pa.Array, spellings: Spellings) -> Pairs:
