@@ -1,4 +1,4 @@
-"""Records, windows, persons and duplicates of random exports are those of an obvious model over lists and dicts."""
+"""Records, windows, persons, duplicates and facts of random exports are those of an obvious model over lists and dicts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import pytest
 from kmexport import (
     Alias,
     Event,
+    Facts,
     LineCounts,
     PropertySet,
     Window,
     cluster,
     drop_duplicates,
     merge_identities,
+    reports,
 )
 from tests import export_model as model
-from tests.random_exports import EVENTS, PERSONS, START, random_export, write
+from tests.random_exports import EVENTS, PERSONS, START, random_export, random_exports_as_one, write
 from tests.strategies import examples
 
 EXPORTS = min(3_000, examples(300))
@@ -158,6 +160,36 @@ def test_duplicates(seeds):
         assert list(map(as_row, found)) == list(map(expected_row, model.strict(modelled))), seed
 
 
+SECONDS = "epoch_us(time) // 1000000"
+EVENT_ROWS = f"select person, {SECONDS}, name, name_as_sent, revision, line, properties from events"
+PROPERTY_ROWS = f"""
+    select person, {SECONDS}, name, name_as_sent, value, text, number, event, revision, line from properties"""
+
+
+def check_facts(files, rule, url):
+    records = records_of(files)
+    names = model.names_of(records)
+    kept = model.RULES[rule](model.merged(records, names))
+    with Facts(write(files, url), rule=rule, on_error=lambda _: None) as facts:
+        events = [(*row[:6], tree(row[6])) for row in facts.sql(EVENT_ROWS).fetchall()]
+        properties = [(*row[:4], tree(row[4]), *row[5:]) for row in facts.sql(PROPERTY_ROWS).fetchall()]
+        people = facts.sql("select identity, person from people").fetchall()
+    expected_events = [(*row[:6], model.spell(row[6])) for row in model.table_of_events(kept)]
+    expected = [(*row[:4], model.spell(row[4]), *row[5:]) for row in model.table_of_properties(kept)]
+    assert Counter(events) == Counter(expected_events)
+    assert Counter(properties) == Counter(expected)
+    assert sorted(people) == model.table_of_people(records, names)
+
+
+@SEEDS
+def test_facts(seeds):
+    """Ten exports at a time, for speed; and one of the ten alone, for files and tables that are empty."""
+    for first in seeds[::10]:
+        rules = ("classic", "strict") if first % 30 else ("strict", "classic")
+        check_facts(random_exports_as_one(range(first, first + 10)), rules[0], f"memory://model-facts-{first}-to-9")
+        check_facts(random_export(first), rules[1], f"memory://model-facts-{first}")
+
+
 @SEEDS
 def test_windows(seeds):
     """The records of the files that were received around a window, a margin later at most; and no others."""
@@ -203,3 +235,43 @@ def test_cluster(seeds):
             whole = cluster.to_records(cluster.drop_duplicates(frame, people, rule="strict")).compute()
             found = [as_row(record) for record in whole if type(record) is not Alias]
             assert Counter(found) == Counter(map(expected_row, model.strict(model.merged(records, names)))), seed
+
+
+EVERY_NAME = Event("somebody", 7, "purchased", {"amount": 1, "plan": "Pro"})
+
+
+def without_competition(records, modelled):
+    """The records but those that give a property of a person and second another value than a record before."""
+    said, names = {}, model.names_of(modelled)
+    for record, one in zip(records, model.merged(modelled, names), strict=True):
+        moment = one["person"], one["time"]
+        news = {
+            (*moment, model.fold(name)): model.same(value) for name, value in model.counted(one["properties"]).items()
+        }
+        is_sum = all(abs(value[1]) < 10**300 for value in news.values() if value[0] == "number")  # a total needs floats
+        if is_sum and all(said.get(key, value) == value for key, value in news.items()):
+            said |= news
+            yield record
+
+
+def totals(records):
+    """The totals of `amount`: all, of one event, and of each plan."""
+    with Facts(records) as facts:
+        one = reports.property_total(facts, "amount")
+        of_event = reports.property_total(facts, "amount", event="purchased")
+        split = reports.property_total(facts, "amount", by="plan")
+        return (
+            (one.total, one.values),
+            (of_event.total, of_event.values),
+            sorted((row.total, row.values) for row in split.rows),
+        )
+
+
+@SEEDS
+def test_the_order_of_lines_changes_totals_only_where_two_values_of_one_second_compete(seeds):
+    for seed in seeds[::25]:
+        files = random_export(seed)
+        records = write(files, f"memory://model-swaps-{seed}").iter_records(on_error=lambda _: None)
+        apart = [EVERY_NAME, *without_competition(records, records_of(files))]
+        shuffled = random.Random(seed).sample(apart, len(apart))
+        assert totals(shuffled) == totals(apart), seed

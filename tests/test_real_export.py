@@ -1,4 +1,4 @@
-"""A whole real export: records and windows are those of plain Python over all its files."""
+"""A whole real export: records, windows and facts are those of plain Python over all its files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kmexport import Bucket, LineCounts, Window
+from kmexport import Bucket, Facts, LineCounts, Window
 from tests import export_model as model
 from tests.test_export_model import as_row, expected_row
 
@@ -71,7 +71,7 @@ def test_two_hundred_windows(folder, everything):
     chance = random.Random(7)
     times = [one["time"] for one in everything]
     (imported,) = [one for one in everything if one["received"][0] - one["time"] > DAY]
-    for _ in range(200):
+    for number in range(200):
         start = chance.choice(times) + chance.choice([0, 1, -1, -300, 300, -DAY, chance.randint(-DAY, DAY)])
         window = Window(start, start + chance.choice([1, 299, 300, 3_600, DAY, 7 * DAY, 400 * DAY]))
         inside = [one for one in everything if one["time"] in window]
@@ -83,6 +83,20 @@ def test_two_hundred_windows(folder, everything):
         assert list(map(as_row, bucket.iter_records(window))) == list(map(expected_row, met)), window
         lines = [(row["revision"], row["line"]) for row in bucket.to_batches(window).read_all().to_pylist()]
         assert lines == [(one["revision"], one["line"]) for one in met], window
+        if number % 10 == 0:
+            check_facts(bucket, window, everything, met)
+
+
+def check_facts(bucket, window, everything, met):
+    names = model.names_of(everything)
+    kept = model.classic(model.merged(met, names))
+    with Facts(bucket, window=window) as facts:
+        events = facts.sql("select person, epoch_us(time) // 1000000, name, revision, line from events").fetchall()
+        values = facts.sql("select person, epoch_us(time) // 1000000, name, text, number from properties").fetchall()
+    expected = [(*row[:3], *row[4:6]) for row in model.table_of_events(kept)]
+    assert sorted(events) == sorted(expected), window
+    expected = [(*row[:3], row[5], row[6]) for row in model.table_of_properties(kept)]
+    assert sorted(values, key=repr) == sorted(expected, key=repr), window
 
 
 def test_one_day_of_it_is_complete_and_a_deep_audit_names_the_import(folder, everything):
