@@ -69,7 +69,7 @@ def docs(session: nox.Session) -> None:
 def package(session: nox.Session) -> None:
     """The sdist and the wheel hold what they should; the tour and each extra work from the wheel alone."""
     session.install(".[package]")
-    session.run("python", "tests/package_checks.py")
+    session.run("python", "tests/support/package_checks.py")
 
 
 # The schema that each file for GitHub, Read the Docs and others has to keep to.
@@ -99,7 +99,7 @@ def faults(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     often = {"KMEXPORT_KILLS": "50", "KMEXPORT_RACES": "20", "KMEXPORT_FAILING_RUNS": "10"}
     session.run(
-        "python", "-m", "pytest", "tests/test_lake_faults.py", "tests/test_retake.py", *session.posargs, env=often
+        "python", "-m", "pytest", "tests/lake/test_faults.py", "tests/lake/test_retake.py", *session.posargs, env=often
     )
 
 
@@ -149,7 +149,7 @@ def moving(session: nox.Session) -> None:
         "python",
         "-m",
         "pytest",
-        "tests/test_migrate_page.py",
+        "tests/migrate/test_page.py",
         *session.posargs,
         env={"KMEXPORT_MOVED_LINES": "1000000"},
     )

@@ -9,12 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kmexport.audit import Audit
 from kmexport.bucket import Bucket
-from kmexport.coverage import Coverage
 from kmexport.cursor import Cursor
-from kmexport.dumping import dump_records
-from kmexport.duplicates import drop_duplicates
 from kmexport.errors import (
     BucketNotFoundError,
     BucketUnreachableError,
@@ -39,21 +35,25 @@ from kmexport.errors import (
     StatusFormatError,
     UnknownNameError,
 )
-from kmexport.identities import IdentityMap, Prefer, merge_identities
-from kmexport.latest import latest_properties
-from kmexport.limits import Limits
-from kmexport.manifest import Revision, Status
-from kmexport.mirroring import MirrorSummary, mirror
-from kmexport.names import fold_name
+from kmexport.format.names import as_number, fold_name
+from kmexport.mirror import MirrorSummary, mirror
+from kmexport.parsing.counts import LineCounts
+from kmexport.parsing.records import OnError, iter_records
+from kmexport.parsing.selection import select
 from kmexport.privacy import CopySummary, without_person
-from kmexport.profiles import Profile, profile
-from kmexport.reading import OnError, iter_records, select
-from kmexport.reading.outcomes import LineCounts
 from kmexport.records import Alias, Event, PropertySet, Record
-from kmexport.rows import to_rows
-from kmexport.storage import Progress
-from kmexport.values import as_number
-from kmexport.windows import Window, in_window, sort_by_time
+from kmexport.revisions.audit import Audit
+from kmexport.revisions.coverage import Coverage
+from kmexport.revisions.manifest import Revision, Status
+from kmexport.steps.dump import dump_records
+from kmexport.steps.duplicates import drop_duplicates
+from kmexport.steps.identities import IdentityMap, Prefer, merge_identities
+from kmexport.steps.profiles import Profile, profile
+from kmexport.steps.rows import latest_properties, to_rows
+from kmexport.steps.time import in_window, sort_by_time
+from kmexport.storage.limits import Limits
+from kmexport.storage.open_files import Progress
+from kmexport.windows import Window
 
 if TYPE_CHECKING:
     from kmexport.tables import Facts as Facts

@@ -8,21 +8,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from kmexport.export_files import ExportFiles
-from kmexport.files import BinaryFile
-from kmexport.identities import IdentityMap, Prefer
-from kmexport.in_turn import ReadFile, Reading, ReadOptions, check_revisions, read_in_turn, read_records
-from kmexport.lateness import ReceivedTimes
-from kmexport.manifest import Revision
-from kmexport.reading import Kinds, LineCounts, Names, OnError, People, Selection, check_selection, one_by_one
+from kmexport.parsing.counts import LineCounts
+from kmexport.parsing.records import OnError, one_by_one
+from kmexport.parsing.selection import Kinds, Names, People, Selection, check_selection
+from kmexport.parsing.stream import BinaryFile
 from kmexport.records import Alias, Event, Record
-from kmexport.revisions import MARGIN, check_selecting
-from kmexport.storage import Progress
-from kmexport.windows import Window, in_window
+from kmexport.revisions.lateness import ReceivedTimes
+from kmexport.revisions.listing import MARGIN, check_selecting
+from kmexport.revisions.manifest import Revision
+from kmexport.revisions.reader import ReadFile, ReadKeywords, ReadOptions, check_revisions, read_records, read_revisions
+from kmexport.steps.identities import IdentityMap, Prefer
+from kmexport.steps.time import in_window
+from kmexport.storage.open_files import Progress
+from kmexport.windows import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from kmexport.tables.schema import Properties
+    from kmexport.columns.schema import Properties
 
 __all__ = ["Bucket"]
 
@@ -48,17 +51,17 @@ class Bucket(ExportFiles):
     @overload
     def read(
         self, revisions: Iterable[Revision | int], *, kinds: Kinds = None, names: str | Iterable[str],
-        **options: Unpack[ReadOptions],
+        **options: Unpack[ReadKeywords],
     ) -> Iterator[Event]: ...  # fmt: skip
     @overload
     def read(
         self, revisions: Iterable[Revision | int], *, kinds: type[_R] | Iterable[type[_R]], names: None = None,
-        **options: Unpack[ReadOptions],
+        **options: Unpack[ReadKeywords],
     ) -> Iterator[_R]: ...  # fmt: skip
     @overload
     def read(
         self, revisions: Iterable[Revision | int], *, kinds: Kinds = None, names: Names = None,
-        **options: Unpack[ReadOptions],
+        **options: Unpack[ReadKeywords],
     ) -> Iterator[Record]: ...  # fmt: skip
     def read(
         self,
@@ -91,17 +94,17 @@ class Bucket(ExportFiles):
     @overload
     def iter_records(
         self, window: Window | None = None, *, margin: int | None = MARGIN, after: int = 0,
-        kinds: Kinds = None, names: str | Iterable[str], **options: Unpack[ReadOptions],
+        kinds: Kinds = None, names: str | Iterable[str], **options: Unpack[ReadKeywords],
     ) -> Iterator[Event]: ...  # fmt: skip
     @overload
     def iter_records(
         self, window: Window | None = None, *, margin: int | None = MARGIN, after: int = 0,
-        kinds: type[_R] | Iterable[type[_R]], names: None = None, **options: Unpack[ReadOptions],
+        kinds: type[_R] | Iterable[type[_R]], names: None = None, **options: Unpack[ReadKeywords],
     ) -> Iterator[_R]: ...  # fmt: skip
     @overload
     def iter_records(
         self, window: Window | None = None, *, margin: int | None = MARGIN, after: int = 0,
-        kinds: Kinds = None, names: Names = None, **options: Unpack[ReadOptions],
+        kinds: Kinds = None, names: Names = None, **options: Unpack[ReadKeywords],
     ) -> Iterator[Record]: ...  # fmt: skip
     def iter_records(
         self,
@@ -189,9 +192,9 @@ class Bucket(ExportFiles):
         >>> batches.read_all().num_rows
         168
         """
-        from kmexport.tables.columns import batch_reader, read_columns  # noqa: PLC0415  # of an extra
-        from kmexport.tables.schema import choose_columns  # noqa: PLC0415
-        from kmexport.tables.workers import in_processes  # noqa: PLC0415
+        from kmexport.columns.reader import batch_reader, read_columns  # noqa: PLC0415  # of an extra
+        from kmexport.columns.schema import choose_columns  # noqa: PLC0415
+        from kmexport.columns.workers import in_processes  # noqa: PLC0415
 
         check_selecting(window, margin)
         layout = choose_columns(columns, properties)
@@ -241,19 +244,19 @@ class Bucket(ExportFiles):
 
     def _reading(
         self, on_error: OnError, callback: Progress, counts: LineCounts | None, selection: Selection | None
-    ) -> Reading:
-        return Reading(on_error, callback, counts, self.limits.max_line_bytes, selection)
+    ) -> ReadOptions:
+        return ReadOptions(on_error, callback, counts, self.limits.max_line_bytes, selection)
 
     def _read_selected(
-        self, window: Window | None, after: int, margin: int | None, reading: Reading, read_file: ReadFile[_T]
+        self, window: Window | None, after: int, margin: int | None, reading: ReadOptions, read_file: ReadFile[_T]
     ) -> Generator[_T, None, None]:
         selected = self._listing().select(window, after, margin)
-        yield from read_in_turn(self._folder, selected, reading, read_file)
+        yield from read_revisions(self._folder, selected, reading, read_file)
 
     def _read(
-        self, wanted: list[Revision | int], reading: Reading, read_file: ReadFile[_T]
+        self, wanted: list[Revision | int], reading: ReadOptions, read_file: ReadFile[_T]
     ) -> Generator[_T, None, None]:
-        yield from read_in_turn(self._folder, self._resolved(wanted), reading, read_file)
+        yield from read_revisions(self._folder, self._resolved(wanted), reading, read_file)
 
     def _chosen(
         self, wanted: list[Revision | int] | None, window: Window | None, after: int, margin: int | None
@@ -274,7 +277,7 @@ class Bucket(ExportFiles):
 def _noting(received: ReceivedTimes) -> ReadFile[list[Record]]:
     """Read records, and note their times."""
 
-    def read(file: BinaryFile, revision: Revision, reading: Reading) -> Generator[list[Record], None, LineCounts]:
+    def read(file: BinaryFile, revision: Revision, reading: ReadOptions) -> Generator[list[Record], None, LineCounts]:
         with closing(read_records(file, revision, reading)) as lists:
             while True:
                 try:

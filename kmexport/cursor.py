@@ -12,9 +12,9 @@ from typing import Any, Final, Protocol, Self
 import msgspec
 
 from kmexport.errors import CursorConflictError, CursorFormatError
-from kmexport.manifest import Revision
-from kmexport.storage import local_path, open_whole, public_name, read_whole
-from kmexport.storage.locks import lock_file, unlock_file
+from kmexport.revisions.manifest import Revision
+from kmexport.storage.atomic import atomic_write, local_path, lock_file, read_bytes, unlock_file
+from kmexport.storage.credentials import public_name
 
 __all__ = ["Cursor"]
 
@@ -108,7 +108,7 @@ class Cursor:
         with _alone_at(local_path(path, **storage_options)):
             if _content(path, storage_options) != self._loaded:
                 raise CursorConflictError(public_name(path))
-            with open_whole(path, **storage_options) as file:
+            with atomic_write(path, **storage_options) as file:
                 file.write(content)
         self._loaded = content
 
@@ -157,7 +157,7 @@ def _numbers(content: bytes, source: str) -> Iterator[int]:
 
 def _content(path: str | os.PathLike[str], storage_options: dict[str, Any]) -> bytes | None:
     try:
-        return read_whole(path, **storage_options)
+        return read_bytes(path, **storage_options)
     except FileNotFoundError:
         return None
 

@@ -8,13 +8,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from kmexport.audit import Audit, compare
-from kmexport.coverage import Coverage, cover
 from kmexport.errors import BucketNotFoundError
-from kmexport.limits import Limits, check_limits
-from kmexport.manifest import Revision, Status, parse_status, read_index
-from kmexport.revisions import MARGIN, Listing, check_selecting, take_listing
-from kmexport.storage import Folder
+from kmexport.revisions.audit import Audit, compare
+from kmexport.revisions.coverage import Coverage, cover
+from kmexport.revisions.listing import MARGIN, Listing, check_selecting, list_revisions
+from kmexport.revisions.manifest import Revision, Status, parse_status, read_index
+from kmexport.storage.folder import Folder
+from kmexport.storage.limits import Limits, check_limits
 from kmexport.windows import Window, check_window
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class ExportFiles:
         return compare(self._folder, status, self._listing(), deep=deep)
 
     def _listing(self) -> Listing:
-        return take_listing(self._folder, read_index(self._read_manifest("index.csv")), self._warned)
+        return list_revisions(self._folder, read_index(self._read_manifest("index.csv")), self._warned)
 
     def _read_manifest(self, name: str) -> bytes:
         try:

@@ -14,15 +14,17 @@ from typing import Any
 from attrs import Factory, define
 
 from kmexport.bucket import Bucket
-from kmexport.dumping import dump_records
 from kmexport.errors import BucketNotFoundError, EntangledLinesError, MalformedRecordError
-from kmexport.in_turn import Reading, open_in_turn
-from kmexport.limits import MAX_LINE_BYTES
-from kmexport.reading import LineCounts, iter_records
-from kmexport.reading.blocks import iter_blocks
-from kmexport.reading.lines import parse_blocks
+from kmexport.parsing.blocks import iter_blocks
+from kmexport.parsing.counts import LineCounts
+from kmexport.parsing.lines import parse_blocks
+from kmexport.parsing.records import iter_records
+from kmexport.parsing.stream import MAX_LINE_BYTES
 from kmexport.records import Record
-from kmexport.storage import Folder, Progress
+from kmexport.revisions.reader import ReadOptions, open_revisions
+from kmexport.steps.dump import dump_records
+from kmexport.storage.folder import Folder
+from kmexport.storage.open_files import Progress
 
 __all__ = ["CopySummary", "without_person"]
 
@@ -104,8 +106,8 @@ def without_person(
     identities = _identities(bucket, who)
     summary = CopySummary(target.public_url, identities)
     manifests = {name: bucket.folder.read(name) for name in ("index.csv", "status.csv")}
-    reading = Reading(callback=callback)
-    with closing(open_in_turn(bucket.folder, bucket.revisions(), reading, unpack=False)) as openings:
+    reading = ReadOptions(callback=callback)
+    with closing(open_revisions(bucket.folder, bucket.revisions(), reading, unpack=False)) as openings:
         for revision, opening in openings:
             with opening as file:
                 content = b"".join(iter(lambda: file.read(1 << 20), b""))  # called before the next one

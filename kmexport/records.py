@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import define, field
 
-from kmexport.format.hashes import (
+from kmexport.format.decoding import (
     DECODE_ERRORS,
     FIRST_TIMESTAMP,
     LAST_TIMESTAMP,
     Head,
     decode_object,
-    read_properties,
+    decode_properties,
 )
-from kmexport.moments import time_at
-from kmexport.names import fold_name
+from kmexport.format.names import fold_name
+from kmexport.windows import time_at
 
 __all__ = [
     "Alias",
@@ -25,10 +25,10 @@ __all__ = [
     "PropertySet",
     "Record",
     "check_records",
-    "read_whole",
-    "under_person",
+    "parse_full_records",
+    "unparsed_line",
     "unparsed_records",
-    "unread_text",
+    "with_person",
 ]
 
 
@@ -51,7 +51,7 @@ class _LazyProperties:
                 raise AttributeError(msg)
             text = self._text
             if text:
-                self.properties = read_properties(text)
+                self.properties = decode_properties(text)
                 self._text = b""
             return self.properties
 
@@ -151,10 +151,10 @@ def check_records(records: object) -> None:
         raise TypeError(msg)
 
 
-def under_person(record: Record, person: str) -> Record:
+def with_person(record: Record, person: str) -> Record:
     """A copy under another identity; properties that were not parsed yet stay unparsed.
 
-    >>> under_person(Alias("a", 1349222400, "b"), "c")
+    >>> with_person(Alias("a", 1349222400, "b"), "c")
     Alias(person='c', timestamp=1349222400, alias='b')
     """
     copy = object.__new__(type(record))
@@ -164,17 +164,17 @@ def under_person(record: Record, person: str) -> Record:
         copy.name = record.name  # type: ignore[union-attr]  # of the same class
     elif isinstance(record, Alias):
         copy.alias = record.alias  # type: ignore[union-attr]
-    if text := unread_text(record):
+    if text := unparsed_line(record):
         copy._text = text
     else:
         copy.properties = dict(record.properties)
     return copy
 
 
-def unread_text(record: Record) -> bytes:
+def unparsed_line(record: Record) -> bytes:
     """The hash that the record's properties are still to be read from; nothing where they are there.
 
-    >>> unread_text(Alias("a", 1349222400, "b"))
+    >>> unparsed_line(Alias("a", 1349222400, "b"))
     b''
     """
     try:
@@ -219,7 +219,7 @@ def unparsed_records(heads: list[Head], texts: list[bytes]) -> list[Record]:
     return records
 
 
-def read_whole(lines: Iterator[bytes], records: list[Record]) -> None:
+def parse_full_records(lines: Iterator[bytes], records: list[Record]) -> None:
     """Append the records that lines are, with their properties, until one is no record as it stands.
 
     The iterator is behind that line then. Parsing a line whole costs half as much as parsing it in two steps.

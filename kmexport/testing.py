@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from kmexport.bucket import Bucket
-from kmexport.dumping import dump_records
-from kmexport.manifest_text import HEADER, batch_time, index_row, spell_time
 from kmexport.records import Alias, Event, PropertySet, Record
+from kmexport.revisions.manifest import HEADER, batch_time, index_row, spell_time
+from kmexport.steps.dump import dump_records
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

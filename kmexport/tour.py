@@ -12,8 +12,8 @@ from datetime import datetime
 
 from kmexport.bucket import Bucket
 from kmexport.errors import KmExportError, MalformedRecordError
-from kmexport.names import fold_name
-from kmexport.reading.outcomes import LineCounts
+from kmexport.format.names import fold_name
+from kmexport.parsing.counts import LineCounts
 from kmexport.records import Event, Record
 
 __all__ = ["main", "tour"]

@@ -1,28 +1,128 @@
-"""Time: windows, days of a time zone, filtering and sorting records by it."""
+"""Time: windows, days of a time zone, and how a moment is written."""
 
 from __future__ import annotations
 
-import heapq
 import html
 import math
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from itertools import count
 from numbers import Rational, Real
-from operator import attrgetter, index
-from typing import TypeAlias, TypeVar
+from operator import index
+from typing import Final, TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from attrs import field, frozen
 
-from kmexport.days import Day, Zone, as_day, bounds_of_days, find_zone, first_moment
-from kmexport.errors import LateRecordError
-from kmexport.moments import spell_moment, time_at
-from kmexport.records import Alias, Event, PropertySet, Record, check_records
+__all__ = [
+    "Day",
+    "Moment",
+    "Window",
+    "Zone",
+    "as_day",
+    "as_timestamp",
+    "bounds_of_days",
+    "find_zone",
+    "first_moment",
+    "spell_moment",
+    "time_at",
+]
 
-__all__ = ["Moment", "Window", "Zone", "as_timestamp", "find_zone", "in_window", "sort_by_time"]
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def time_at(seconds: int, zone: tzinfo = UTC) -> datetime:
+    """Unix seconds as an aware datetime, for all years from 1 to 9999; OverflowError outside of them.
+
+    Not by `datetime.fromtimestamp`: on Windows that fails before 1970 and after the year 3000.
+
+    >>> time_at(-1).isoformat(), time_at(32536857600).isoformat()
+    ('1969-12-31T23:59:59+00:00', '3001-01-20T00:00:00+00:00')
+    """
+    time = _EPOCH + timedelta(0, int(seconds))  # numpy's integers are none to timedelta
+    return time if zone is UTC else time.astimezone(zone)
+
+
+def spell_moment(seconds: int | None, zone: tzinfo = UTC) -> str:
+    """Unix seconds, with their ISO time in a zone beside them where the calendar has one.
+
+    >>> spell_moment(1349222400), spell_moment(None)
+    ('1349222400 (2012-10-03T00:00:00Z)', 'None')
+    """
+    try:
+        text = time_at(seconds, zone).isoformat() if seconds is not None else None
+    except (OverflowError, ValueError):  # outside the years 1 to 9999
+        text = None
+    if text is None:
+        return str(seconds)
+    return f"{seconds} ({text.removesuffix('+00:00') + 'Z' if text.endswith('+00:00') else text})"
+
+
+Day: TypeAlias = date | str
+Zone: TypeAlias = str | tzinfo
+
+_DAY = 86_400  # seconds
+
+
+def bounds_of_days(first: date, last: date, zone: tzinfo) -> tuple[int, int]:
+    """The first unix second of the first day, and that of the day behind the last."""
+    try:
+        return first_moment(first, zone), first_moment(last + timedelta(days=1), zone)
+    except (OverflowError, ValueError) as error:
+        msg = f"the days {first} to {last} lie outside the years 1 to 9999"
+        raise ValueError(msg) from error
+
+
+def first_moment(day: date, zone: tzinfo) -> int:
+    """The first unix second of a day, or of the next where the zone left the day out.
+
+    >>> first_moment(date(2012, 10, 3), ZoneInfo("America/New_York"))
+    1349236800
+    """
+    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
+    moment = int(midnight.timestamp())
+    if time_at(moment, zone).replace(tzinfo=None) == midnight.replace(tzinfo=None):
+        return moment
+    # The clock jumped over midnight: with fold=1 the moment is computed by the offset after the jump, so it
+    # lies before the jump, as the other lies at it or after it. dateutil's zones give the same for both.
+    before = int(midnight.replace(fold=1).timestamp())
+    for moments in (range(before, moment + 1), range(moment - _DAY, moment + _DAY + 1)):
+        at = bisect_left(moments, day, key=lambda second: time_at(second, zone).date())
+        if 0 < at < len(moments):
+            return moments[at]
+    msg = f"{zone} has no beginning of {day}"
+    raise ValueError(msg)
+
+
+def as_day(day: Day) -> date:
+    """A date, of ISO text too; ValueError or TypeError for anything else."""
+    if isinstance(day, str):
+        try:
+            return date.fromisoformat(day)
+        except ValueError as error:
+            msg = f"a day is a date or ISO text such as '2012-10-03', not {day!r}"
+            raise ValueError(msg) from error
+    if isinstance(day, datetime) or not isinstance(day, date):
+        msg = f"a day is a date or ISO text such as '2012-10-03', not {day!r}"
+        raise TypeError(msg)
+    return day
+
+
+def find_zone(tz: Zone) -> tzinfo:
+    """A time zone by its IANA name, or as it is; those of pytz by their names. ValueError for an unknown one."""
+    if isinstance(tz, tzinfo):
+        name = getattr(tz, "zone", None)
+        if name is None or not hasattr(tz, "localize"):
+            return tz
+        tz = str(name)  # of pytz, whose zones give local mean time here
+    try:
+        return ZoneInfo(tz)
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
+        msg = f"there is no time zone {tz!r}: write an IANA name such as 'America/New_York' or 'UTC'"
+        raise ValueError(msg) from error
+
 
 Moment: TypeAlias = datetime | int | float
-_R = TypeVar("_R", bound=Record)
 
 
 def as_timestamp(moment: Moment) -> int:
@@ -169,9 +269,9 @@ class Window:
         return first < self.end and last >= self.start and self.start < self.end
 
     def __contains__(self, moment: object) -> bool:
-        if isinstance(moment, Event | PropertySet | Alias):
-            moment = moment.timestamp
-        return self.start <= _seconds(moment) < self.end
+        # A record has its seconds as an attribute; what a datetime has under that name is a method.
+        timestamp = getattr(moment, "timestamp", None)
+        return self.start <= _seconds(timestamp if type(timestamp) is int else moment) < self.end
 
     def __and__(self, other: Window) -> Window:
         if not isinstance(other, Window):
@@ -199,84 +299,9 @@ def _first_and_last(first: Day, last: Day) -> tuple[date, date]:
     return first, last
 
 
-def in_window(records: Iterable[_R], window: Window) -> Iterator[_R]:
-    """The records inside the window, in their order.
-
-    Holds nothing. Source: the vendor's files hold records of neighbouring days, so each record has to be tested.
-
-    >>> from kmexport import PropertySet
-    >>> records = [PropertySet("bob", second) for second in (9, 10, 19, 20)]
-    >>> [record.timestamp for record in in_window(records, Window(10, 20))]
-    [10, 19]
-    """
-    start, end = check_window(window)
-    check_records(records)
-    return (record for record in records if start <= record.timestamp < end)
-
-
 def check_window(window: object) -> tuple[int, int]:
     """The start and the end of a window; TypeError for anything else."""
     if not isinstance(window, Window):
         msg = f"a Window belongs there, not {window!r}: write Window.day('2012-10-03', tz='America/New_York')"
         raise TypeError(msg)
     return window.start, window.end
-
-
-def sort_by_time(
-    records: Iterable[_R],
-    *,
-    max_delay: int | None = None,
-    on_late: Callable[[_R], object] | None = None,
-) -> Iterator[_R]:
-    """The records in the order of their time; those of the same second stay in the order in which they came.
-
-    Without `max_delay` all are held in memory before the first comes out. With it, a stream is sorted: a record
-    comes out as soon as one came that is `max_delay` seconds newer, and only the records of that many seconds are
-    held. A record that comes later than that raises LateRecordError, or is passed to `on_late` and left out:
-    never out of order.
-
-    >>> from kmexport import PropertySet
-    >>> stream = [PropertySet("bob", second) for second in (10, 12, 11, 20, 13)]
-    >>> [record.timestamp for record in sort_by_time(stream)]
-    [10, 11, 12, 13, 20]
-    >>> late = []
-    >>> in_time = sort_by_time(stream, max_delay=5, on_late=late.append)
-    >>> [record.timestamp for record in in_time]
-    [10, 11, 12, 20]
-    >>> late
-    [PropertySet(person='bob', timestamp=13, properties={})]
-    """
-    check_records(records)
-    if max_delay is None:
-        if on_late is not None:
-            msg = "on_late= needs max_delay=: without it nothing is late"
-            raise ValueError(msg)
-        return _sort_all(records)
-    if max_delay < 0:
-        msg = f"max_delay is a number of seconds, 0 or more, not {max_delay}"
-        raise ValueError(msg)
-    return _sort_stream(records, max_delay, on_late)
-
-
-def _sort_all(records: Iterable[_R]) -> Iterator[_R]:
-    yield from sorted(records, key=attrgetter("timestamp"))
-
-
-def _sort_stream(records: Iterable[_R], max_delay: int, on_late: Callable[[_R], object] | None) -> Iterator[_R]:
-    held: list[tuple[int, int, _R]] = []
-    arrival = count()
-    newest: int | None = None
-    for record in records:
-        timestamp = record.timestamp
-        if newest is None or timestamp > newest:
-            newest = timestamp
-        if timestamp < newest - max_delay:
-            if on_late is None:
-                raise LateRecordError(record, newest - timestamp, max_delay)
-            on_late(record)
-            continue
-        heapq.heappush(held, (timestamp, next(arrival), record))
-        while held and held[0][0] <= newest - max_delay:
-            yield heapq.heappop(held)[2]
-    while held:
-        yield heapq.heappop(held)[2]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import fsspec
 import pytest
 
-from tests.postgres import find_programs, serve_postgres
-from tests.servers import S3Server, serve_http, serve_s3_by_moto, serve_s3_by_rclone
+from tests.support.postgres import find_programs, serve_postgres
+from tests.support.servers import S3Server, serve_http, serve_s3_by_moto, serve_s3_by_rclone
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -87,4 +87,4 @@ def no_cached_filesystems() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between ten tries lie twenty seconds; the tests make it less."""
-    monkeypatch.setattr("kmexport.storage.patience._LONGEST_WAIT", 0.1)
+    monkeypatch.setattr("kmexport.storage.retries._LONGEST_WAIT", 0.1)

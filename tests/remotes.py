@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.servers import STARTED_WITHIN, STOPPED_WITHIN, free_port
+from tests.support.servers import STARTED_WITHIN, STOPPED_WITHIN, free_port
 
 USER, PASSWORD = "ana", "made-up-word/for+tests"
 BLIND = "blind"  # may log in with the same password, and see nothing

@@ -30,10 +30,10 @@ from kmexport import (
     StatusFormatError,
     Window,
 )
-from kmexport.reading import LineCounts
-from kmexport.storage import Folder
+from kmexport.parsing.counts import LineCounts
+from kmexport.storage.folder import Folder
 from kmexport.testing import BROKEN_LINES, write_export
-from tests.limited import limited
+from tests.support.limited import limited
 
 EVENTS = [Event("bob", second, "visited site", {"page": "/"}) for second in range(1, 6)]
 WITH_CREDENTIALS = ["s3://AKIAKEY:pa/ss+word@acme/x", "https://u:pass-word@h/x?sig=pass-word", "ftp://u:pass-word@h"]

@@ -27,9 +27,9 @@ from kmexport import (
     Window,
     mirror,
 )
-from kmexport.manifest_text import batch_time
+from kmexport.revisions.manifest import batch_time
 from kmexport.testing import BROKEN_LINES, write_export
-from tests.strategies import RECORDS
+from tests.support.strategies import RECORDS
 
 
 def event(second: int) -> Event:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmexport import Alias, Event, PropertySet, dump_records, iter_records
-from tests.strategies import RECORDS
+from tests.support.strategies import RECORDS
 
 
 class Words(str):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmexport import Alias, Event, LateRecordError, PropertySet, Window, in_window, sort_by_time
-from tests.systems import clock_at
+from tests.support.systems import clock_at
 
 NEW_YORK = "America/New_York"
 ZONES = sorted(name for name in available_timezones() if "/" in name)

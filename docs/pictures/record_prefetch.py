@@ -18,7 +18,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from kmexport import Bucket, Limits, iter_records
-from tests.servers import serve
+from tests.support.servers import serve
 
 KEPT: Final = Path(__file__).with_name("prefetch.json")
 DELAY: Final = 0.3  # seconds that each request waits

@@ -16,12 +16,13 @@ from dask import delayed
 from kmexport.bucket import Bucket
 from kmexport.cluster.frames import empty_frame, to_frame
 from kmexport.cluster.groups import GROUP_BYTES, Group, group_revisions
-from kmexport.reading import OnError
+from kmexport.columns.schema import SCHEMA, Properties, choose_columns
+from kmexport.parsing.records import OnError
 from kmexport.records import Alias, Record
-from kmexport.revisions import MARGIN
+from kmexport.revisions.listing import MARGIN
+from kmexport.steps.time import in_window
 from kmexport.tables import to_records as records_of_batches
-from kmexport.tables.schema import SCHEMA, Properties, choose_columns
-from kmexport.windows import Window, in_window
+from kmexport.windows import Window
 
 __all__ = ["to_bag", "to_dataframe", "to_records"]
 

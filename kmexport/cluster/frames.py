@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from kmexport.tables.schema import JSON, KINDS, SCHEMA, Layout
+from kmexport.columns.schema import JSON, KINDS, SCHEMA, Layout
 
 __all__ = ["empty_frame", "to_frame"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from kmexport.groups import in_groups
-from kmexport.manifest import Revision
+from kmexport.revisions.manifest import Revision
+from kmexport.revisions.reader import in_groups
 
 __all__ = ["GROUP_BYTES", "Group", "group_revisions"]
 

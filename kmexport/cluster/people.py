@@ -17,11 +17,11 @@ from kmexport.bucket import Bucket
 from kmexport.cluster.collections import Options, ReadPairs, checked, frame_records
 from kmexport.cluster.frames import empty_frame, to_frame
 from kmexport.cluster.groups import GROUP_BYTES, group_revisions, span
-from kmexport.duplicates import drop_duplicates as drop_from_records
-from kmexport.identities import IdentityMap, Prefer
+from kmexport.columns.schema import SCHEMA, Properties, choose_columns
 from kmexport.records import Record
+from kmexport.steps.duplicates import drop_duplicates as drop_from_records
+from kmexport.steps.identities import IdentityMap, Prefer
 from kmexport.tables import from_records
-from kmexport.tables.schema import SCHEMA, Properties, choose_columns
 
 __all__ = ["drop_duplicates", "identities", "newest_client"]
 

@@ -16,14 +16,15 @@ from kmexport.cluster.groups import GROUP_BYTES, Group, group_revisions, span
 from kmexport.cluster.people import newest_client
 from kmexport.errors import RevisionChangedError, RevisionNotFoundError
 from kmexport.lake import SyncSummary
-from kmexport.lake.commits import Table, open_table
-from kmexport.lake.destinations import find_destination
-from kmexport.lake.filling import Filling, find_lacking
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.layout import RECORDS, REJECTS
-from kmexport.lateness import FarRevision
-from kmexport.manifest import Revision, revision_number
-from kmexport.reading import LineCounts
+from kmexport.lake.log import Table, open_table
+from kmexport.lake.schema import RECORDS, REJECTS
+from kmexport.lake.storage import find_destination
+from kmexport.lake.sync import find_lacking
+from kmexport.lake.writer import CommitWriter
+from kmexport.parsing.counts import LineCounts
+from kmexport.revisions.lateness import FarRevision
+from kmexport.revisions.manifest import Revision, revision_number
 
 __all__ = ["sync"]
 
@@ -104,7 +105,7 @@ class WriteGroup:
             return written
 
     def _write(self, group: Group) -> Written:
-        files = Filling(self.folder, self.known_rejects)
+        files = CommitWriter(self.folder, self.known_rejects)
         files.fill(self.bucket, group)
         far = files.received.far()
         return Written(group, files.records.added, files.rejects.added, files.rejected, files.counts, far)

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from attrs import define
 
-from kmexport.format.hashes import (
+from kmexport.format.decoding import (
     DECODE_ERRORS,
     FIRST_TIMESTAMP,
     LAST_TIMESTAMP,
@@ -25,11 +25,11 @@ from kmexport.format.hashes import (
 )
 from kmexport.format.octal import has_doubled_octal, repair_doubled_octal, repair_octal, to_utf8
 
-__all__ = ["Judge", "Judged", "decode_carefully", "is_plain", "judge"]
+__all__ = ["ParsedRecord", "RecordParser", "decode_checked", "is_plain", "parse_record"]
 
 
 @define
-class Judged:
+class ParsedRecord:
     """A record: its head, and its text as JSON. `is_repaired` says whether something in it was mended."""
 
     head: Head
@@ -37,34 +37,34 @@ class Judged:
     is_repaired: bool = False
 
 
-class Judge(Protocol):
-    """`judge`, or one that is stricter."""
+class RecordParser(Protocol):
+    """`parse_record`, or one that is stricter."""
 
-    def __call__(self, text: bytes, *, is_first: bool = False, is_joined: bool = False) -> Judged: ...
+    def __call__(self, text: bytes, *, is_first: bool = False, is_joined: bool = False) -> ParsedRecord: ...
 
 
-def judge(text: bytes, *, is_first: bool = False, is_joined: bool = False) -> Judged:
+def parse_record(text: bytes, *, is_first: bool = False, is_joined: bool = False) -> ParsedRecord:
     r"""The record that a text is, repaired where that makes it one. Raises NotARecord, which says why not.
 
     At the start of a file (`is_first`) a byte-order mark is no defect. Lines that were joined (`is_joined`) are parts
     of two records where one of the keys that make a record stands twice: that is NotAnObject.
 
-    >>> judge(rb'{"_p":"bob","_t":1,"city":"Paran\303\241"}').text.decode()
+    >>> parse_record(rb'{"_p":"bob","_t":1,"city":"Paran\303\241"}').text.decode()
     '{"_p":"bob","_t":1,"city":"Paraná"}'
-    >>> judge(b'{"_p":"bob"}')
+    >>> parse_record(b'{"_p":"bob"}')
     Traceback (most recent call last):
         ...
-    kmexport.format.hashes.NotARecord: there is no _t
+    kmexport.format.decoding.NotARecord: there is no _t
     """
     json_text = _repaired(text)
     is_repaired = json_text != text and not (is_first and json_text == text.removeprefix(codecs.BOM_UTF8))
     if is_joined:
         _check_halves(json_text)
     try:
-        return Judged(decode_carefully(json_text), json_text, is_repaired)
+        return ParsedRecord(decode_checked(json_text), json_text, is_repaired)
     except DECODE_ERRORS:
         head, has_fraction = _head(json_text)
-        return Judged(head, json_text, is_repaired or has_fraction)
+        return ParsedRecord(head, json_text, is_repaired or has_fraction)
 
 
 def is_plain(block: bytes) -> bool:
@@ -80,8 +80,8 @@ def is_plain(block: bytes) -> bool:
     return True
 
 
-def decode_carefully(line: bytes) -> Head:
-    """The head of a line that is a record as it stands; one of DECODE_ERRORS if `judge` has to look at it."""
+def decode_checked(line: bytes) -> Head:
+    """The head of a line that is a record as it stands; one of DECODE_ERRORS if `parse_record` has to look at it."""
     if not is_plain(line) or is_too_deep(line):
         raise NotARecord
     head = decode_head(line)

@@ -10,10 +10,9 @@ except ImportError as _error:
     _msg = f"kmexport.lake needs {_error.name}: pip install 'kmexport[lake]'"
     raise ImportError(_msg, name=_error.name) from _error
 
-from kmexport.lake.reading import Lake, open_lake
+from kmexport.lake.maintenance import compact, vacuum
+from kmexport.lake.reader import Lake, open_lake
 from kmexport.lake.retaking import retake
-from kmexport.lake.summary import SyncSummary
-from kmexport.lake.syncing import sync
-from kmexport.lake.upkeep import compact, vacuum
+from kmexport.lake.sync import SyncSummary, sync
 
 __all__ = ["Lake", "SyncSummary", "compact", "open_lake", "retake", "sync", "vacuum"]

@@ -24,12 +24,12 @@ from kmexport.errors import (
     LakeFormatError,
     LakeNotFoundError,
 )
-from kmexport.lake.destinations import Destination
+from kmexport.lake.storage import Destination
 from kmexport.storage.credentials import can_show_one, secrets_in
+from kmexport.storage.fetch.transports import exclusive_access
+from kmexport.storage.filesystems import forget_listings
 from kmexport.storage.folder import Folder
 from kmexport.storage.listing import NO_BUCKET
-from kmexport.storage.transport import alone
-from kmexport.storage.versions import forget_listings
 
 __all__ = ["LakeFolder"]
 
@@ -87,7 +87,7 @@ class LakeFolder(Folder):
         """The paths of all files below a folder, from that folder on."""
         with self._access(f"listing {name}"):
             for attempt in self._tries(name):
-                with attempt, self._connected(name) as (fs, path), alone(fs):
+                with attempt, self._connected(name) as (fs, path), exclusive_access(fs):
                     forget_listings(fs, path)
                     root = fs._strip_protocol(path).rstrip("/")
                     found = [file.removeprefix(root).lstrip("/") for file in fs.find(path)]

@@ -20,17 +20,16 @@ from attrs import define
 
 from kmexport.bucket import Bucket
 from kmexport.errors import LakeNotFoundError, RevisionNotFoundError
-from kmexport.in_turn import check_revisions
-from kmexport.lake.commits import Table, TableFile, check_reader, open_table, read_log
-from kmexport.lake.destinations import find_destination
-from kmexport.lake.files import NewFiles
-from kmexport.lake.filling import CHUNK_BYTES, Filling
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.layout import RECORDS, REJECTS, TableLayout
+from kmexport.lake.log import Table, TableFile, check_reader, open_table, read_log
 from kmexport.lake.scanning import scan
-from kmexport.lake.summary import SyncSummary
-from kmexport.manifest import Revision
-from kmexport.storage import Progress, check_progress, progress_bar
+from kmexport.lake.schema import RECORDS, REJECTS, TableLayout
+from kmexport.lake.storage import find_destination
+from kmexport.lake.sync import SyncSummary
+from kmexport.lake.writer import CHUNK_BYTES, CommitWriter, NewFiles
+from kmexport.revisions.manifest import Revision
+from kmexport.revisions.reader import check_revisions
+from kmexport.storage.open_files import Progress, check_progress, progress_bar
 
 __all__ = ["retake"]
 
@@ -105,7 +104,7 @@ class _Run:
         """Try until no other run has come between."""
         revisions = {revision.number: revision for revision in group}
         for _ in range(_ROUNDS):
-            files = Filling(self.folder, frozenset())
+            files = CommitWriter(self.folder, frozenset())
             files.fill(self.bucket, group, bar)
             if self._replace(self.rejects, files.rejects, revisions) and self._replace(
                 self.records, files.records, revisions

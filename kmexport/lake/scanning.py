@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kmexport.errors import KmExportError, LakeFormatError
-from kmexport.lake.commits import TableFile
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.layout import TableLayout
+from kmexport.lake.log import TableFile
+from kmexport.lake.schema import TableLayout
 
 __all__ = ["scan"]
 

@@ -12,8 +12,7 @@ from uuid import UUID, uuid5
 import msgspec
 from attrs import define, field, fields
 
-from kmexport.duplicates import canonical_form
-from kmexport.identities import IdentityMap
+from kmexport.format.names import VENDOR_KEYS, fold_name
 from kmexport.migrate.requests import Endpoint, Line
 from kmexport.migrate.rules import (
     Changes,
@@ -25,11 +24,11 @@ from kmexport.migrate.rules import (
     check_time,
     prepare_properties,
 )
-from kmexport.moments import time_at
-from kmexport.names import VENDOR_KEYS, fold_name
-from kmexport.reading import check_policy
+from kmexport.parsing.records import check_policy
 from kmexport.records import Alias, Event, PropertySet, Record
-from kmexport.windows import Moment, as_timestamp
+from kmexport.steps.duplicates import canonical_form
+from kmexport.steps.identities import IdentityMap
+from kmexport.windows import Moment, as_timestamp, time_at
 
 __all__ = ["LineContent", "MigrationCounts", "OnError", "Options", "Target", "convert", "iso_time", "known_aliases"]
 

@@ -16,7 +16,7 @@ import msgspec
 from attrs import field, frozen
 
 from kmexport.errors import KmExportError
-from kmexport.storage import open_whole
+from kmexport.storage.atomic import atomic_write
 
 __all__ = ["AnswerError", "Batch", "Endpoint", "Line", "batches", "read_answer", "write"]
 
@@ -203,7 +203,7 @@ def write(lines: Iterable[Line], folder: str | os.PathLike[str], **storage_optio
     """Write each endpoint's lines to a file of its own, `<name>.jsonl`, in a folder; return how many each has.
 
     `folder` is a path or an fsspec URL, and is there already. A file is there as a whole when this returns, see
-    `open_whole`: where a line raises, every file is as it was before. A file of an earlier
+    `atomic_write`: where a line raises, every file is as it was before. A file of an earlier
     run stays where no line belongs into it now. On the local disk it holds one line at a
     time; on other filesystems the files are gathered in memory.
 
@@ -220,7 +220,7 @@ def write(lines: Iterable[Line], folder: str | os.PathLike[str], **storage_optio
         for endpoint, text in lines:
             name = endpoint.name
             if name not in files:
-                files[name] = stack.enter_context(open_whole(f"{place}/{name}.jsonl", **storage_options))
+                files[name] = stack.enter_context(atomic_write(f"{place}/{name}.jsonl", **storage_options))
             files[name].write(text + b"\n")
             counts[name] = counts.get(name, 0) + 1
     return counts

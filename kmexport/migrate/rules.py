@@ -11,12 +11,12 @@ from typing import Any, Final, TypeAlias
 
 from attrs import define, frozen
 
-from kmexport.cells import quoted
 from kmexport.errors import KmExportError
-from kmexport.format.hashes import FIRST_TIMESTAMP, LAST_TIMESTAMP
-from kmexport.moments import spell_moment
-from kmexport.names import VENDOR_KEYS, fold_name
+from kmexport.format.decoding import FIRST_TIMESTAMP, LAST_TIMESTAMP
+from kmexport.format.names import VENDOR_KEYS, fold_name
 from kmexport.records import Alias, Event, Record
+from kmexport.revisions.manifest import quoted
+from kmexport.windows import spell_moment
 
 __all__ = [
     "Changes",

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any, Final, Literal, TypeAlias
 
-from kmexport.days import Zone, find_zone
 from kmexport.errors import UnknownNameError
-from kmexport.names import fold_name
+from kmexport.format.names import fold_name
 from kmexport.tables import Facts
-from kmexport.windows import Window, check_window
+from kmexport.windows import Window, Zone, check_window, find_zone
 
 # The years 1 to 9999: what a record's time can be, and what the engine can hold.
 FIRST_SECOND: Final = -62_135_596_800

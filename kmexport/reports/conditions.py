@@ -7,10 +7,10 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import field, frozen
 
+from kmexport.facts.sql import text_of
 from kmexport.reports.asking import bounds_of, known_name
 from kmexport.reports.filing import Split, as_name, needed, settings_of, shaped
 from kmexport.tables import Facts
-from kmexport.tables.rules import text_of
 from kmexport.windows import Window, check_window
 
 __all__ = ["Binder", "Condition", "Needs", "check_condition", "did", "has"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from attrs import define, frozen
 
-from kmexport.names import fold_name
+from kmexport.format.names import fold_name
 from kmexport.reports.filing import By, by_name
 from kmexport.reports.occurrences import events, firsts
 from kmexport.reports.query import Query

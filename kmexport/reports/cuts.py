@@ -8,12 +8,10 @@ from typing import Final
 
 from attrs import frozen
 
-from kmexport.days import first_moment
-from kmexport.moments import time_at
 from kmexport.reports.asking import FIRST_SECOND, LAST_SECOND, ask
 from kmexport.reports.periods import LENGTHS, Every, Group, Period, check_every, split, split_from_start
 from kmexport.tables import Facts
-from kmexport.windows import Window
+from kmexport.windows import Window, first_moment, time_at
 
 RUNS_AT_MOST: Final = 64
 PLENTY: Final = 1_000  # periods: for more of them, a clock that is years wrong is looked for

@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from attrs import define, field, frozen
 
 from kmexport.bucket import Bucket
-from kmexport.days import Zone, find_zone
-from kmexport.duplicates import drop_duplicates
-from kmexport.identities import IdentityMap, merge_identities
-from kmexport.in_turn import Reading, open_in_turn
-from kmexport.manifest import Revision
-from kmexport.moments import time_at
-from kmexport.names import fold_name
+from kmexport.format.names import fold_name
 from kmexport.records import Event
 from kmexport.reports.filing import as_name
 from kmexport.reports.results import Column, Table
+from kmexport.revisions.manifest import Revision
+from kmexport.revisions.reader import ReadOptions, open_revisions
+from kmexport.steps.duplicates import drop_duplicates
+from kmexport.steps.identities import IdentityMap, merge_identities
 from kmexport.tables import to_records
-from kmexport.windows import Window, check_window
+from kmexport.windows import Window, Zone, check_window, find_zone, time_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -218,7 +216,7 @@ def _read(bucket: Bucket, revisions: list[Revision], event: str) -> tuple[list[_
 def _plain(bucket: Bucket, revisions: list[Revision], event: str, window: Window) -> Iterator[_Occurrence]:
     """What a plain script counts: line by line, by a JSON parser."""
     wanted = json.dumps(event)[1:-1].encode() if event.isascii() else b""
-    with closing(open_in_turn(bucket.folder, revisions, Reading("skip"))) as openings:
+    with closing(open_revisions(bucket.folder, revisions, ReadOptions("skip"))) as openings:
         for revision, opening in openings:
             with opening as file:
                 for number, line in enumerate(_lines(file), 1):

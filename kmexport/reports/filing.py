@@ -8,13 +8,13 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import field, frozen
 
-from kmexport.names import fold_name
+from kmexport.facts.sql import text_of
+from kmexport.format.names import fold_name
 from kmexport.reports.asking import ask, is_known, known_name
 from kmexport.reports.channels import CHANNEL_EVENTS, CHANNEL_PROPERTIES, COMPUTED, ChannelRules, channel_settings
 from kmexport.reports.cuts import Cut
 from kmexport.reports.occurrences import IN_WINDOW, chosen, in_force, in_periods, settings
 from kmexport.tables import Facts
-from kmexport.tables.rules import text_of
 
 __all__ = ["CUSTOMER_ID", "At", "By", "Filing", "Shape", "Split", "as_split", "by_name", "settings_of", "shaped"]
 

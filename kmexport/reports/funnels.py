@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from attrs import define, frozen
 
-from kmexport.names import fold_name
+from kmexport.format.names import fold_name
 from kmexport.reports.cuts import cut_into_days
 from kmexport.reports.filing import PERSONS_OWN, By, by_name
 from kmexport.reports.funnel_sql import FunnelQuery, step_events

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Unpack
 
 from attrs import define, field, frozen
 
+from kmexport.facts.sql import text_of
 from kmexport.reports.asking import ask
 from kmexport.reports.conditions import Binder
 from kmexport.reports.filing import Split, as_split
@@ -17,7 +18,6 @@ from kmexport.reports.occurrences import EVERYONE, chosen
 from kmexport.reports.query import Query
 from kmexport.reports.results import Column, Result
 from kmexport.reports.writing import counted
-from kmexport.tables.rules import text_of
 from kmexport.windows import Window, check_window
 
 if TYPE_CHECKING:

@@ -11,9 +11,7 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
 
-from kmexport.days import first_moment
-from kmexport.moments import time_at
-from kmexport.windows import Window, Zone, find_zone
+from kmexport.windows import Window, Zone, find_zone, first_moment, time_at
 
 Every: TypeAlias = Literal["hour", "day", "week", "month"]
 Group: TypeAlias = Literal["day", "week", "month"]

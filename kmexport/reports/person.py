@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from attrs import define, field, frozen
 
-from kmexport.moments import time_at
-from kmexport.names import fold_name
+from kmexport.format.names import fold_name
 from kmexport.reports.asking import ask
 from kmexport.reports.filing import as_name
 from kmexport.reports.results import Column, Persons, Result
 from kmexport.reports.sources import facts_of
 from kmexport.reports.writing import counted, texts_of, write_duration
+from kmexport.windows import time_at
 
 if TYPE_CHECKING:
     from kmexport.reports.sources import Reading, Source

@@ -8,14 +8,13 @@ from typing import Final
 
 from attrs import define, field
 
-from kmexport.days import Zone
 from kmexport.reports.asking import bounds_of, known_name, zone_of
 from kmexport.reports.conditions import Binder, Condition, Needs, check_condition
 from kmexport.reports.filing import At, By, Filing, as_name, as_split, needed
 from kmexport.reports.results import Persons
 from kmexport.reports.sources import Reading, Source, facts_of
 from kmexport.tables import Facts
-from kmexport.windows import Window
+from kmexport.windows import Window, Zone
 
 __all__ = ["TOUCHES", "Query"]
 

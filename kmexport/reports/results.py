@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 import attrs
 from attrs import define, field
 
-from kmexport.moments import time_at
 from kmexport.reports.asking import ask, closest
 from kmexport.reports.writing import Form, texts_of
+from kmexport.windows import time_at
 
 if TYPE_CHECKING:
     import pyarrow as pa

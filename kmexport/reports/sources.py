@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias, TypedDict
 
 from kmexport.bucket import Bucket
-from kmexport.identities import IdentityMap, Prefer
-from kmexport.reading import OnError
+from kmexport.facts.source import Rule
+from kmexport.parsing.records import OnError
 from kmexport.records import Record
-from kmexport.storage import Progress
+from kmexport.steps.identities import IdentityMap, Prefer
+from kmexport.storage.open_files import Progress
 from kmexport.tables import Facts
-from kmexport.tables.sources import Rule
 
 __all__ = ["Reading", "Source", "check_reading", "facts_of"]
 

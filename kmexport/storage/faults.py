@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from kmexport.errors import KmExportError
 
 __all__ = [
-    "ShortBodyError",
-    "WrongAnswerError",
+    "IncompleteReadError",
+    "UnexpectedResponseError",
     "chain",
     "check_body",
     "code_of",
@@ -57,7 +57,7 @@ _NO_RIGHT = re.compile("permission|privilege|denied|not allowed|access is", re.I
 _PASSING = (408, 425, 429)  # too slow, too early, too many: the statuses of 400 to 499 that are worth another try
 
 
-class WrongAnswerError(OSError):
+class UnexpectedResponseError(OSError):
     """The storage answered something else than it was asked for. Its text is ours, so that it may be shown.
 
     `may_pass`: whether another try is worth it.
@@ -68,12 +68,12 @@ class WrongAnswerError(OSError):
         self.may_pass = may_pass
 
 
-class ShortBodyError(WrongAnswerError):
+class IncompleteReadError(UnexpectedResponseError):
     """A file gave fewer bytes than its size says, or others than were asked for."""
 
 
 def check_body(given: int, asked: int) -> None:
-    """Raise ShortBodyError where a body has not the length that was announced.
+    """Raise IncompleteReadError where a body has not the length that was announced.
 
     >>> check_body(10, 12)
     Traceback (most recent call last):
@@ -82,7 +82,7 @@ def check_body(given: int, asked: int) -> None:
     """
     if given != asked:
         msg = f"{given:,} bytes came where {asked:,} were announced"
-        raise ShortBodyError(msg)
+        raise IncompleteReadError(msg)
 
 
 def is_missing(error: BaseException) -> bool:
@@ -122,7 +122,7 @@ def is_transient(error: BaseException) -> bool:
     >>> is_transient(ConnectionResetError()), is_transient(FileNotFoundError())
     (True, False)
     """
-    if isinstance(error, WrongAnswerError):
+    if isinstance(error, UnexpectedResponseError):
         return error.may_pass
     if not isinstance(error, Exception) or any(map(_is_final, chain(error))):
         return False

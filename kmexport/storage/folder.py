@@ -11,28 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
-from kmexport.limits import Limits
-from kmexport.storage.checked import open_checked
+from kmexport.storage.atomic import remove_old_parts, write_bytes
 from kmexport.storage.connections import connect_anew, is_broken, limit_silence, noticing
 from kmexport.storage.credentials import redact, secrets_of
-from kmexport.storage.faults import WrongAnswerError
-from kmexport.storage.layers import unwrap_path, without_cache
+from kmexport.storage.errors import translated
+from kmexport.storage.faults import UnexpectedResponseError
+from kmexport.storage.fetch.transports import exclusive_access, openers
+from kmexport.storage.filesystems import disable_own_retries, forget_listings, unwrap_path, with_defaults, without_cache
+from kmexport.storage.limits import Limits
 from kmexport.storage.listing import has_listings, list_files
-from kmexport.storage.opening import lock_of
-from kmexport.storage.options import complete, leave_tries_to_us
-from kmexport.storage.patience import patience_for_one, tries_within
-from kmexport.storage.translation import translated
-from kmexport.storage.transport import alone, openers
-from kmexport.storage.versions import forget_listings
-from kmexport.storage.wanted import Wanted
-from kmexport.storage.whole import put_whole, remove_old_parts
+from kmexport.storage.open_files import FileRequest, lock_for, open_checked
+from kmexport.storage.retries import patience_for_one, tries_within
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
     from fsspec.callbacks import Callback
     from tenacity import AttemptManager
 
-    from kmexport.files import BinaryFile
+    from kmexport.parsing.stream import BinaryFile
 
 __all__ = ["Folder"]
 
@@ -75,13 +71,13 @@ class Folder:
         """The whole of a small file, as it is now; or its bytes from `start` to `end`."""
         with self._access(f"reading {name}", partial(self._missing, name)):
             for attempt in self._tries(name):
-                with attempt, self._connected(name) as (fs, path), alone(fs):
+                with attempt, self._connected(name) as (fs, path), exclusive_access(fs):
                     forget_listings(fs, path)
                     content = cast("bytes", fs.cat_file(path, start=start, end=end))
                     if not content and not has_listings(fs):
                         # An index without a byte would hide every file. A web server that fails may answer so.
                         msg = "an empty answer came where a file was asked for"
-                        raise WrongAnswerError(msg)
+                        raise UnexpectedResponseError(msg)
         return content
 
     def list(self, name: str) -> list[tuple[str, int | None]]:
@@ -93,7 +89,7 @@ class Folder:
         with self._access(f"listing {name}", partial(self._missing, f"folder {name}")):
             for attempt in self._tries(name):
                 # Two that list a folder at the same time would forget each other's listing while it is made.
-                with attempt, self._connected(name) as (fs, path), lock_of(fs):
+                with attempt, self._connected(name) as (fs, path), lock_for(fs):
                     forget_listings(fs, path)
                     files = list_files(fs, path)
         return files
@@ -124,7 +120,7 @@ class Folder:
             for attempt in self._tries("the storage"):
                 with attempt:
                     _, root = self._storage()
-        wanted = [Wanted(name, _join(root, name), size) for name, size in files]
+        wanted = [FileRequest(name, _join(root, name), size) for name, size in files]
         limits = self.limits
         opening = openers(
             lambda: self._storage()[0],
@@ -141,14 +137,14 @@ class Folder:
         """Write a file, whole or not at all, and ask for its size afterwards. Folders are made where they lack."""
         with self._access(f"writing {name}"):
             for attempt in self._tries(name):
-                with attempt, self._connected(name) as (fs, path), alone(fs):
-                    put_whole(fs, path, content)
+                with attempt, self._connected(name) as (fs, path), exclusive_access(fs):
+                    write_bytes(fs, path, content)
 
     def remove_old_parts(self, name: str) -> None:
         """Remove what runs have left in a folder that were killed a day ago or longer while they wrote."""
         with self._access(f"listing {name or 'the folder'}"):
             for attempt in self._tries(name):
-                with attempt, self._connected(name) as (fs, path), alone(fs), suppress(FileNotFoundError):
+                with attempt, self._connected(name) as (fs, path), exclusive_access(fs), suppress(FileNotFoundError):
                     remove_old_parts(fs, path)
 
     def _missing(self, what: str) -> BucketNotFoundError:
@@ -207,8 +203,8 @@ class Folder:
         else:
             from fsspec.core import url_to_fs  # noqa: PLC0415
 
-            found = url_to_fs(self._url, **complete(self._url, self._storage_options))
-            leave_tries_to_us(found[0])
+            found = url_to_fs(self._url, **with_defaults(self._url, self._storage_options))
+            disable_own_retries(found[0])
             limit_silence(found[0])
         # A filesystem that only puts a folder before every path hides what the one within it can do.
         return unwrap_path(*found)

@@ -5,30 +5,30 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from kmexport.storage.faults import WrongAnswerError, is_without_bucket
+from kmexport.storage.faults import UnexpectedResponseError, is_without_bucket
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 __all__ = ["NO_BUCKET", "has_listings", "list_files"]
 
+logger: logging.Logger = logging.getLogger("kmexport")
+
 Files: TypeAlias = "list[tuple[str, int | None]]"
 
 NO_BUCKET = "there is no such bucket"
 _WEB = "fsspec.implementations.http"
 
-logger: logging.Logger = logging.getLogger("kmexport")
-
 
 def list_files(fs: AbstractFileSystem, path: str) -> Files:
     """Name and size in bytes (None where that is not told) of each file in a folder, in no order.
 
-    Raises FileNotFoundError where there is no such folder, and WrongAnswerError for an answer that is no listing.
+    Raises FileNotFoundError where there is no such folder, and UnexpectedResponseError for an answer that is no listing.
     On S3 a folder without files and none at all are the same: no files.
     """
     if not has_listings(fs):
         msg = "a web server has no listing of its files"
-        raise WrongAnswerError(msg, may_pass=False)
+        raise UnexpectedResponseError(msg, may_pass=False)
     return _list_on_s3(fs, path) if type(fs).__module__ == "s3fs.core" else _list_anywhere(fs, path)
 
 
@@ -44,7 +44,7 @@ def _list_anywhere(fs: AbstractFileSystem, path: str) -> Files:
     for entry in entries:
         if entry["name"].strip("/") == path.strip("/") and entry["type"] == "file":
             msg = "it is a file and no folder"
-            raise WrongAnswerError(msg, may_pass=False)
+            raise UnexpectedResponseError(msg, may_pass=False)
         name = entry["name"].rstrip("/").rpartition("/")[2]
         # A local link has the type "other", whatever it leads to.
         if entry["type"] == "file" or (entry.get("islink") and fs.isfile(entry["name"])):
@@ -84,7 +84,7 @@ def _list_on_s3(fs: AbstractFileSystem, path: str) -> Files:
         token = page.get("NextContinuationToken")
         if not token or token in tokens:
             msg = "the listing does not say how it goes on"
-            raise WrongAnswerError(msg)
+            raise UnexpectedResponseError(msg)
         tokens.add(token)
         asked["ContinuationToken"] = token
 
@@ -95,9 +95,9 @@ def _page_on_s3(fs: AbstractFileSystem, asked: dict[str, Any]) -> dict[str, Any]
     except FileNotFoundError as error:
         has_bucket = not is_without_bucket(error)
         msg = "the answer was 404 where a listing was asked for" if has_bucket else NO_BUCKET
-        raise WrongAnswerError(msg, may_pass=has_bucket) from error
+        raise UnexpectedResponseError(msg, may_pass=has_bucket) from error
     # Of an empty body, and of HTML that happens to be XML, nothing is left here.
     if not isinstance(page.get("IsTruncated"), bool) or page.get("Prefix", asked["Prefix"]) != asked["Prefix"]:
         msg = "the answer is no listing of S3"
-        raise WrongAnswerError(msg)
+        raise UnexpectedResponseError(msg)
     return page

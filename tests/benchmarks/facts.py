@@ -11,8 +11,8 @@ import duckdb
 import orjson
 
 from kmexport import Alias, Bucket, Event, Facts, drop_duplicates, merge_identities, profile
-from kmexport.names import fold_name
-from kmexport.tables.sources import Rule
+from kmexport.facts.source import Rule
+from kmexport.format.names import fold_name
 from kmexport.testing import write_export
 from tests.benchmarks import material
 from tests.benchmarks.harness import Case, Group, Table, compare, figure, pairs

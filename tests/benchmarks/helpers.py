@@ -12,8 +12,8 @@ import networkx as nx
 import orjson
 
 from kmexport import Bucket, Event, IdentityMap, Record, Window, drop_duplicates, iter_records
-from kmexport.manifest import Revision
-from kmexport.revisions import select_revisions
+from kmexport.revisions.listing import select_revisions
+from kmexport.revisions.manifest import Revision
 from kmexport.testing import write_export
 from tests.benchmarks import material
 from tests.benchmarks.harness import Group, Table, compare, figure, rows_of, times_as_fast

@@ -20,7 +20,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.http import HTTPFileSystem
 
 from kmexport import Bucket, Limits, Record, Window, iter_records
-from kmexport.manifest_text import batch_time
+from kmexport.revisions.manifest import batch_time
 from kmexport.testing import write_export
 from tests.benchmarks import material
 from tests.benchmarks.harness import (
@@ -35,9 +35,9 @@ from tests.benchmarks.harness import (
     rows_of,
     times_as_fast,
 )
-from tests.leftovers import TELLS_SOCKETS, open_sockets
-from tests.proxies import proxied_process
-from tests.servers import S3Server, serve_http, serve_s3_by_rclone
+from tests.support.leftovers import TELLS_SOCKETS, open_sockets
+from tests.support.proxies import proxied_process
+from tests.support.servers import S3Server, serve_http, serve_s3_by_rclone
 
 MILLISECONDS = 30  # that each request waits
 REVISION_LINES = 480  # about 100 KB

@@ -14,11 +14,11 @@ import msgspec
 from attrs import define
 
 from kmexport import Event, iter_records
-from kmexport.format.hashes import Head
-from kmexport.names import fold_name
-from kmexport.reading import blocks
-from kmexport.reading.blocks import iter_blocks
-from kmexport.reading.pushdown import name_filter
+from kmexport.format.decoding import Head
+from kmexport.format.names import fold_name
+from kmexport.parsing import blocks
+from kmexport.parsing.blocks import iter_blocks
+from kmexport.parsing.selection import name_filter
 from tests.benchmarks import material
 from tests.benchmarks.harness import Group, Table, compare, row_per_record
 from tests.benchmarks.reading import read

@@ -27,7 +27,7 @@ from posthog import Posthog
 from segment.analytics.client import Client as Segment
 
 from kmexport import Bucket, Event, PropertySet, drop_duplicates, fold_name, merge_identities, migrate, sort_by_time
-from kmexport.names import VENDOR_KEYS
+from kmexport.format.names import VENDOR_KEYS
 
 TOKEN = "TOKEN"
 AT = datetime(2012, 10, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as f
 
 from kmexport import Bucket, Event, Window, lake
-from kmexport.names import fold_name
+from kmexport.format.names import fold_name
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""What counts: records merged and without duplicates, in DuckDB (extra `tables`)."""

@@ -1,0 +1,270 @@
+"""What counts: records after merging and duplicate filtering, as tables of an embedded engine."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import shutil
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Self, TypeAlias
+
+import duckdb
+
+from kmexport.errors import FactsLeftOutError
+from kmexport.facts.database_file import Kept, describe
+from kmexport.facts.engine import connect, engine_errors
+from kmexport.facts.loading import Rejects
+from kmexport.facts.source import FactsSpec, Rule, Source, check_callback, take_source
+from kmexport.facts.sql import COLUMNS
+from kmexport.facts.store import Store
+from kmexport.format.names import fold_name
+from kmexport.parsing.records import OnError, check_policy
+from kmexport.parsing.selection import Names
+from kmexport.revisions.listing import MARGIN, check_selecting
+from kmexport.steps.identities import IdentityMap, Prefer
+from kmexport.storage.open_files import Progress
+from kmexport.windows import Window
+
+__all__ = ["Facts"]
+
+Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
+
+_ROWS: Final = {"people": "identities"}
+# What DuckDB says of a table or a column that is not there.
+_MISSING: Final = re.compile(r'\b(name|table|column named|column|key) "?(?:numbered_)?(\w+)')
+_READS_NOTHING: Final = (duckdb.StatementType.SET,)
+
+
+class Facts:
+    """The records of an export as tables that are merged and without duplicates, for SQL.
+
+    `source` is a Bucket, the address of a lake, any iterable of records, or an Arrow stream with the columns of
+    `kmexport.tables.SCHEMA`. The tables are:
+
+    - `events`: `person`, `time`, `name` (folded), `name_as_sent`, `revision`, `line`, `properties` (as sent);
+    - `properties`, a row each: `person`, `time`, `name` (folded), `name_as_sent`, `value` (JSON), `text`, `number` (of
+      what is one or reads as one), `event` (folded; null for a property set, and for what is left of a duplicate
+      event), `revision`, `line`; no reserved keys and no nulls, of two spellings in one record the first;
+    - `people`: `identity`, `person`: every identity that the aliases or records name;
+    - `records`: what the files say, nothing merged or dropped: the columns of `SCHEMA`;
+    - `rejects`: `revision`, `line`, `reason`, `raw` (bytes): lines that are no record, unless `on_error` is "raise".
+
+    The source is read once, at the first query, whole as asked. Ask for less and it costs less: `names=` limits
+    `events` to these names, and `properties=` is True, False, or names of properties, which are read from every record
+    that carries them. A query for a table or a column that was left out is a FactsLeftOutError.
+
+    `rule` is "classic" (of events of one person, second and name the first counts, and of properties of one person,
+    second and name the first, whatever record it stands on) or "strict" (whole records that are equal), see
+    `drop_duplicates`. `window` limits the records, never the aliases: those hold for all time, and the other files of
+    an export are read for them. `margin` is that of `Bucket.revisions`. `identities` is a ready IdentityMap; without
+    it, the aliases of the source are used, and `prefer` names the persons (see `IdentityMap`). `on_error` is "raise",
+    "skip", or a callable that gets each MalformedRecordError.
+
+    `database` keeps the tables in a file instead of memory. A file that holds these facts already is used again, and
+    nothing is read; anything else in it is an OtherFactsError. `memory_limit` ("4GB"), `threads` and `temp_directory`
+    are DuckDB's: what does not fit in memory goes to that folder, or to a private one of the system's. Raises
+    FactsDatabaseError and FactsMemoryError where files, folders or memory don't do. `callback` is that of
+    `iter_records`, for a Bucket. Use Facts from one thread at a time, others by `cursor()`; close it, or use it in a
+    `with` statement.
+
+    >>> from kmexport import Bucket
+    >>> with Facts(Bucket.sample()) as facts:
+    ...     counts = "select count(*), count(distinct person) from events"
+    ...     facts.sql(f"{counts} where name = 'signed up'").fetchall()
+    [(154, 136)]
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        window: Window | None = None,
+        margin: int | None = MARGIN,
+        names: Names = None,
+        properties: bool | Iterable[str] = True,
+        identities: IdentityMap | None = None,
+        rule: Rule = "classic",
+        prefer: Prefer = "named_first",
+        on_error: OnError = "raise",
+        database: str | os.PathLike[str] | None = None,
+        memory_limit: str | None = None,
+        threads: int | None = None,
+        temp_directory: str | os.PathLike[str] | None = None,
+        callback: Progress = None,
+    ) -> None:
+        if rule not in ("classic", "strict"):
+            msg = f'rule is "classic" or "strict", not {rule!r}'
+            raise ValueError(msg)
+        check_policy(on_error, 1)
+        check_selecting(window, margin)
+        if identities is not None and not hasattr(identities, "resolve"):
+            msg = f"identities is an IdentityMap, not {type(identities).__name__}: identities = bucket.identities()"
+            raise TypeError(msg)
+        IdentityMap(prefer)  # raises for a policy that does not exist
+        wanted_names = None if names is None else _folded(names, "names")
+        wanted_properties = properties if isinstance(properties, bool) else _folded(properties, "properties")
+        self._spec = FactsSpec(
+            take_source(source), window, margin, wanted_names, wanted_properties, identities, rule, prefer, callback
+        )
+        check_callback(self._spec.source, callback)
+        file = None if database is None else os.fspath(database)
+        spill = None if temp_directory is None else os.fspath(temp_directory)
+        self._connection, self._spill, private = connect(file, memory_limit, threads, spill)
+        self._discard: weakref.finalize[..., Facts] | None = weakref.finalize(self, _discard, private)
+        # Tables are built over a connection of their own: a transaction that is rolled back takes none away.
+        own, of_rejects = self._connection.cursor(), self._connection.cursor()
+        try:
+            with engine_errors(self._spill):
+                kept = None if file is None else Kept(own, file, describe(self._spec), self._spec.source)
+                self._store = Store(own, self._spec, Rejects(of_rejects, on_error), kept)
+        except BaseException:
+            for connection in (of_rejects, own, self._connection):
+                connection.close()
+            self._discard()
+            raise
+
+    def sql(self, query: str, params: Params | None = None) -> duckdb.DuckDBPyRelation:
+        """Return the answer to a query, as a DuckDB relation: `.show()`, `.fetchall()`, `.df()`, `.pl()`, `.arrow()`.
+
+        `params` are the values of `?` or `$name` in it. The first query reads the source. An unknown table or column is
+        DuckDB's error, before anything is read; one that was left out is a FactsLeftOutError. Of several statements the
+        last one's answer is given.
+
+        >>> from kmexport import Event
+        >>> facts = Facts([Event("bob", 1349222400, "Signed Up")])
+        >>> query = "select person, name from events where name = ?"
+        >>> facts.sql(query, ["signed up"]).fetchall()
+        [('bob', 'signed up')]
+        """
+        with engine_errors(self._spill):
+            try:
+                return self._answer(query, params)
+            except (duckdb.CatalogException, duckdb.BinderException) as error:
+                self._raise_left_out(error)
+                raise
+
+    def _answer(self, query: str, params: Params | None) -> duckdb.DuckDBPyRelation:
+        statements = duckdb.extract_statements(query)
+        if not statements:
+            msg = "there is no statement in the query"
+            raise ValueError(msg)
+        if not self._store.is_built and any(statement.type not in _READS_NOTHING for statement in statements):
+            first = statements[0]
+            if first.type == duckdb.StatementType.SELECT and first.query:
+                # Nothing is read for a query that has no answer.
+                values = params if len(statements) == 1 else None
+                self._connection.execute(f"EXPLAIN {first.query}", values).fetchall()
+            self._store.build()
+        if not all(statement.query for statement in statements):  # a PIVOT, for some versions: parts without a text
+            return self._connection.sql(query, params=params)
+        *before, last = statements
+        for statement in before:
+            self._connection.execute(statement).fetchall()
+        return self._connection.sql(last.query, params=params)
+
+    def _raise_left_out(self, error: duckdb.Error) -> None:
+        """Raise an error of our own where a table or a column is missing that was left out."""
+        left_out = self._spec.left_out()
+        for place, name in _MISSING.findall(str(error).partition("\n")[0]):
+            what = "table" if place in ("name", "table") else "column"
+            key = name if what == "table" else f"events.{name}"
+            if key in left_out:
+                what = f"the {what} {name}"
+                raise FactsLeftOutError(what, left_out[key]) from error
+
+    def check_read(self, *, event: str | None = None, property: str | None = None) -> None:  # noqa: A002
+        """Raise a FactsLeftOutError for an event or a property that these facts were not asked to read.
+
+        For reports: a query can't tell a name that was left out from one that no record has.
+
+        >>> from kmexport import Event
+        >>> facts = Facts([Event("bob", 1349222400, "Signed Up")], names=["signed up"])
+        >>> facts.check_read(event="purchased")
+        Traceback (most recent call last):
+            ...
+        kmexport.errors.FactsLeftOutError: the event 'purchased' was not read: these facts were made with names=...
+        """
+        names, properties = self._spec.names, self._spec.properties
+        if event is not None and names is not None and fold_name(event) not in names:
+            what = f"the event {event!r}"
+            raise FactsLeftOutError(what, f"names={sorted(names)}")
+        read = frozenset[str]() if properties is False else properties
+        if property is not None and read is not True and fold_name(property) not in read:
+            what = f"the property {property!r}"
+            raise FactsLeftOutError(what, f"properties={sorted(read) or False}")
+
+    def build(self) -> Self:
+        """Read the source and build every table now, and return the facts.
+
+        >>> from kmexport import Event
+        >>> Facts([Event("bob", 1349222400, "signed up")]).build()
+        <Facts: 1 records, 1 identities, 1 events, 0 properties, 0 rejects; duplicates: 0 events, 0 properties>
+        """
+        with engine_errors(self._spill):
+            self._store.build()
+        return self
+
+    @property
+    def people(self) -> IdentityMap:
+        """Who is who: the map that records were merged by."""
+        with engine_errors(self._spill):
+            return self._store.known_people()
+
+    def cursor(self) -> Facts:
+        """Return the same tables for another thread."""
+        other = object.__new__(type(self))
+        other._spec, other._store, other._spill = self._spec, self._store, self._spill
+        other._connection = self._connection.cursor()
+        other._discard = None
+        return other
+
+    def close(self) -> None:
+        """Give back the memory, and the files that hold what did not fit."""
+        self._connection.close()
+        if self._discard is not None:
+            self._store.close()
+            self._discard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if not self._store.is_built:
+            return "<Facts: nothing read yet>"
+        told = [f"{self._count(table)} {_ROWS.get(table, table)}" for table in self._tables()]
+        ((events, properties),) = self._connection.execute("FROM kmexport.duplicates").fetchall()
+        return f"<Facts: {', '.join(told)}; duplicates: {events:,} events, {properties:,} properties>"
+
+    def _repr_html_(self) -> str:
+        left_out = self._spec.left_out()
+        rows = []
+        for table in self._tables():
+            columns = ", ".join(column for column in COLUMNS[table] if f"{table}.{column}" not in left_out)
+            cells = (table, self._count(table) if self._store.is_built else "not read yet", columns)
+            rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+        return f"<table><tr><th>table</th><th>rows</th><th>columns</th></tr>{''.join(rows)}</table>"
+
+    def _tables(self) -> list[str]:
+        return [table for table in COLUMNS if table not in self._spec.left_out()]
+
+    def _count(self, table: str) -> str:
+        return f"{self._connection.execute(f'SELECT count(*) FROM main.{table}').fetchall()[0][0]:,}"
+
+
+def _folded(names: str | Iterable[str], what: str) -> frozenset[str]:
+    asked: list[Any] = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else [names]
+    for name in asked:
+        if not isinstance(name, str):
+            msg = f"{what} are strings, not {name!r}"
+            raise TypeError(msg)
+    return frozenset(map(fold_name, asked))
+
+
+def _discard(spill: str | None) -> None:
+    if spill is not None:
+        shutil.rmtree(spill, ignore_errors=True)

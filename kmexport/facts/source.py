@@ -1,0 +1,271 @@
+"""Where the records of Facts come from: an export, a lake, any iterable of records, or an Arrow stream.
+
+Each source is read once, as chunks of records. Which of a record's parts are read is said before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from attrs import frozen
+
+from kmexport.columns.pairs import PairReader, Pairs, Spellings
+from kmexport.columns.reader import Rows, read_revision, rows_of_heads
+from kmexport.columns.records import from_records
+from kmexport.columns.schema import SCHEMA, TIME, choose_columns
+from kmexport.parsing.counts import ParsedLines
+from kmexport.parsing.records import OnError
+from kmexport.parsing.selection import names_and_aliases
+from kmexport.records import Alias, Record
+from kmexport.revisions.reader import ReadOptions
+from kmexport.steps.identities import IdentityMap, Prefer
+from kmexport.storage.open_files import Progress, check_progress
+from kmexport.windows import Window
+
+__all__ = ["Export", "FactsSource", "FactsSpec", "RecordChunk", "Rule", "Source", "check_callback", "take_source"]
+
+_HEADS: Final = [name for name in SCHEMA.names if name != "properties"]
+_BATCH_ROWS: Final = 16_384
+
+
+@runtime_checkable
+class Export(Protocol):
+    """A Bucket, or what reads like one."""
+
+    def iter_records(self, window: Window | None = None, *, on_error: OnError = "raise") -> Iterator[Record]:
+        """Its records."""
+        ...
+
+    def identities(self, *, prefer: Prefer = "named_first", on_error: OnError = "raise") -> IdentityMap:
+        """All its aliases."""
+        ...
+
+
+Source = Export | Iterable[Record] | Any
+
+
+Rule: TypeAlias = Literal["classic", "strict"]
+
+
+@frozen
+class FactsSpec:
+    """What facts are made of, and how.
+
+    `names` are the folded names of the events that are wanted, None for all. `properties` is True for all, False for
+    none, or folded names.
+    """
+
+    source: Source
+    window: Window | None
+    margin: int | None
+    names: frozenset[str] | None
+    properties: bool | frozenset[str]
+    identities: IdentityMap | None
+    rule: Rule
+    prefer: Prefer
+    callback: Progress = None
+
+    @property
+    def shows_texts(self) -> bool:
+        """Whether records and events show their properties as one JSON object."""
+        return self.properties is True
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether those objects are read: the strict rule compares them."""
+        return self.shows_texts or self.rule == "strict"
+
+    def new_reader(self, spellings: Spellings) -> PairReader | None:
+        """Make a reader of the wanted properties; None where no properties are read."""
+        if not self.reads_texts and self.properties is False:
+            return None
+        names = frozenset[str]() if self.properties is False else self.properties
+        return PairReader(spellings, None if names is True else names, with_texts=self.reads_texts)
+
+    def left_out(self) -> dict[str, str]:
+        """Name the tables, and columns of tables, that are not read; and the argument that says so."""
+        found: dict[str, str] = {}
+        if self.names is not None:
+            found |= dict.fromkeys(["records", "people"], f"names={sorted(self.names)}")
+        if self.properties is False:
+            found["properties"] = "properties=False"
+        if self.properties is not True:
+            listed = self.properties if self.properties is False else sorted(self.properties)
+            found |= dict.fromkeys(["records.properties", "events.properties"], f"properties={listed}")
+        return found
+
+
+@frozen
+class RecordChunk:
+    """Some records: the columns of `SCHEMA` but `properties`, and the properties, where those are wanted."""
+
+    heads: pa.RecordBatch
+    pairs: Pairs | None
+
+
+def take_source(source: Source) -> Source:
+    """Return the source, or raise a TypeError where it holds no records. An address is that of a lake."""
+    if isinstance(source, str | os.PathLike):
+        # By its name: the lake stands on the tables, and needs an extra of its own.
+        try:
+            lake = import_module("kmexport.lake")
+        except ImportError as error:
+            msg = f"{error}. Facts(address) reads a lake; of an export take Facts(Bucket(address))."
+            raise ImportError(msg, name=error.name) from error
+        source = lake.open_lake(source)
+    if isinstance(source, Export) or hasattr(source, "__arrow_c_stream__"):
+        return source
+    if isinstance(source, bytes) or not isinstance(source, Iterable):
+        msg = (
+            "facts are made of a Bucket, a lake (or its address), an iterable of records or an Arrow stream, not "
+            f"{type(source).__name__}"
+        )
+        raise TypeError(msg)
+    return source
+
+
+def check_callback(source: Source, callback: Progress) -> None:
+    """Raise for what is no callback, and where there are no files that it could be told of."""
+    check_progress(callback)
+    if callback is not None and not _is_bucket(source):
+        msg = f"callback= is told the bytes of a Bucket as they are read; {type(source).__name__} has none"
+        raise TypeError(msg)
+
+
+def _is_bucket(source: Source) -> bool:
+    return isinstance(source, Export) and hasattr(source, "_read_selected")
+
+
+class FactsSource:
+    """One reading of a source. `chunks` gives the records; `learnt` has the aliases when all are read.
+
+    With `learnt=None` no aliases are learnt. Those outside the window hold too: of an export, the files that the window
+    leaves out are read for their aliases first.
+    """
+
+    def __init__(self, spec: FactsSpec, learnt: IdentityMap | None, on_error: OnError) -> None:
+        self.spec = spec
+        self.learnt = learnt
+        self.on_error = on_error
+        self.spellings: Spellings = Spellings()  # of properties
+        self._pairs = spec.new_reader(self.spellings)
+
+    def chunks(self) -> Iterator[RecordChunk]:
+        """Read the records, in the order in which they arrived."""
+        if _is_bucket(self.spec.source):
+            return self._of_files()
+        return self._of_batches()
+
+    def _of_files(self) -> Iterator[RecordChunk]:
+        spec = self.spec
+        bucket: Any = spec.source
+        if self.learnt is not None and spec.window is not None:
+            chosen = {revision.number for revision in bucket.revisions(spec.window, margin=spec.margin)}
+            others = [revision for revision in bucket.revisions() if revision.number not in chosen]
+            self.learnt.update(bucket.read(others, kinds=Alias, on_error=self.on_error, callback=spec.callback))
+        # Where nothing but events of some names is wanted, other lines are passed over.
+        selection = None if spec.names is None or self._pairs is not None else names_and_aliases(spec.names)
+        reading = ReadOptions(self.on_error, spec.callback, None, bucket.limits.max_line_bytes, selection)
+        read = read_revision(self._new_rows, None, _BATCH_ROWS, with_texts=self._pairs is not None)
+        yield from bucket._read_selected(spec.window, 0, spec.margin, reading, read)
+
+    def _new_rows(self, revision: int) -> Rows[RecordChunk]:
+        heads = rows_of_heads(choose_columns(_HEADS, ()), revision)
+        return _LineRows(heads, self._pairs, self.learnt, self.spec.window)
+
+    def _of_batches(self) -> Iterator[RecordChunk]:
+        source, window = self.spec.source, self.spec.window
+        if self.learnt is not None and window is not None and isinstance(source, Export):
+            _link_all(self.learnt, source.identities(prefer=self.learnt.prefer, on_error=self.on_error))
+        columns = SCHEMA.names if self._pairs is not None else _HEADS
+        for batch in _open_batches(source, window, columns, self.on_error):
+            if self.learnt is not None:
+                _learn(self.learnt, batch)
+            rows = batch if window is None else batch.filter(_is_inside(batch, window))
+            if rows.num_rows:
+                yield RecordChunk(rows.select(_HEADS), self._read_texts(rows))
+
+    def _read_texts(self, batch: pa.RecordBatch) -> Pairs | None:
+        if self._pairs is None:
+            return None
+        texts = batch.column("properties")
+        spelt = getattr(texts, "storage", texts).cast(pa.string()).to_pylist()
+        self._pairs.add_texts([(text or "{}").encode() for text in spelt])
+        return self._pairs.take()
+
+
+class _LineRows:
+    """The rows of one revision."""
+
+    def __init__(
+        self,
+        heads: Rows[pa.RecordBatch],
+        pairs: PairReader | None,
+        learnt: IdentityMap | None,
+        window: Window | None,
+    ) -> None:
+        self._heads = heads
+        self._pairs = pairs
+        self._learnt = learnt
+        self._window = window
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def add(self, lines: ParsedLines) -> None:
+        """Add lines of the same revision; those outside the window are looked at for aliases only."""
+        if self._window is not None:
+            if self._learnt is not None:
+                self._learnt.link_pairs([(one.person, one.alias) for one in lines.heads if one.alias is not None])
+            start, end = self._window.start, self._window.end
+            lines = lines.only(lambda head: start <= head.timestamp < end)
+        self._heads.add(lines)
+        if self._pairs is not None and lines.block is not None:
+            self._pairs.add_block(lines.block, len(lines.heads))
+        elif self._pairs is not None:
+            self._pairs.add_texts(lines.texts)
+
+    def batch(self) -> RecordChunk:
+        """Return all of it."""
+        heads = self._heads.batch()
+        if self._learnt is not None and self._window is None:
+            _learn(self._learnt, heads)
+        return RecordChunk(heads, self._pairs.take() if self._pairs is not None else None)
+
+
+def _learn(people: IdentityMap, batch: pa.RecordBatch) -> None:
+    aliases = batch.column("alias")
+    if aliases.null_count < len(aliases):
+        rows = pc.is_valid(aliases)
+        pairs = (batch.column(name).filter(rows).to_pylist() for name in ("person", "alias"))
+        people.link_pairs(zip(*pairs, strict=True))
+
+
+def _link_all(people: IdentityMap, others: IdentityMap) -> None:
+    for person in others.people():
+        people.link_pairs((person, identity) for identity in others.identities_of(person))
+
+
+def _is_inside(batch: pa.RecordBatch, window: Window) -> pa.Array:
+    times = batch.column("time").cast(TIME).cast(pa.int64())
+    return pc.and_(pc.greater_equal(times, window.start), pc.less(times, window.end))
+
+
+def _open_batches(
+    source: Source, window: Window | None, columns: list[str], on_error: OnError
+) -> Iterable[pa.RecordBatch]:
+    """Open the source's records as batches of columns. Only an export leaves out what is outside the window."""
+    if isinstance(source, Export):
+        if hasattr(source, "to_batches"):
+            batches: Iterable[pa.RecordBatch] = source.to_batches(window, columns=columns, on_error=on_error)
+            return batches
+        source = source.iter_records(window, on_error=on_error)
+    elif hasattr(source, "__arrow_c_stream__"):
+        return (batch.select(columns) for batch in pa.RecordBatchReader.from_stream(source))
+    records: Iterable[pa.RecordBatch] = from_records(source, columns=columns, on_error=on_error)
+    return records

@@ -1,0 +1,233 @@
+"""The strict rule: which records hold the same as one before them, spelt in the same way or in another."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from kmexport.errors import MalformedRecordError
+from kmexport.facts.database_file import Kept
+from kmexport.facts.engine import in_background, insert
+from kmexport.facts.loading import Rejects, TableLoader, in_loads
+from kmexport.facts.source import Export, FactsSource, FactsSpec
+from kmexport.facts.sql import (
+    CONTESTED,
+    COUNT_REPEATED,
+    DROP_LATER,
+    DROP_REPEATED,
+    NOT_KEPT,
+    NOTHING_SHARED,
+    REPEATED_EVENTS,
+    STRICT_CANDIDATES,
+    create_tables,
+    create_views,
+    find_shared,
+)
+from kmexport.format.decoding import decode_properties
+from kmexport.records import PropertySet
+from kmexport.revisions.lateness import ReceivedTimes
+from kmexport.steps.duplicates import canonical_form
+from kmexport.steps.identities import IdentityMap
+
+__all__ = ["Store", "repeated_records"]
+
+logger: logging.Logger = logging.getLogger("kmexport")
+
+
+def repeated_records(candidates: Iterable[pa.RecordBatch]) -> Iterator[int]:
+    """The `seq` of each record that came before. Candidates come group by group, in the order of their arrival."""
+    group = None
+    texts: set[str] = set()
+    forms: set[bytes] = set()
+    for batch in candidates:
+        columns = (batch.column(name).to_pylist() for name in ("twin", "seq", "properties"))
+        for twin, seq, text in zip(*columns, strict=True):
+            if twin != group:
+                group, texts, forms = twin, {text}, set()
+            elif text in texts:
+                yield seq
+            else:
+                # Most records that come twice come word for word: only others are parsed.
+                forms = forms or {_form(next(iter(texts)))}
+                form = _form(text)
+                if form in forms:
+                    yield seq
+                forms.add(form)
+                texts.add(text)
+
+
+def _form(text: str) -> bytes:
+    """One text for properties that are equal, whatever their order and spelling."""
+    return canonical_form(PropertySet("", 0, decode_properties(text.encode())))
+
+
+_STREAMED_ROWS: Final = 32_768
+_ALIASED_ROWS: Final = 131_072
+# In one process, one build at a time writes to database files: two Facts may have the same one.
+_ONE_BUILD: Final = threading.Lock()
+
+
+class Store:
+    """The tables. `build` fills them; until then they are empty."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, spec: FactsSpec, rejects: Rejects, kept: Kept | None = None
+    ) -> None:
+        self.connection = connection
+        self.spec = spec
+        self.rejects = rejects
+        self.kept = kept
+        self.is_built: bool = False
+        self.lock: threading.RLock = threading.RLock()
+        self.people = spec.identities
+        self._failure: BaseException | None = None
+        self._is_empty = True
+        with _ONE_BUILD:
+            if not self._take_up():
+                self._create_empty()
+
+    def build(self) -> None:
+        """Read the source and build every table, if that is not done yet."""
+        with self.lock:
+            if self.is_built:
+                return
+            if self._failure is not None:
+                msg = "the records were read only once, and that failed: make Facts anew"
+                raise ValueError(msg) from self._failure
+            if self.kept is None:
+                self._build()
+            else:
+                with _ONE_BUILD:
+                    if not self._take_up():
+                        self._build()
+                        self.kept.end()
+            self.is_built = True
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.rejects.connection.close()
+        self.connection.close()
+
+    def known_people(self) -> IdentityMap:
+        """Return who is who; from the table of aliased identities where facts were built before."""
+        if self.people is None:
+            self.build()
+        if self.people is None:
+            self.people = IdentityMap(self.spec.prefer)
+            pairs = "SELECT person, identity FROM kmexport.aliased WHERE identity <> person"
+            self.people.link_pairs(self.connection.execute(pairs).fetchall())
+        return self.people
+
+    def _take_up(self) -> bool:
+        """Whether the database file holds these facts, whole."""
+        self.is_built = self.kept is not None and self.kept.is_there(with_rejects=self.rejects.on_error != "raise")
+        return self.is_built
+
+    def _create_empty(self) -> None:
+        """Create the tables and views, all at once: a file that was left in the middle of it has nothing in it."""
+        self.connection.begin()
+        self.connection.execute("CREATE SCHEMA IF NOT EXISTS kmexport")
+        for statement in create_tables(with_texts=self.spec.reads_texts):
+            self.connection.execute(statement)
+        for statement in create_views(self.spec.left_out()):
+            self.connection.execute(statement)
+        if self.kept is not None:
+            self.kept.create()
+        self.connection.commit()
+
+    def _build(self) -> None:
+        if not self._is_empty or self.kept is not None:
+            # A build before this one failed, or that of other Facts in the same file.
+            self._create_empty()
+        self._is_empty = False
+        try:
+            self._read()
+        except BaseException as error:
+            if not isinstance(self.spec.source, Export):
+                self._failure = error
+            if isinstance(error, MalformedRecordError):
+                # It comes out of a report or a query, which take no on_error.
+                error.add_note('Facts(…, on_error="skip") goes on without such lines: the table rejects has them.')
+            raise
+        self._leave_out_duplicates()
+
+    def _read(self) -> None:
+        spec = self.spec
+        learnt = IdentityMap(spec.prefer) if spec.identities is None else None
+        source = FactsSource(spec, learnt, self.rejects.policy())
+        if self.kept is not None:
+            self.kept.note_files()
+        with self.connection.cursor() as loading:
+            loader = TableLoader(loading, spec, source.spellings)
+            in_background(in_loads(source.chunks()), loader.load)
+            loader.finish()
+        self._note_lateness()
+        self.rejects.flush()
+        if self.rejects.count:
+            logger.warning("facts: %d lines were rejected; the table rejects has them", self.rejects.count)
+        self.people = spec.identities or learnt or IdentityMap(spec.prefer)
+        for aliased in _aliased(self.people):
+            insert(self.connection, "INSERT INTO kmexport.aliased FROM arrived", aliased)
+
+    def _note_lateness(self) -> None:
+        """Say which revisions hold records that windows of the bucket miss, where all of it was read."""
+        source, is_whole = self.spec.source, self.spec.window is None and self.spec.names is None
+        index = getattr(source, "index", None)
+        if is_whole and isinstance(source, Export) and callable(index):
+            spans = self.connection.execute(
+                "SELECT revision, epoch(min(time))::BIGINT, epoch(max(time))::BIGINT FROM kmexport.records GROUP BY ALL"
+            ).fetchall()
+            received = ReceivedTimes()
+            received.see_spans(index(), spans)
+            received.log()
+
+    def _leave_out_duplicates(self) -> None:
+        execute = self.connection.execute
+        is_strict, has_rows, properties = self.spec.rule == "strict", self.spec.properties is not False, 0
+        if is_strict:
+            repeated = pa.table({"seq": pa.array(repeated_records(self._strict_candidates()), pa.int64())})
+            insert(self.connection, "CREATE OR REPLACE TABLE kmexport.repeated AS FROM arrived", repeated)
+            execute(NOTHING_SHARED)
+        else:
+            execute(find_shared(events_only=not has_rows))
+            execute(REPEATED_EVENTS)
+        execute(NOT_KEPT)
+        ((events,),) = execute(COUNT_REPEATED).fetchall()
+        if has_rows:
+            if is_strict:
+                ((properties,),) = execute(DROP_REPEATED).fetchall()
+            execute(CONTESTED)
+            ((later,),) = execute(DROP_LATER).fetchall()
+            properties += later
+        execute("INSERT INTO kmexport.duplicates VALUES (?, ?)", [events, properties])
+        for table in ("shared", "repeated", "contested"):
+            execute(f"DROP TABLE IF EXISTS kmexport.{table}")
+        if is_strict and not self.spec.shows_texts:
+            execute("ALTER TABLE kmexport.records DROP COLUMN properties")
+
+    def _strict_candidates(self) -> Iterator[pa.RecordBatch]:
+        with self.connection.cursor() as reading:
+            yield from reading.sql(STRICT_CANDIDATES).to_arrow_reader(_STREAMED_ROWS)
+
+
+def _aliased(people: IdentityMap) -> Iterator[pa.Table]:
+    """Each identity of the map, with its person."""
+    identities: list[str] = []
+    persons: list[str] = []
+    for person in people.people():
+        members = people.identities_of(person)
+        identities += members
+        persons += [person] * len(members)
+        if len(identities) >= _ALIASED_ROWS:
+            yield _as_table(identities, persons)
+            identities, persons = [], []
+    yield _as_table(identities, persons)
+
+
+def _as_table(identities: list[str], persons: list[str]) -> pa.Table:
+    return pa.table({"identity": pa.array(identities, pa.string()), "person": pa.array(persons, pa.string())})

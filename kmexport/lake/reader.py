@@ -1,0 +1,197 @@
+"""A lake read back: the records of the export, in the order of the export."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, timedelta
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kmexport.columns.records import to_records
+from kmexport.columns.schema import JSON, KINDS, TIME, as_kinds, choose_columns
+from kmexport.errors import LakeNotFoundError, MalformedRecordError
+from kmexport.lake.folder import LakeFolder
+from kmexport.lake.log import TableFile, check_reader, read_log
+from kmexport.lake.scanning import scan
+from kmexport.lake.schema import RECORDS, REJECTS, TableLayout
+from kmexport.lake.storage import find_destination
+from kmexport.parsing.records import OnError, check_policy
+from kmexport.records import Record
+from kmexport.steps.identities import IdentityMap, Prefer
+from kmexport.windows import Window, check_window
+
+__all__ = ["Lake", "open_lake"]
+
+_BATCH_ROWS: Final = 32_768
+_ORDER: Final = "ORDER BY revision, line, item"
+_MEMORY: Final = "400MB"  # for sorting; what does not fit goes to temporary files
+
+
+class Lake:
+    """A lake as it was when it was opened: what is added later is not seen. See `open_lake`.
+
+    It reads as a Bucket reads: `iter_records`, `to_batches`, `identities`, and `Facts(lake)`. The table rejects
+    is handed to `on_error` where that is a callable; nothing else happens to it here.
+    """
+
+    def __init__(self, url: str | os.PathLike[str], **storage_options: Any) -> None:
+        self._folder = LakeFolder(find_destination(url, storage_options))
+        log = read_log(self._folder, RECORDS)
+        if log is None:
+            raise LakeNotFoundError(self._folder.public_url, "there is no table records")
+        self.version: int = log.version
+        self._revisions = frozenset(log.sizes)
+        check_reader(self._folder, RECORDS, log)
+        self._files = tuple(log.files.values())
+
+    def __repr__(self) -> str:
+        return f"<Lake {self._folder.public_url}: {len(self._revisions):,} revisions, version {self.version}>"
+
+    @property
+    def revisions(self) -> frozenset[int]:
+        """The numbers of the revisions that are in it."""
+        return self._revisions
+
+    def iter_records(self, window: Window | None = None, *, on_error: OnError = "raise") -> Iterator[Record]:
+        """The records of a window, or all: those of `Bucket.iter_records`, in the same order."""
+        return to_records(self.to_batches(window, on_error=on_error))
+
+    def to_batches(
+        self,
+        window: Window | None = None,
+        *,
+        columns: Iterable[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> pa.RecordBatchReader:
+        """The same in columns, as `Bucket.to_batches` gives them: `columns` chooses among those of `SCHEMA`.
+
+        Reads the days of the window and no other. Sorts them: what does not fit in 400 MB goes to temporary files.
+        """
+        check_policy(on_error, 1)
+        if window is not None:
+            check_window(window)
+        layout = choose_columns(columns, ())
+        batches = self._batches(window, layout.columns, layout.schema, on_error)
+        return pa.RecordBatchReader.from_batches(layout.schema, batches)
+
+    def identities(self, *, prefer: Prefer = "named_first", on_error: OnError = "raise") -> IdentityMap:  # noqa: ARG002
+        """Every alias as a map of who is who; `on_error` is there for the sake of `Facts`."""
+        people = IdentityMap(prefer)
+        for batch in scan(self._folder, RECORDS, self._files, ["kind", "person", "alias"]):
+            aliases = batch.filter(pc.equal(batch["kind"], "alias"))
+            people.link_pairs(zip(aliases["person"].to_pylist(), aliases["alias"].to_pylist(), strict=True))
+        return people
+
+    def rejects(self) -> Iterator[MalformedRecordError]:
+        """The lines that are no records, as the errors that reading them gave, in the order of revision and line.
+
+        Raises LakeNotFoundError where somebody has deleted the table rejects.
+        """
+        log = read_log(self._folder, REJECTS)
+        if log is None:
+            reason = "the table rejects is gone, and the lines that are no records with it (the table records is there)"
+            raise LakeNotFoundError(self._folder.public_url, reason)
+        check_reader(self._folder, REJECTS, log)
+        query = "SELECT revision, line, reason, raw FROM lake ORDER BY revision, line"
+        for batch in self._query(REJECTS, log.files.values(), REJECTS.schema.names, query, []):
+            for row in batch.to_pylist():
+                if row["revision"] in self._revisions:
+                    path = f"revisions/{row['revision']}.json"
+                    yield MalformedRecordError(path, row["line"], row["reason"], row["raw"])
+
+    def _batches(
+        self, window: Window | None, columns: tuple[str, ...], schema: Any, on_error: OnError
+    ) -> Iterator[pa.RecordBatch]:
+        if callable(on_error):
+            for error in self.rejects():
+                on_error(error)
+        names = ", ".join(columns) or "1"
+        files, condition, values = self._files, "", []
+        if window is not None:
+            first, last = _day_of(window.start), _day_of(window.end - 1)
+            files = tuple(file for file in files if first <= (file.partition.get("day") or "") <= last)
+            condition = (
+                "WHERE time >= make_timestamptz(CAST(? AS BIGINT)) AND time < make_timestamptz(CAST(? AS BIGINT))"
+            )
+            values = [window.start * 1_000_000, window.end * 1_000_000]
+        query = f"SELECT {names} FROM lake {condition} {_ORDER}"
+        read = [
+            name for name in RECORDS.schema.names if name in columns or name in ("revision", "line", "item", "time")
+        ]
+        for batch in self._query(RECORDS, files, read, query, values):
+            arrays = [_FORMS.get(name, _same)(batch.column(name)) for name in columns]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _query(
+        self, layout: TableLayout, files: Iterable[TableFile], columns: Sequence[str], query: str, values: list[Any]
+    ) -> Iterator[pa.RecordBatch]:
+        failed: list[BaseException] = []
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from scan(self._folder, layout, files, columns)
+            except BaseException as error:
+                failed.append(error)  # DuckDB would hand on its text only
+                raise
+
+        schema = pa.schema([layout.schema.field(name) for name in columns])
+        # Where Windows can't remove what is still open, it stays.
+        with tempfile.TemporaryDirectory(prefix="kmexport-", ignore_cleanup_errors=True) as spill:
+            config: dict[str, Any] = {
+                "temp_directory": spill,
+                "memory_limit": _MEMORY,
+                "python_enable_replacements": False,
+            }
+            with duckdb.connect(":memory:", config=config) as connection:
+                connection.execute("SET TimeZone = 'UTC'")
+                connection.register("lake", pa.RecordBatchReader.from_batches(schema, rows()))
+                with self._folder.delta(f"reading {layout.name}"):
+                    try:
+                        # Closed before its connection, which else would hold the folder open.
+                        with connection.sql(query, params=values).to_arrow_reader(_BATCH_ROWS) as found:
+                            yield from found
+                    except duckdb.Error:
+                        if failed:
+                            raise failed[0] from None
+                        raise
+
+
+def _kinds(column: Any) -> Any:
+    return as_kinds(pc.index_in(column, pa.array(KINDS)).cast(pa.int8()))
+
+
+def _same(column: Any) -> Any:
+    return column
+
+
+_FORMS: Final[dict[str, Any]] = {
+    "kind": _kinds,
+    "time": lambda column: column.cast(TIME),
+    "properties": lambda column: pa.ExtensionArray.from_storage(JSON, column.cast(pa.string())),
+}
+
+
+def _day_of(timestamp: int) -> str:
+    return (date(1970, 1, 1) + timedelta(days=timestamp // 86_400)).isoformat()
+
+
+def open_lake(url: str | os.PathLike[str], **storage_options: Any) -> Lake:
+    """A lake to be read, as it is now: `Facts(open_lake("s3://acme-lake", profile="analytics"))`.
+
+    `storage_options` are fsspec's. Raises LakeNotFoundError where there is none, and LakeFormatError for tables that
+    are none of ours.
+
+    >>> import tempfile
+    >>> from kmexport import Bucket
+    >>> from kmexport.lake import sync
+    >>> folder = tempfile.mkdtemp()
+    >>> summary = sync(Bucket.sample(), folder)
+    >>> len(open_lake(folder).revisions)
+    12
+    """
+    return Lake(url, **storage_options)

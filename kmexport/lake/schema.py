@@ -1,0 +1,86 @@
+"""What a lake is made of: two Delta tables side by side, their columns, and the marks by which they are known."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pyarrow as pa
+from attrs import frozen
+
+__all__ = [
+    "COLUMNS",
+    "RECORDS",
+    "REJECTS",
+    "STATISTICS_COLUMNS",
+    "VERSION",
+    "VERSION_KEY",
+    "TableLayout",
+    "transaction_id",
+]
+
+# Tables of a higher version are left alone: a later kmexport may mean something else by the same columns.
+VERSION: Final = 1
+VERSION_KEY: Final = "kmexport.version"
+
+# Of these columns the log tells the smallest and the largest value of each file.
+STATISTICS_COLUMNS: Final = ("revision", "line", "time")
+
+TIME: Final = pa.timestamp("us", "UTC")  # Delta has no coarser one
+
+
+@frozen
+class TableLayout:
+    """One of the two tables: its folder, its columns, and by what it is partitioned."""
+
+    name: str
+    schema: Any
+    partitions: tuple[str, ...]
+
+    @property
+    def configuration(self) -> dict[str, str]:
+        """What its metadata says. No transaction id may ever expire there: they tell what the table has."""
+        return {
+            VERSION_KEY: str(VERSION),
+            "delta.checkpointInterval": "100",
+            "delta.dataSkippingStatsColumns": ",".join(
+                name for name in STATISTICS_COLUMNS if name in self.schema.names
+            ),
+        }
+
+
+RECORDS: Final = TableLayout(
+    "records",
+    pa.schema(
+        [
+            pa.field("revision", pa.int64(), nullable=False),
+            pa.field("line", pa.int64(), nullable=False),
+            pa.field("item", pa.int32(), nullable=False),
+            pa.field("kind", pa.string(), nullable=False),
+            pa.field("person", pa.string(), nullable=False),
+            pa.field("time", TIME, nullable=False),
+            pa.field("name", pa.string()),
+            pa.field("alias", pa.string()),
+            pa.field("properties", pa.string(), nullable=False),
+            pa.field("day", pa.date32(), nullable=False),
+        ]
+    ),
+    ("day",),
+)
+REJECTS: Final = TableLayout(
+    "rejects",
+    pa.schema(
+        [
+            pa.field("revision", pa.int64(), nullable=False),
+            pa.field("line", pa.int64(), nullable=False),
+            pa.field("reason", pa.string(), nullable=False),
+            pa.field("raw", pa.binary(), nullable=False),
+        ]
+    ),
+    (),
+)
+COLUMNS: Final = tuple(RECORDS.schema.names)
+
+
+def transaction_id(revision: int) -> str:
+    """The application id under which a revision is committed; the version that goes with it is its size in bytes."""
+    return f"kmexport/{revision}"

@@ -1,0 +1,309 @@
+"""What a run has done."""
+
+from __future__ import annotations
+
+import html
+import logging
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from attrs import Factory, define, frozen
+from fsspec.callbacks import Callback
+
+from kmexport.bucket import Bucket
+from kmexport.errors import RevisionChangedError, RevisionNotFoundError
+from kmexport.lake.folder import LakeFolder
+from kmexport.lake.log import Table, TableLog, open_table, read_log
+from kmexport.lake.schema import RECORDS, REJECTS
+from kmexport.lake.storage import find_destination
+from kmexport.lake.writer import CommitWriter
+from kmexport.parsing.counts import LineCounts
+from kmexport.revisions.lateness import FarRevision
+from kmexport.revisions.manifest import Revision, revision_number
+from kmexport.revisions.reader import in_groups
+from kmexport.storage.open_files import Progress, check_progress, progress_bar
+
+__all__ = ["ChangedRevision", "SyncSummary", "find_lacking", "sync"]
+
+logger: logging.Logger = logging.getLogger("kmexport")
+
+_SHOWN = 10
+
+
+@frozen
+class ChangedRevision:
+    """A revision whose file has another size in bytes now (`size`) than when it was taken (`size_then`)."""
+
+    number: int
+    path: str
+    size_then: int
+    size: int
+
+    def __str__(self) -> str:
+        """In a sentence."""
+        return f"{self.path} has {self.size:,} bytes now, and had {self.size_then:,} when it was taken"
+
+
+@define
+class SyncSummary:
+    """What `sync` has done: the numbers of the `revisions` that it took, and how their lines were counted (`counts`).
+
+    `present` is how many revisions the lake had before. `by_others` are those that another run brought in meanwhile,
+    `vanished` those that went after they were listed. `unsettled` are left to the next run: they were replaced again
+    and again while they were read, or other runs came first again and again. `changed` are revisions of earlier runs
+    whose file has another size by now; the lake keeps what was there first, until `retake` takes them again. Of files
+    that the index names and that are not in the bucket, the lake has those in `gone`, and lacks those in `missing`.
+    `lost_rejects`: somebody has deleted the table rejects, which was made anew without the lines that it had.
+    `far` are revisions with records that came more than a day late: windows of the bucket miss them, those of the lake
+    do not.
+    """
+
+    url: str
+    present: int = 0
+    revisions: list[int] = Factory(list)
+    counts: LineCounts = Factory(LineCounts)
+    files: int = 0
+    file_bytes: int = 0
+    commits: int = 0
+    seconds: float = 0.0
+    by_others: list[int] = Factory(list)
+    vanished: list[str] = Factory(list)
+    unsettled: list[str] = Factory(list)
+    changed: list[ChangedRevision] = Factory(list)
+    far: list[FarRevision] = Factory(list)
+    gone: list[str] = Factory(list)
+    missing: list[str] = Factory(list)
+    lost_rejects: bool = False
+
+    @property
+    def records(self) -> int:
+        """How many records were added."""
+        return self.counts.records
+
+    @property
+    def rejects(self) -> int:
+        """How many lines are no records: they are in the table rejects."""
+        return self.counts.rejected
+
+    @property
+    def problems(self) -> list[str]:
+        """What should be looked at, in sentences; empty on most nights."""
+        problems = []
+        if self.rejects:
+            lines = "line is" if self.rejects == 1 else "lines are"
+            problems.append(f"{self.rejects:,} {lines} no record and went to the table rejects")
+        problems += [f"{path} went after it was listed" for path in self.vanished]
+        problems += [f"{path} changed again and again, and is left to the next run" for path in self.unsettled]
+        problems += [f"{change}: retake(bucket, url, [{change.number}]) takes it again" for change in self.changed]
+        problems += [f"{path} is gone from the bucket; the lake holds its records" for path in self.gone]
+        problems += [f"{path} is named by the index and not in the bucket: the lake lacks it" for path in self.missing]
+        if self.lost_rejects:
+            problems.append(
+                "the table rejects was deleted, and is made anew: the lines of earlier runs that are no records are "
+                "lost, until retake(bucket, url, revisions) reads their files again"
+            )
+        return problems
+
+    def __str__(self) -> str:
+        """In a few lines."""
+        if not self.revisions:
+            first = f"{self.url}: nothing new; {self.present:,} revisions were there"
+        else:
+            took = "1 revision" if len(self.revisions) == 1 else f"{len(self.revisions):,} revisions"
+            first = (
+                f"{self.url}: {took} added to {self.present:,}: {self.records:,} records in {self.files:,} files "
+                f"({self.file_bytes:,} bytes), {self.seconds:.1f} s"
+            )
+        if self.by_others:
+            first += f"; {len(self.by_others):,} more were added by another run"
+        return "\n".join([first, *(f"- {problem}" for problem in _cut([*self.problems, *map(str, self.far)]))])
+
+    def _repr_html_(self) -> str:
+        first, *problems = str(self).split("\n")
+        items = "".join(f"<li>{html.escape(problem.removeprefix('- '))}</li>" for problem in problems)
+        return f"<p>{html.escape(first)}</p>" + (f"<ul>{items}</ul>" if items else "")
+
+
+def _cut(lines: Sequence[str]) -> Sequence[str]:
+    return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"and {len(lines) - _SHOWN:,} more"]
+
+
+def find_lacking(bucket: Bucket, folder: LakeFolder) -> tuple[list[Revision], TableLog | None, SyncSummary]:
+    """The revisions that the lake lacks, its log (None where there is no table), and a summary that has what was seen.
+
+    Raises LakeFormatError for a table that is none of ours, ValueError for a lake that lies in the export.
+    """
+    folder.check_apart(bucket._folder)
+    summary = SyncSummary(folder.public_url)
+    log = read_log(folder, RECORDS)
+    listing = bucket._listing()
+    present = log.sizes if log is not None else {}
+    # Of those the summary tells: nothing is left out.
+    gone = [row for row in listing.missing if row.number in present]
+    listing.warned.update(row.path for row in gone)
+    listed = listing.select(None, 0, None)
+    summary.present = len(present)
+    summary.gone = [row.path for row in gone]
+    summary.missing = [row.path for row in listing.missing if row.number not in present]
+    summary.changed = _changed_since(listed, present)
+    summary.lost_rejects = log is not None and not folder.find_files(f"{REJECTS.name}/_delta_log")
+    return [revision for revision in listed if revision.number not in present], log, summary
+
+
+def _changed_since(listed: Sequence[Revision], present: dict[int, int]) -> list[ChangedRevision]:
+    """The revisions whose file has another size now than when it was taken; `present` has the sizes of then."""
+    changed = []
+    for revision in listed:
+        then = present.get(revision.number, -1)
+        # A file that was packed meanwhile has another size, and may well hold the same.
+        if then >= 0 and revision.size is not None and revision.size != then and not revision.path.endswith(".gz"):
+            changed.append(ChangedRevision(revision.number, revision.path, then, revision.size))
+    return changed
+
+
+BYTES_A_COMMIT: Final = 256 << 20
+_MOST_COLLISIONS: Final = 20  # with other runs over one group; each one means that another has come further
+_ROUNDS: Final = 3  # for revisions that are replaced while they are read
+
+
+def sync(
+    bucket: Bucket,
+    url: str | os.PathLike[str],
+    *,
+    callback: Progress = None,
+    bytes_a_commit: int = BYTES_A_COMMIT,
+    processes: int = 1,
+    **storage_options: Any,
+) -> SyncSummary:
+    """Bring a lake up to date with the export: the revisions that it lacks are added, each exactly once.
+
+    A lake is two Delta tables side by side, which any engine reads. `url/records` has the columns of
+    `kmexport.tables.SCHEMA`, `item` and the UTC `day` by which it is partitioned; and `url/rejects`, with the lines
+    that are no records. It is made where there is none, and may lie on the local disk, S3, Google Cloud Storage or
+    Azure; `storage_options` are fsspec's, as for a Bucket.
+
+    A revision that fills in late, below the highest number, is taken too. What a run has committed stays, whatever
+    ends it; the next one takes the rest. Two runs at once do no harm: each revision is added by one of them. A commit
+    holds revisions of about `bytes_a_commit` bytes together. The lake keeps what it has: a revision that is deleted
+    from the bucket stays, and one whose file has another size by now is named in the summary.
+
+    `callback` is an fsspec Callback or "tqdm"; `processes=N` is that of `Bucket.to_batches` and pays for the first run
+    over a large export only. Holds some 350 MB at most, and the `prefetch_bytes` of the bucket's limits where the
+    export lies far away. Costs a handful of requests where nothing is new.
+
+    Raises TypeError for an address in place of the bucket; LakeFormatError for tables that were not made by kmexport,
+    or by a newer one, before anything is written; ValueError for a storage that delta-rs does not write;
+    PermissionError for a profile that is not there; and what `Bucket.iter_records` raises, but no MalformedRecordError.
+
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> summary = sync(Bucket.sample(), folder)
+    >>> len(summary.revisions), summary.records, summary.rejects
+    (12, 2000, 0)
+    >>> sync(Bucket.sample(), folder).revisions
+    []
+    """
+    if isinstance(bucket, str | os.PathLike):
+        msg = "the first argument is a Bucket, not its address: sync(Bucket(url), …)"
+        raise TypeError(msg)
+    for name, count in (("bytes_a_commit", bytes_a_commit), ("processes", processes)):
+        if count < 1:
+            msg = f"{name} is at least 1, not {count}"
+            raise ValueError(msg)
+    check_progress(callback)
+    begun = time.monotonic()
+    folder = LakeFolder(find_destination(url, storage_options))
+    wanted, log, summary = find_lacking(bucket, folder)
+    if wanted or log is None or summary.lost_rejects:
+        # In this order, so that both are known to be ours before anything is written to one of them.
+        rejects = open_table(folder, REJECTS)
+        run = _Run(bucket, folder, processes, bytes_a_commit, summary, open_table(folder, RECORDS, log), rejects)
+        with progress_bar(callback) as bar:
+            run.take(wanted, bar)
+    summary.seconds = time.monotonic() - begun
+    return summary
+
+
+@define
+class _Run:
+    bucket: Bucket
+    folder: LakeFolder
+    processes: int
+    bytes_a_commit: int
+    summary: SyncSummary
+    records: Table
+    rejects: Table
+
+    def take(self, wanted: Sequence[Revision], bar: Callback | None) -> None:
+        """Add these revisions; those that are replaced while they are read are listed and read again."""
+        if bar is not None and all(revision.size is not None for revision in wanted):
+            bar.set_size(sum(revision.size or 0 for revision in wanted))
+        for _ in range(_ROUNDS):
+            changed: list[int] = []
+            for group in in_groups(wanted, self.bytes_a_commit):
+                changed += self._take_group(group, bar)
+            if not changed:
+                break
+            listed = {revision.number: revision for revision in self.bucket.revisions()}
+            wanted = [listed[number] for number in changed if number in listed]
+        else:
+            self.summary.unsettled += [revision.path for revision in wanted]
+        self.records.shorten_log()
+        self.rejects.shorten_log()
+
+    def _take_group(self, group: list[Revision], bar: Callback | None) -> list[int]:
+        """Add the revisions of a group in one commit. Gives the numbers of those that were replaced meanwhile."""
+        changed: list[int] = []
+        for _ in range(_MOST_COLLISIONS + len(group)):
+            others = [revision.number for revision in group if revision.number in self.records.log.sizes]
+            self.summary.by_others += others
+            group = [revision for revision in group if revision.number not in others]
+            if not group:
+                return changed
+            files = CommitWriter(self.folder, frozenset(self.rejects.log.sizes))
+            try:
+                files.fill(self.bucket, group, None if bar is None else _Relay(bar), processes=self.processes)
+            except (RevisionNotFoundError, RevisionChangedError) as error:
+                number = revision_number(error.source)
+                group = [revision for revision in group if revision.number != number]
+                if isinstance(error, RevisionChangedError):
+                    changed.append(number)
+                else:
+                    self.summary.vanished.append(error.source)
+                    logger.warning("%s: went after it was listed; it was left out", error.source)
+                continue
+            if self._commit(files, group):
+                return changed
+        self.summary.unsettled += [revision.path for revision in group]
+        return changed
+
+    def _commit(self, files: CommitWriter, group: list[Revision]) -> bool:
+        """First the rejects, then the records: a revision whose records are there is done."""
+        rejected = {revision.number: revision for revision in group if revision.number in files.rejected}
+        if rejected and not self.rejects.commit(files.rejects.added, rejected):
+            return False
+        if not self.records.commit(files.records.added, {revision.number: revision for revision in group}):
+            return False
+        summary = self.summary
+        summary.revisions += [revision.number for revision in group]
+        summary.commits += 1
+        summary.files += len(files.records.added)
+        summary.file_bytes += sum(action.size for action in files.records.added)
+        summary.counts.add(files.counts)
+        summary.far += files.received.far()
+        files.received.log()
+        return True
+
+
+class _Relay(Callback):  # type: ignore[misc]  # fsspec has no types
+    """Hands on how far the reading has come, and not the size: a group is only a part of the whole."""
+
+    def __init__(self, bar: Callback) -> None:
+        super().__init__()
+        self._bar = bar
+
+    def relative_update(self, inc: int = 1) -> None:
+        self.value += inc
+        self._bar.relative_update(inc)

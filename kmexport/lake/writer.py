@@ -1,0 +1,254 @@
+"""Batches of records → Parquet files: sorted by time, one for each day, the memory bounded; and what the log says."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Any, Final
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake.transaction import AddAction
+from fsspec.callbacks import Callback
+
+from kmexport.bucket import Bucket
+from kmexport.errors import MalformedRecordError
+from kmexport.lake.folder import LakeFolder
+from kmexport.lake.schema import RECORDS, REJECTS, STATISTICS_COLUMNS, TIME, TableLayout
+from kmexport.parsing.counts import LineCounts
+from kmexport.revisions.lateness import ReceivedTimes
+from kmexport.revisions.manifest import Revision, revision_number
+
+__all__ = ["CHUNK_BYTES", "CommitWriter", "NewFiles", "RecordFiles", "RejectFiles"]
+
+_DAY: Final = 86_400  # seconds
+_EPOCH: Final = date(1970, 1, 1)
+_ROW_GROUP: Final = 131_072
+_LEVEL: Final = 1  # of zstd: 3 takes longer and gives a file 1 % smaller
+_DICTIONARIES: Final = ["revision", "item", "kind", "person", "time", "name"]
+_STATISTICS: Final = ["revision", "line", "item", "kind", "person", "time", "name"]
+
+
+class NewFiles:
+    """Files of a table that no commit has added yet, so that no reader sees them."""
+
+    def __init__(self, folder: LakeFolder, layout: TableLayout) -> None:
+        self.folder = folder
+        self.layout = layout
+        self.added: list[AddAction] = []
+
+    def write(self, rows: pa.Table, partition: dict[str, str | None]) -> None:
+        """Write rows to a file of their own."""
+        folder = "".join(f"{key}={value}/" for key, value in partition.items())
+        path = f"{folder}part-{uuid4()}.zstd.parquet"
+        names = rows.schema.names
+        sink = pa.BufferOutputStream()
+        pq.write_table(
+            rows,
+            sink,
+            compression="zstd",
+            compression_level=_LEVEL,
+            row_group_size=_ROW_GROUP,
+            use_dictionary=[name for name in _DICTIONARIES if name in names],
+            write_statistics=[name for name in _STATISTICS if name in names],
+            store_schema=False,  # the file says what Delta says: text, not Arrow's dictionary
+        )
+        content = sink.getvalue()
+        self.folder.write(f"{self.layout.name}/{path}", memoryview(content))
+        self.added.append(AddAction(path, content.size, partition, int(time.time() * 1000), True, _statistics(rows)))
+
+    def discard(self) -> None:
+        """Remove them all. Only for those that no commit was tried for: one that failed may have succeeded."""
+        for action in self.added:
+            self.folder.remove(f"{self.layout.name}/{action.path}")
+        self.added = []
+
+
+class RecordFiles(NewFiles):
+    """The files of the table records; takes batches in the order of their revisions and lines.
+
+    Holds about `chunk_bytes` of them; as many are sorted and written on another thread meanwhile, which needs that much
+    again, twice.
+    """
+
+    def __init__(self, folder: LakeFolder, chunk_bytes: int) -> None:
+        super().__init__(folder, RECORDS)
+        self.chunk_bytes = chunk_bytes
+        self._held: list[pa.RecordBatch] = []
+        self._held_bytes = 0
+        self._thread = ThreadPoolExecutor(1, "kmexport writer")
+        self._writing: Future[None] | None = None
+        self._last = (-1, -1, 0)  # revision and line of the last record, and its place on the line
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take a batch, and write what is held where it is enough."""
+        self._held.append(self._with_items(batch))
+        self._held_bytes += batch.nbytes
+        if self._held_bytes >= self.chunk_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Let all that is held be written, when what was held before is."""
+        held, self._held, self._held_bytes = self._held, [], 0
+        self._wait()
+        if held:
+            self._writing = self._thread.submit(self._write_days, held)
+
+    def finish(self) -> None:
+        """All is written when this returns."""
+        try:
+            self.flush()
+            self._wait()
+        finally:
+            self._thread.shutdown()
+
+    def discard(self) -> None:
+        """Remove them all, when none is being written any more."""
+        self._thread.shutdown()
+        super().discard()
+
+    def _wait(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write_days(self, held: list[pa.RecordBatch]) -> None:
+        for day, rows in _by_day(held):
+            self.write(rows, {"day": day.isoformat()})
+
+    def _with_items(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with the columns of the table. Records of an array may share a line: `item` counts them from 1."""
+        revisions = batch.column("revision").to_numpy()
+        lines = batch.column("line").to_numpy()
+        revision, line, item = self._last
+        starts = np.empty(len(lines), bool)
+        starts[0] = (revisions[0], lines[0]) != (revision, line)
+        np.not_equal(lines[1:], lines[:-1], out=starts[1:])
+        starts[1:] |= revisions[1:] != revisions[:-1]
+        if starts.all():
+            items = np.ones(len(lines), np.int64)
+        else:
+            places = np.arange(len(lines), dtype=np.int64)
+            first = np.maximum.accumulate(np.where(starts, places, 0))
+            items = places - first + 1
+            if not starts[0]:
+                items[first == 0] += item
+        self._last = (int(revisions[-1]), int(lines[-1]), int(items[-1]))
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        columns["item"] = pa.array(items.astype(np.int32))
+        columns["properties"] = columns["properties"].storage
+        names = [name for name in RECORDS.schema.names if name != "day"]
+        return pa.RecordBatch.from_arrays([columns[name] for name in names], names=names)
+
+
+def _by_day(batches: list[pa.RecordBatch]) -> Iterator[tuple[date, pa.Table]]:
+    """The rows of each UTC day, sorted by time; those of the same second in the order in which they came."""
+    rows = pa.Table.from_batches(batches)
+    times = rows.column("time").cast(pa.int64()).to_numpy()
+    if (times[1:] < times[:-1]).any():
+        order = np.argsort(times, kind="stable")
+        rows = rows.take(pa.array(order))
+        times = times[order]
+    rows = rows.set_column(rows.schema.get_field_index("time"), "time", rows.column("time").cast(TIME))
+    days = times // _DAY
+    starts = [0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(days)]
+    for start, end in pairwise(starts):
+        yield _EPOCH + timedelta(days=int(days[start])), rows.slice(start, end - start)
+
+
+class RejectFiles(NewFiles):
+    """The files of the table rejects."""
+
+    def __init__(self, folder: LakeFolder, chunk_bytes: int) -> None:
+        super().__init__(folder, REJECTS)
+        self.chunk_bytes = chunk_bytes
+        self.count: int = 0
+        self._held: list[tuple[int, int, str, bytes]] = []
+        self._held_bytes = 0
+
+    def add(self, revision: int, line: int, reason: str, raw: bytes) -> None:
+        """Take one rejected line."""
+        # Half a surrogate pair in the reason has no form in UTF-8.
+        self._held.append((revision, line, reason.encode(errors="backslashreplace").decode(), raw))
+        self._held_bytes += len(raw) + 500
+        self.count += 1
+        if self._held_bytes >= self.chunk_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write all that is held."""
+        held, self._held, self._held_bytes = self._held, [], 0
+        if held:
+            columns = zip(*held, strict=True)
+            arrays = [pa.array(column, kind) for column, kind in zip(columns, REJECTS.schema.types, strict=True)]
+            self.write(pa.Table.from_arrays(arrays, schema=REJECTS.schema), {})
+
+
+def _statistics(rows: pa.Table) -> str:
+    """What the log says of a file, so that engines can pass it over."""
+    smallest: dict[str, Any] = {}
+    largest: dict[str, Any] = {}
+    for name in STATISTICS_COLUMNS:
+        if name in rows.schema.names:
+            column = rows.column(name)
+            values = column.cast(pa.int64()).to_numpy()
+            form = _spell_time if name == "time" else int
+            smallest[name], largest[name] = form(values.min()), form(values.max())
+    nulls = dict.fromkeys(smallest, 0)
+    return json.dumps({"numRecords": rows.num_rows, "minValues": smallest, "maxValues": largest, "nullCount": nulls})
+
+
+def _spell_time(microseconds: Any) -> str:
+    time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(microseconds))
+    return f"{time.isoformat()[:19]}.000Z"
+
+
+CHUNK_BYTES: Final = 64 << 20  # of columns held: sorting them and writing takes about three times as much
+
+
+class CommitWriter:
+    """The files of one commit, while revisions are read into them."""
+
+    def __init__(self, folder: LakeFolder, known_rejects: frozenset[int]) -> None:
+        self.records: RecordFiles = RecordFiles(folder, CHUNK_BYTES)
+        self.rejects: RejectFiles = RejectFiles(folder, CHUNK_BYTES)
+        self.counts: LineCounts = LineCounts()
+        self.received: ReceivedTimes = ReceivedTimes()
+        self.rejected: set[int] = set()  # revisions that have rejects which no commit has yet
+        self._known_rejects = known_rejects
+
+    def fill(
+        self, bucket: Bucket, group: Sequence[Revision], callback: Callback | None = None, *, processes: int = 1
+    ) -> None:
+        """Read the revisions, and write all of them to files. Where that fails, no file is left."""
+        revisions = {revision.number: revision for revision in group}
+        try:
+            for batch in bucket.to_batches(
+                revisions=group, on_error=self._reject, counts=self.counts, callback=callback, processes=processes
+            ):
+                self.records.add(batch)
+                self._note_times(batch, revisions)
+            self.records.finish()
+            self.rejects.flush()
+        except BaseException:
+            self.records.discard()
+            self.rejects.discard()
+            raise
+
+    def _note_times(self, batch: pa.RecordBatch, revisions: Mapping[int, Revision]) -> None:
+        times = pa.table({"revision": batch["revision"], "time": batch["time"].cast(pa.int64())})
+        spans = times.group_by("revision", use_threads=False).aggregate([("time", "min"), ("time", "max")])
+        for row in spans.to_pylist():
+            self.received.see(revisions[row["revision"]], [row["time_min"], row["time_max"]])
+
+    def _reject(self, error: MalformedRecordError) -> None:
+        number = revision_number(error.source)
+        if number not in self._known_rejects:
+            self.rejected.add(number)
+            self.rejects.add(number, error.line_number, error.reason, error.raw)

@@ -1,0 +1,348 @@
+"""Whole blocks looked at in one go."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from operator import methodcaller
+from typing import Any, Final, TypeAlias, TypeVar
+
+from kmexport.errors import MalformedRecordError
+from kmexport.format.decoding import DECODE_ERRORS, FLAT_BYTES, Head, NotARecord, decode_head, is_too_deep
+from kmexport.format.repair import RecordParser, decode_checked, is_plain, parse_record
+from kmexport.parsing.array_items import ArrayItems, RejectedItem
+from kmexport.parsing.blocks import Block
+from kmexport.parsing.counts import LineCounts, Outcome, ParsedLines
+from kmexport.parsing.repairing import LineRepairer
+from kmexport.parsing.selection import LineFilter, Selection
+from kmexport.parsing.stream import OversizedLine, TruncatedStream
+from kmexport.records import Record, parse_full_records, unparsed_line, unparsed_records
+
+__all__ = ["HeadsOf", "count", "first_event_with_alias", "parse_blocks", "read_blocks", "repair_octal_block"]
+
+_OCTAL: Final = re.compile(rb"\\[0-3]")  # whatever `parse_record` would take for an octal escape has this in it
+
+
+def repair_octal_block(block: bytes, parse_record: RecordParser) -> tuple[bytes, int] | None:
+    r"""The block without octal escapes, and how many lines were repaired; None where such a line is no record alone.
+
+    >>> from kmexport.format.repair import parse_record
+    >>> block = b'{"_p":"a","_t":1}\n{"_p":"\\303\\241","_t":1}'
+    >>> mended, repaired = repair_octal_block(block, parse_record)
+    >>> print(mended.decode(), repaired)
+    {"_p":"a","_t":1}
+    {"_p":"á","_t":1} 1
+    """
+    # A search for one byte costs a tenth of the pattern's; most blocks have none.
+    if block.find(b"\\") < 0:
+        return block, 0
+    parts = []
+    behind = repaired = 0
+    while (found := _OCTAL.search(block, behind)) is not None:
+        start = block.rfind(b"\n", 0, found.start()) + 1
+        end = block.find(b"\n", found.end())
+        end = end if end >= 0 else len(block)
+        line = block[start:end]
+        if not line.startswith(b"{") or not line.endswith(b"}"):
+            return None
+        try:
+            judged = parse_record(line)
+        except NotARecord:
+            return None
+        parts += [block[behind:start], judged.text]
+        repaired += judged.is_repaired
+        behind = end
+    return b"".join([*parts, block[behind:]]), repaired
+
+
+def first_event_with_alias(heads: list[Any]) -> int | None:
+    """The first that is both an event and an alias."""
+    if not [None for head in heads if head.alias is not None and head.name is not None]:
+        return None
+    return next(at for at, head in enumerate(heads) if head.alias is not None and head.name is not None)
+
+
+def count(byte: bytes, block: bytes) -> int:
+    """How often a byte stands in a block. At least twice as fast as block.count(byte)."""
+    return len(block) - len(block.replace(byte, b""))
+
+
+_WHOLE_BLOCKS = 31  # then one is read in two steps again, to see whether properties are still asked for
+_begins = methodcaller("startswith", b"{")
+
+
+def parse_blocks(
+    blocks: Iterable[Block],
+    source: str,
+    counts: LineCounts,
+    max_line_bytes: int,
+    *,
+    selection: Selection | None = None,
+    parse_record: RecordParser = parse_record,
+    heads_of: HeadsOf = lambda _block: None,
+    with_texts: bool = True,
+) -> Iterator[Outcome]:
+    """The wanted lines and the errors of a file, in the order of the lines. `counts`, its own, is kept up to date.
+
+    Lines that can't be wanted may be passed over without an error, malformed or not. Another `parse_record` may refuse some
+    of those records that msgspec does not read. `heads_of` gives the heads of a block in one call, one for each line,
+    where its lines are all records as they stand, or else None. Without texts those blocks are not kept.
+    """
+    slow = LineRepairer(source, counts, max_line_bytes, parse_record)
+    parser = _Parser(slow, counts, selection, parse_record, is_numbered=True)
+    for block in blocks:
+        whole = parser.parse_at_once(block, heads_of, with_texts=with_texts) if isinstance(block, bytes) else None
+        for outcome in parser.parse(block) if whole is None else (whole,):
+            yield _wanted(outcome, selection)
+    for outcome in parser.end():
+        yield _wanted(outcome, selection)
+
+
+def read_blocks(
+    blocks: Iterable[Block],
+    source: str,
+    counts: LineCounts,
+    max_line_bytes: int,
+    *,
+    selection: Selection | None = None,
+) -> Iterator[list[Record] | MalformedRecordError]:
+    """The same, as records.
+
+    Where the properties of the last records were asked for, the next blocks are parsed whole: that costs half as much
+    as two steps.
+    """
+    slow = LineRepairer(source, counts, max_line_bytes, parse_record)
+    parser = _Parser(slow, counts, selection, parse_record, is_numbered=False)
+    whole_blocks = 0
+    for block in blocks:
+        outcomes: Iterator[Outcome | list[Record]]
+        if whole_blocks:
+            whole_blocks -= 1
+            outcomes = parser.parse_whole(block)
+        else:
+            outcomes = parser.parse(block)
+        for outcome in outcomes:
+            found = _records(outcome, selection)
+            yield found
+            if isinstance(outcome, ParsedLines) and isinstance(found, list) and found and not unparsed_line(found[-1]):
+                whole_blocks = _WHOLE_BLOCKS
+    for outcome in parser.end():
+        yield _records(outcome, selection)
+
+
+def _wanted(outcome: Outcome, selection: Selection | None) -> Outcome:
+    if selection is None or isinstance(outcome, MalformedRecordError):
+        return outcome
+    return outcome.only(selection.is_wanted)
+
+
+def _records(outcome: Outcome | list[Record], selection: Selection | None) -> list[Record] | MalformedRecordError:
+    if isinstance(outcome, list):
+        return outcome if selection is None else selection.chosen(outcome)
+    if isinstance(outcome, MalformedRecordError):
+        return outcome
+    if selection is None:
+        return unparsed_records(outcome.heads, outcome.texts)
+    if selection.line_filter is None:
+        # Most are wanted, and to leave out records is faster than to leave out heads.
+        return selection.chosen(unparsed_records(outcome.heads, outcome.texts))
+    parsed = outcome.only(selection.is_wanted)
+    return unparsed_records(parsed.heads, parsed.texts)
+
+
+_Found = TypeVar("_Found")
+HeadsOf: TypeAlias = Callable[[bytes], list[Any] | None]
+_Take: TypeAlias = Callable[[int, list[bytes], int], tuple[int, list[Outcome]]]
+
+
+class _Parser:
+    """The blocks of one file, one after another."""
+
+    def __init__(
+        self,
+        slow: LineRepairer,
+        counts: LineCounts,
+        selection: Selection | None,
+        parse_record: RecordParser,
+        *,
+        is_numbered: bool,
+    ) -> None:
+        self._slow = slow
+        self._judge = parse_record
+        self._counts = counts
+        self._is_numbered = is_numbered  # behind lines that were passed over, numbers take a search
+        self._filter = selection.line_filter if selection is not None else None
+
+    def parse(self, block: Block) -> Iterator[Outcome]:
+        """What becomes of the lines of a block; those that can't be wanted may be passed over."""
+        sifted = self._sift(block, self._filter) if self._filter is not None and isinstance(block, bytes) else None
+        if sifted is not None:
+            yield sifted
+        else:
+            yield from self._stretches(block, _read_heads, ParsedLines)
+
+    def parse_at_once(self, block: bytes, heads_of: HeadsOf, *, with_texts: bool) -> ParsedLines | None:
+        """All lines of a block in one call; None where one of them may be no record."""
+        mended = None if self._slow.is_open or self._filter is not None else repair_octal_block(block, self._judge)
+        heads = None if mended is None else heads_of(mended[0])
+        if mended is None or heads is None:
+            return None
+        first = self._next_line()
+        self._counts.lines += len(heads)
+        self._counts.records += len(heads)
+        self._counts.repaired += mended[1]
+        kept = mended[0] if with_texts else None
+        return ParsedLines(heads, [], range(first, first + len(heads)), kept, len(block))
+
+    def parse_whole(self, block: Block) -> Iterator[Outcome | list[Record]]:
+        """The same, with records in place of the lines that are records as they stand."""
+        return self._stretches(block, parse_full_records, lambda records, _texts, _numbers: records)
+
+    def end(self) -> Iterator[Outcome]:
+        """What becomes of a hash that was still open when the file ended."""
+        yield from self._slow.end()
+
+    def _stretches(
+        self,
+        block: Block,
+        fast: Callable[[Iterator[bytes], list[Any]], None],
+        pack: Callable[[list[Any], list[bytes], Sequence[int]], _Found],
+    ) -> Iterator[_Found | Outcome]:
+        """`fast` takes lines until one is no record as it stands, and leaves the iterator behind that one."""
+        slow, counts = self._slow, self._counts
+        if isinstance(block, TruncatedStream):
+            yield from slow.broken_off(self._next_line(), block.reason, block.line)
+            return
+        if isinstance(block, OversizedLine | RejectedItem):
+            yield from slow.end()
+            yield self._unreadable(block)
+            return
+        if isinstance(block, ArrayItems):
+            yield from slow.end()
+        lines, numbers, take = self._lines(block)
+        plain = is_plain(block if isinstance(block, bytes) else b"\n".join(lines)) and not _any_too_deep(lines)
+        todo = iter(lines)
+        at = 0
+        while at < len(lines):
+            if not slow.is_open:
+                found: list[Any] = []
+                (fast if plain else _read_carefully)(todo, found)
+                if fast is _read_heads and (both := first_event_with_alias(found)) is not None:
+                    del found[both:]
+                    todo = iter(lines[at + both + 1 :])
+                if found:
+                    start, at = at, at + len(found)
+                    counts.records += len(found)
+                    texts = lines[start:at]
+                    yield (
+                        pack(found, texts, numbers[start:at]) if plain else ParsedLines(found, texts, numbers[start:at])
+                    )
+                    if at == len(lines):
+                        break
+                done, outcomes = take(numbers[at], lines, at)
+                # The first of the lines that were taken is passed already.
+                next(islice(todo, done - at - 1, done - at - 1), None)
+            else:
+                done, outcomes = take(numbers[at], lines, at)
+                next(islice(todo, done - at, done - at), None)
+            at = done
+            yield from outcomes
+
+    def _lines(self, block: bytes | ArrayItems) -> tuple[list[bytes], Sequence[int], _Take]:
+        """The lines of a block, their numbers, and the slow way for one of them."""
+        counts = self._counts
+        if isinstance(block, bytes):
+            lines = block.split(b"\n")
+            first = self._next_line()
+            counts.lines += len(lines)
+            return lines, range(first, first + len(lines)), self._slow.take
+        counts.lines += block.lines
+        counts.blank += block.blank
+        counts.joined += block.joined
+        counts.shared += block.shared
+        return block.texts, block.numbers, self._slow.take_item
+
+    def _next_line(self) -> int:
+        return self._counts.lines + 1
+
+    def _unreadable(self, block: OversizedLine | RejectedItem) -> MalformedRecordError:
+        if isinstance(block, RejectedItem):
+            return self._slow.error(block.number, block.reason, block.raw)
+        number = self._next_line()
+        self._counts.lines += 1
+        limit = f"max_line_bytes={self._slow.max_line_bytes:,}"
+        reason = f"a line of {block.length:,} bytes is above the limit, {limit}"
+        return self._slow.error(number, reason, block.beginning)
+
+    def _sift(self, block: bytes, line_filter: LineFilter) -> ParsedLines | None:
+        """The lines of a block that may be wanted; None where those passed over could change what they are.
+
+        That is so when a hash over several lines goes on in the block or into the next one. A line that begins with a
+        bracket in its first column goes on with nothing; so if such a line ends the block and is whole, nothing is open
+        behind it.
+        """
+        last = block[block.rfind(b"\n") + 1 :]
+        if self._slow.is_open or not last.startswith(b"{"):
+            return None
+        lines = line_filter.lines(block)
+        if lines is None:
+            return None
+        together = b"\n".join(lines)
+        if count(b"\n", together) >= len(lines) > 0 or not all(map(_begins, lines)):
+            return None
+        repaired = 0
+        heads: list[Head] = []
+        texts = list(lines)
+        todo = iter(lines)
+        read = _read_heads if is_plain(together) and not _any_too_deep(lines) else _read_carefully
+        try:
+            self._check_whole(last)
+            while True:
+                read(todo, heads)
+                if len(heads) == len(lines):
+                    break
+                judged = self._judge(lines[len(heads)])
+                texts[len(heads)] = judged.text
+                heads.append(judged.head)
+                repaired += judged.is_repaired
+        except DECODE_ERRORS:  # NotARecord is one of them
+            return None
+        if first_event_with_alias(heads) is not None:
+            return None
+        numbers = _numbers(lines, block, self._next_line()) if self._is_numbered else range(0)
+        here = count(b"\n", block) + 1
+        self._counts.lines += here
+        self._counts.records += len(lines)
+        self._counts.repaired += repaired
+        self._counts.passed += here - len(lines)
+        return ParsedLines(heads, texts, numbers)
+
+    def _check_whole(self, line: bytes) -> None:
+        """Raise one of DECODE_ERRORS for a line that is not a record, repaired or not."""
+        try:
+            decode_checked(line)
+        except DECODE_ERRORS:
+            self._judge(line)
+
+
+def _read_heads(lines: Iterator[bytes], heads: list[Any]) -> None:
+    # When a line fails, extend() keeps what it has.
+    with suppress(*DECODE_ERRORS):
+        heads.extend(map(decode_head, lines))
+
+
+def _read_carefully(lines: Iterator[bytes], heads: list[Any]) -> None:
+    with suppress(*DECODE_ERRORS):
+        heads.extend(map(decode_checked, lines))
+
+
+def _any_too_deep(lines: list[bytes]) -> bool:
+    return max(map(len, lines), default=0) > FLAT_BYTES and any(map(is_too_deep, lines))
+
+
+def _numbers(lines: list[bytes], block: bytes, first: int) -> list[int]:
+    """The numbers of some lines of a block, in their order. Of lines that are equal, all or none are among them."""
+    numbered = enumerate(block.split(b"\n"), first)
+    return [next(number for number, other in numbered if other == line) for line in lines]

@@ -1,0 +1,1 @@
+"""The revision files of an export: manifests, listing, reading, coverage, audit."""

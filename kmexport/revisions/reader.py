@@ -1,0 +1,169 @@
+"""Revisions in groups of about so many bytes, each for one commit or one task."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from typing import Final, Protocol, TypedDict, TypeVar
+
+from attrs import frozen
+
+from kmexport.errors import RevisionNotFoundError
+from kmexport.parsing.counts import LineCounts
+from kmexport.parsing.records import OnError, check_counts, check_policy, read_lists
+from kmexport.parsing.selection import People, Selection
+from kmexport.parsing.stream import MAX_LINE_BYTES, BinaryFile
+from kmexport.records import Record
+from kmexport.revisions.manifest import Revision, is_revision_name
+from kmexport.storage.folder import Folder
+from kmexport.storage.open_files import Progress, check_progress, progress_bar
+
+__all__ = [
+    "ReadFile",
+    "ReadKeywords",
+    "ReadOptions",
+    "check_revisions",
+    "in_groups",
+    "open_revisions",
+    "read_records",
+    "read_revisions",
+]
+
+logger: logging.Logger = logging.getLogger("kmexport")
+
+_UNKNOWN_SIZE: Final = 4 << 20  # what a revision is taken for whose storage does not tell its size
+
+
+def in_groups(revisions: Iterable[Revision], most_bytes: int) -> Iterator[list[Revision]]:
+    """Neighbours together, as many as have at most so many bytes, or one; their order stays.
+
+    >>> revisions = [Revision(n, f"revisions/{n}.json", size=40) for n in range(1, 6)]
+    >>> [[revision.number for revision in group] for group in in_groups(revisions, 100)]
+    [[1, 2], [3, 4], [5]]
+    """
+    group: list[Revision] = []
+    held = 0
+    for revision in revisions:
+        size = _UNKNOWN_SIZE if revision.size is None else revision.size
+        if group and held + size > most_bytes:
+            yield group
+            group, held = [], 0
+        group.append(revision)
+        held += size
+    if group:
+        yield group
+
+
+T = TypeVar("T")
+_Found_co = TypeVar("_Found_co", covariant=True)
+
+
+class ReadKeywords(TypedDict, total=False):
+    """Further arguments of `read` and `iter_records`, for their types."""
+
+    people: People
+    on_error: OnError
+    callback: Progress
+    counts: LineCounts | None
+
+
+@frozen
+class ReadOptions:
+    """How revisions are read, and who is told of it. Raises for what can't be, as the caller calls."""
+
+    on_error: OnError = "raise"
+    callback: Progress = None
+    counts: LineCounts | None = None
+    max_line_bytes: int = MAX_LINE_BYTES
+    selection: Selection | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_counts(self.counts)
+        check_policy(self.on_error, self.max_line_bytes)
+        check_progress(self.callback)
+
+
+class ReadFile(Protocol[_Found_co]):
+    """How one open file is read: what it gives, and at the end its counts, which `reading.counts` has too."""
+
+    def __call__(
+        self, file: BinaryFile, revision: Revision, reading: ReadOptions, /
+    ) -> Generator[_Found_co, None, LineCounts]: ...
+
+
+def read_records(
+    file: BinaryFile, revision: Revision, reading: ReadOptions
+) -> Generator[list[Record], None, LineCounts]:
+    """The wanted records of one revision, in lists."""
+    return read_lists(
+        file, revision.path, reading.on_error, reading.max_line_bytes, reading.counts, selection=reading.selection
+    )
+
+
+def read_revisions(
+    folder: Folder,
+    revisions: Sequence[Revision],
+    reading: ReadOptions,
+    read_file: ReadFile[T],
+) -> Generator[T, None, None]:
+    """What `read_file` gives of each revision, in the order given."""
+    with closing(open_revisions(folder, revisions, reading)) as openings:
+        for revision, opening in openings:
+            is_open = False
+            try:
+                with opening as file:
+                    is_open = True
+                    counts = yield from read_file(file, revision, reading)
+                    if counts == LineCounts() and revision.has_records:
+                        # A web server that fails may answer with no bytes and success; nothing else would tell.
+                        logger.warning("%s: is empty, and the index says that it holds records", revision.path)
+            except RevisionNotFoundError:
+                if reading.on_error != "skip":
+                    raise
+                rest = "the rest of it" if is_open else "it"
+                logger.warning("%s: the file is gone; %s was left out", revision.path, rest)
+
+
+def open_revisions(
+    folder: Folder,
+    revisions: Sequence[Revision],
+    reading: ReadOptions,
+    *,
+    unpack: bool = True,
+) -> Generator[tuple[Revision, AbstractContextManager[BinaryFile]], None, None]:
+    """Each revision with what opens it; the callback moves as it is read, and by its size in all."""
+    sizes = [revision.size for revision in revisions if revision.size is not None]
+    with progress_bar(reading.callback) as callback:
+        if callback is not None and len(sizes) == len(revisions):
+            callback.set_size(sum(sizes))
+        openings = folder.open_each(
+            [(revision.path, revision.size) for revision in revisions],
+            callback=callback,
+            unpack=unpack,
+        )
+        with closing(openings):
+            for revision, opening in zip(revisions, openings, strict=True):
+                moved = callback.value if callback is not None else 0
+                yield revision, opening
+                if callback is not None and revision.size is not None:
+                    # What was left out is done with too.
+                    callback.relative_update(revision.size - (callback.value - moved))
+
+
+def check_revisions(revisions: Iterable[Revision | int]) -> list[Revision | int]:
+    """Revisions or their numbers as a list. TypeError for anything else, ValueError for a path out of revisions/."""
+    if isinstance(revisions, Revision | int):
+        msg = f"several revisions belong there: write [{revisions!r}]"
+        raise TypeError(msg)
+    checked = list(revisions)
+    for revision in checked:
+        if isinstance(revision, bool) or not isinstance(revision, Revision | int):
+            msg = f"a revision is a Revision or its number, not {revision!r}"
+            raise TypeError(msg)
+        if isinstance(revision, Revision):
+            folder, _, name = revision.path.partition("/")
+            if folder != "revisions" or not is_revision_name(name):
+                msg = f"the path of a revision is such as 'revisions/1.json', not {revision.path!r}"
+                raise ValueError(msg)
+    return checked

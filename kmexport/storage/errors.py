@@ -1,0 +1,152 @@
+"""What storage libraries raise, said in the library's own errors: the place is named, and no credential shows."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kmexport.errors import BucketNotFoundError, BucketUnreachableError, KmExportError
+from kmexport.storage.credentials import can_show_one, redact, shows_one
+from kmexport.storage.faults import (
+    UnexpectedResponseError,
+    chain,
+    code_of,
+    is_answer,
+    is_denied,
+    is_missing,
+    is_without_bucket,
+    is_without_credentials,
+    words_of,
+)
+from kmexport.storage.filesystems import explain_unknown_option
+
+__all__ = ["NO_PROFILE", "translated"]
+
+_NO_CREDENTIALS = (
+    "no credentials found: pass profile=… or key= and secret=, set AWS_PROFILE or AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or pass anon=True for a public bucket"
+)
+NO_PROFILE = "the profile that profile=… or AWS_PROFILE names is not in ~/.aws/config or ~/.aws/credentials"
+_NO_RANGES = (
+    "the web server sends whole files only, and here parts of one are needed: let fsspec fetch the whole file first, "
+    "as in zip::simplecache::https://…"
+)
+# What to do about an error of S3, by its code.
+_REGION = 'pass the region of the bucket, as in client_kwargs={"region_name": "eu-west-1"}, or its own endpoint'
+_NEW_CREDENTIALS = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired")
+_ADVICE = {
+    "InvalidObjectState": "the object is archived, restore it first",
+    "RequestTimeTooSkewed": "set the clock of this machine",
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    **dict.fromkeys(_NEW_CREDENTIALS, "get new credentials"),
+}
+_NO_REGION = (
+    "PermanentRedirect: the bucket must be addressed at another endpoint, and the server does not say which endpoint."
+)
+_LONGEST_WORDS = 1_000  # characters; what is longer is a page, not a reason
+
+
+@contextmanager
+def translated(
+    url: str,
+    options: dict[str, Any],
+    secrets: Callable[[], Iterable[str]],
+    doing: str,
+    missing: Callable[[], Exception] | None = None,
+) -> Iterator[None]:
+    """Raise storage errors under the library's names; with the first error as the cause where it shows no secret.
+
+    `doing` says what failed ("reading index.csv"), `missing` makes the error for a file that is not there. `secrets`
+    are those that could be in the error's text.
+    """
+    try:
+        yield
+    except KmExportError:
+        raise
+    except Exception as error:
+        # Where the address holds a credential, any text of the libraries may repeat it.
+        known = list(secrets())
+        # That of a missing package names the package. (abfs://container@account only looks like a credential.)
+        is_plain = url == redact(url) or isinstance(error, ImportError)
+        is_safe = is_plain and not can_show_one(error, known)
+        cause = error if is_safe else None
+        words = words_of(error)
+        if len(words) > _LONGEST_WORDS or not is_plain or shows_one(words, known):
+            words = ""
+        ours = _translation(error, url, options, doing, missing, words=words, is_safe=is_safe)
+        if ours is error:
+            raise
+        try:
+            raise ours from cause
+        finally:
+            if cause is None:
+                ours.__context__ = None  # `from None` would only hide it
+
+
+def _translation(
+    error: Exception,
+    url: str,
+    options: dict[str, Any],
+    doing: str,
+    missing: Callable[[], Exception] | None,
+    *,
+    words: str,
+    is_safe: bool,
+) -> Exception:
+    place = redact(url)
+    if missing is not None and is_missing(error):
+        ours = missing()
+        no_bucket = isinstance(ours, BucketNotFoundError) and is_without_bucket(error)
+        return BucketNotFoundError(place, "there is no such bucket") if no_bucket else ours
+    if is_safe and isinstance(error, OSError) and error.filename is not None:
+        return error  # of the local disk: it names its file, where errors of a server have no file name
+    if is_without_credentials(error) or is_denied(error):
+        return PermissionError(errno.EACCES, _why_denied(error, doing, words), place)
+    wrong = explain_unknown_option(error, url, options)
+    if wrong is not None:
+        return TypeError(f"{place}: {wrong}")
+    if is_safe and _speaks_for_itself(error):
+        return error
+    return _unreachable(error, place, doing, words)
+
+
+def _why_denied(error: Exception, doing: str, words: str) -> str:
+    if is_without_credentials(error):
+        return NO_PROFILE if type(error).__name__ == "ProfileNotFound" else _NO_CREDENTIALS
+    code = code_of(error)
+    if code in _ADVICE and code not in _NEW_CREDENTIALS:
+        return f"{doing} failed ({words or code}): {_ADVICE[code]}"
+    why = f" ({words})" if words else ""
+    return f"access is denied, {doing}{why}; {_ADVICE.get(code, 'check the credentials and their rights')}"
+
+
+def _unreachable(error: Exception, place: str, doing: str, words: str) -> BucketUnreachableError:
+    if any(map(_is_about_ranges, chain(error))):
+        return BucketUnreachableError(place, f"{doing} failed ({_NO_RANGES})", "")
+    advice = _ADVICE.get(code_of(error))
+    if any(isinstance(one, RecursionError) for one in chain(error)):
+        words, advice = _NO_REGION, _REGION
+    if advice is not None:
+        advice = f"{advice[0].upper()}{advice[1:]}."
+    elif is_answer(error):
+        advice = "The server was reached, and answered so."
+    if isinstance(error, UnexpectedResponseError):
+        why = str(error)
+    else:
+        why = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    return BucketUnreachableError(place, f"{doing} failed ({why})", advice)
+
+
+def _speaks_for_itself(error: Exception) -> bool:
+    """A wrong address, a filesystem that is not installed, a warning."""
+    if any(_is_about_ranges(one) for one in chain(error)):
+        return False
+    return isinstance(error, ImportError | Warning) or type(error) in (TypeError, ValueError)
+
+
+def _is_about_ranges(error: BaseException) -> bool:
+    return isinstance(error, ValueError) and "range requests" in str(error)

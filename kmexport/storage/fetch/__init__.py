@@ -1,0 +1,1 @@
+"""Files of a storage fetched ahead of the reader; nothing else uses asyncio."""

@@ -1,0 +1,218 @@
+"""The loop's half of fetching ahead: which requests run, and that what they hold stays within the budget.
+
+`_Scheduler` belongs to the event loop: all of it runs there. Other threads have a `SchedulerClient`, which sends it messages.
+Nothing else is shared but the futures that carry the results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import suppress
+
+from attrs import define, field, frozen
+
+from kmexport.storage.fetch.stream import BLOCK_BYTES, STOPPED_WITHIN, Fetcher, File, Stream
+
+__all__ = ["FetchJob", "FirstBlocks", "SchedulerClient"]
+
+
+@frozen(eq=False)
+class FetchJob:
+    """A stretch of a file to fetch, and the most bytes of it that are held before they are asked for."""
+
+    number: int  # of the file, for the consumer
+    file: File  # for the loop
+    start: int
+    end: int | None
+    cost: int
+    beginning: Future[FirstBlocks] = field(factory=Future)
+
+
+@frozen(eq=False)
+class FirstBlocks:
+    """What came of a job: its first blocks."""
+
+    blocks: deque[bytes]
+    goes_on: bool  # whether more can be read of it
+    is_whole_file: bool  # whether the file was replaced since it was listed, and all of it comes from this job
+
+
+class SchedulerClient:
+    """Has jobs fetched in the order in which they come, as budget and number of requests allow it."""
+
+    def __init__(self, source: Fetcher, budget: int, requests: int) -> None:
+        self._source = source
+        self._loop = source.loop
+        self._requests = _Scheduler(source, budget, requests)
+        self._process = os.getpid()
+        self._stopping: Future[None] | None = None
+        _ALL.add(self)
+
+    def take(self, jobs: list[FetchJob], done: Iterable[FetchJob]) -> None:
+        """Fetch these, after those that it has; and forget others, which were read or are not wanted any more."""
+        if self._is_over:
+            _cancel(jobs)
+        else:
+            self._loop.call_soon_threadsafe(self._requests.take, jobs, done)
+
+    def forget(self, jobs: list[FetchJob]) -> None:
+        """Forget these; nothing takes their place before more are given."""
+        if not self._is_over:
+            self._loop.call_soon_threadsafe(self._requests.forget, jobs)
+
+    def read_on(self, job: FetchJob, size: int) -> Future[bytes]:
+        """The next bytes of a job whose beginning was read; none at its end."""
+        if self._is_over:
+            raise CancelledError
+        return asyncio.run_coroutine_threadsafe(self._requests.read_on(job, size), self._loop)
+
+    def stop(self) -> None:
+        """Cancel all that runs, close all that is open, and wait for it for a moment."""
+        stopping = self.begin_to_stop()
+        with suppress(RuntimeError):
+            if asyncio.get_running_loop() is self._loop:  # collected by chance in the loop's thread
+                return
+        if stopping is not None:
+            wait([stopping], STOPPED_WITHIN)
+
+    def begin_to_stop(self) -> Future[None] | None:
+        """The same without waiting; None where the loop is gone, or belongs to another process."""
+        _ALL.discard(self)
+        if sys.is_finalizing() or self._loop.is_closed() or self._process != os.getpid():
+            return None
+        if self._stopping is None:
+            self._stopping = asyncio.run_coroutine_threadsafe(self._requests.stop(), self._loop)
+            self._stopping.add_done_callback(lambda _: self._source.end())
+        return self._stopping
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether it was stopped: at the end of the program, some readers are closed or even read only after that."""
+        return self._stopping is not None or self._process != os.getpid()
+
+
+class _Scheduler:
+    """The jobs, as the loop knows them: those that wait, those that run, and what they hold."""
+
+    def __init__(self, source: Fetcher, budget: int, requests: int) -> None:
+        self._source = source
+        self._budget = budget
+        self._held = 0  # bytes of the budget
+        self._free = asyncio.Semaphore(requests)
+        self._waiting: deque[FetchJob] = deque()
+        self._running: dict[FetchJob, _Running] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def take(self, jobs: list[FetchJob], done: Iterable[FetchJob]) -> None:
+        self.forget(done)
+        self._waiting += jobs
+        self._go_on()
+
+    def forget(self, jobs: Iterable[FetchJob]) -> None:
+        for job in jobs:
+            running = self._running.pop(job, None)
+            if running is None:
+                self._waiting.remove(job)
+                continue
+            self._held -= running.cost
+            if running.stream is not None or not running.task.done():
+                ending = self._source.loop.create_task(_end(running))
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
+
+    async def read_on(self, job: FetchJob, size: int) -> bytes:
+        running = self._running.get(job)
+        if running is None or running.stream is None:
+            return b""  # it was forgotten meanwhile
+        block = await running.stream.read(size)
+        await running.stream.rest()
+        return block
+
+    async def stop(self) -> None:
+        _cancel(self._waiting)
+        self._waiting.clear()
+        self.forget(list(self._running))
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=STOPPED_WITHIN)
+        await self._source.stop()
+
+    def _go_on(self) -> None:
+        """Start what fits into the budget; one job in any case."""
+        while self._waiting:
+            job = self._waiting[0]
+            if self._running and self._held + job.cost > self._budget:
+                break
+            self._waiting.popleft()
+            self._held += job.cost
+            self._running[job] = _Running(self._source.loop.create_task(self._run(job)), job.cost)
+
+    async def _run(self, job: FetchJob) -> None:
+        try:
+            async with self._free:
+                beginning = await self._fetch(job)
+        except Exception as error:  # noqa: BLE001  # it is the consumer's
+            job.beginning.set_exception(error)
+        except BaseException:
+            job.beginning.cancel()
+            raise
+        else:
+            job.beginning.set_result(beginning)
+
+    async def _fetch(self, job: FetchJob) -> FirstBlocks:
+        """As much of a job as it may hold. What it does not need of that is for others."""
+        running = self._running[job]
+        running.stream = stream = Stream(self._source, job.file, job.start, job.end)
+        blocks: deque[bytes] = deque()
+        room = job.cost
+        while not stream.is_at_end and (room or not blocks):
+            block = await stream.read(min(room or BLOCK_BYTES, BLOCK_BYTES))
+            blocks.append(block)
+            room -= min(room, len(block))
+        if stream.is_at_end:
+            await stream.close()
+            running.stream = None
+            if room and job in self._running:
+                running.cost -= room
+                self._held -= room
+                self._go_on()
+        else:
+            await stream.rest()
+        return FirstBlocks(blocks, not stream.is_at_end, stream.is_whole_file)
+
+
+@define(eq=False)
+class _Running:
+    """A job that was started; it stays until it is forgotten, for what came of it is held until then."""
+
+    task: asyncio.Task[None]
+    cost: int
+    stream: Stream | None = None
+
+
+def _cancel(jobs: Iterable[FetchJob]) -> None:
+    """Nobody may wait for a job that will never be started."""
+    for job in jobs:
+        job.beginning.cancel()
+
+
+async def _end(running: _Running) -> None:
+    running.task.cancel()
+    await asyncio.wait([running.task])
+    if running.stream is not None:
+        await running.stream.close()
+
+
+# Those that run, for the end of the program: they are stopped together, and share one moment of waiting.
+_ALL: set[SchedulerClient] = set()
+
+
+@atexit.register
+def _stop_all() -> None:
+    if stopping := [one for fetcher in list(_ALL) if (one := fetcher.begin_to_stop()) is not None]:
+        wait(stopping, STOPPED_WITHIN)

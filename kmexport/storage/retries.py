@@ -1,0 +1,129 @@
+"""How often a request is made again, and how long a storage may be silent: one budget for each file."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+
+from kmexport.storage.faults import UnexpectedResponseError, is_transient
+from kmexport.storage.limits import SILENT_FOR
+
+if TYPE_CHECKING:
+    from tenacity import AsyncRetrying, Retrying
+
+__all__ = ["TRIES", "RetryBudget", "patience_for_one", "tries_of_botocore", "tries_within"]
+
+logger: logging.Logger = logging.getLogger("kmexport")
+
+TRIES = 10  # of a file, whatever libraries below try by themselves
+REFUND_BYTES = 8 << 20  # so many bytes of a file give one try back, so that a huge one may break off more often
+
+_TRIES_OF_A_MANIFEST = 6  # about five seconds: a wrong address has to show soon
+_FIRST_WAIT = 0.2  # seconds at most; each further wait is twice as long
+_LONGEST_WAIT = 5.0
+_SHARE = 4  # one connection may be silent for this part of the time, so that another one can be tried
+
+
+@define
+class RetryBudget:
+    """What reading one file may still cost: tries, and seconds without a byte. Each failed try is logged."""
+
+    name: str
+    tries: int = TRIES
+    silent_for: float = SILENT_FOR
+    cost: int = 1  # of an error: the tries that libraries below have made before they raised it
+    failures: int = 0
+    last_error: BaseException | None = None
+    _heard_at: float = 0.0
+    _bytes: int = 0
+    _waiting_until: float = 0.0
+
+    @property
+    def request_silent_for(self) -> float:
+        """Seconds after which a connection that says nothing is given up."""
+        return self.silent_for / _SHARE
+
+    @property
+    def is_spent(self) -> bool:
+        return self.failures >= self.tries
+
+    def heard(self, count: int) -> None:
+        """So many bytes of the file have come."""
+        self._heard_at = time.monotonic()
+        self._bytes += count
+        while self._bytes >= REFUND_BYTES:
+            self._bytes -= REFUND_BYTES
+            self.failures = max(0, self.failures - 1)
+
+    def retrying(self) -> Retrying:
+        """Goes round again after an error that may pass, later each time."""
+        from tenacity import Retrying  # noqa: PLC0415  # it takes longer to load than a local export needs
+
+        return Retrying(**self._policy())
+
+    def retrying_async(self) -> AsyncRetrying:
+        """The same for coroutines."""
+        from tenacity import AsyncRetrying  # noqa: PLC0415
+
+        return AsyncRetrying(**self._policy())
+
+    def _policy(self) -> dict[str, Any]:
+        return {"retry": self._goes_on, "wait": self._wait, "before_sleep": self._warn, "reraise": True}
+
+    def _goes_on(self, state: Any) -> bool:
+        error = state.outcome.exception()
+        if error is None or not is_transient(error):
+            return False
+        now = time.monotonic()
+        # Requests for several parts of a file that fail together are one failure.
+        if state.attempt_number > 1 or now >= self._waiting_until:
+            self.failures += 1 if isinstance(error, UnexpectedResponseError) else self.cost
+        self.last_error = error
+        return not self.is_spent and now - max(state.start_time, self._heard_at) < self.silent_for
+
+    def _wait(self, _state: Any) -> float:
+        """At random, so that many readers spread out."""
+        longest = min(_FIRST_WAIT * 2 ** max(0, self.failures - 1), _LONGEST_WAIT)
+        seconds = random.uniform(longest / 2, longest)  # noqa: S311  # no secret
+        self._waiting_until = time.monotonic() + seconds
+        return seconds
+
+    def _warn(self, state: Any) -> None:
+        logger.warning(
+            "%s: try %d of %d failed (%s), the next one in %.1f seconds",
+            self.name,
+            self.failures,
+            self.tries,
+            type(state.outcome.exception()).__name__,
+            state.next_action.sleep,
+        )
+
+
+def patience_for_one(name: str) -> RetryBudget:
+    """The tries for a manifest or a listing."""
+    return RetryBudget(name, _TRIES_OF_A_MANIFEST)
+
+
+def tries_within(fs: Any) -> int:
+    """How often a filesystem makes a request by itself before it raises: s3fs and gcsfs say so."""
+    tries = max(1, getattr(fs, "retries", 1))
+    config = getattr(fs, "config_kwargs", None)
+    return tries if config is None else tries * tries_of_botocore(config.get("retries") or {})
+
+
+def tries_of_botocore(settings: dict[str, Any]) -> int:
+    """The tries for one request under botocore's setting `retries`.
+
+    >>> settings = {}, {"max_attempts": 2}, {"total_max_attempts": 1}
+    >>> [tries_of_botocore(one) for one in settings]
+    [5, 3, 1]
+    """
+    if "total_max_attempts" in settings:
+        return max(1, int(settings["total_max_attempts"]))
+    if "max_attempts" in settings:
+        return 1 + max(0, int(settings["max_attempts"]))
+    return 3 if settings.get("mode") in ("standard", "adaptive") else 5
