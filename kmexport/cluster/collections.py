@@ -1,9 +1,9 @@
-"""Revisions → Dask frames and bags, a task for each group."""
+"""Arrow tables → pandas frames whose types are the same for every part of a collection."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, TypedDict, Unpack
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, TypeAlias, TypedDict, Unpack
 from uuid import uuid4
 
 import dask.bag as db
@@ -14,17 +14,69 @@ from attrs import field, frozen
 from dask import delayed
 
 from kmexport.bucket import Bucket
-from kmexport.cluster.frames import empty_frame, to_frame
-from kmexport.cluster.groups import GROUP_BYTES, Group, group_revisions
-from kmexport.columns.schema import SCHEMA, Properties, choose_columns
+from kmexport.columns.schema import JSON, KINDS, SCHEMA, Layout, Properties, choose_columns
 from kmexport.parsing.records import OnError
 from kmexport.records import Alias, Record
 from kmexport.revisions.listing import MARGIN
+from kmexport.revisions.manifest import Revision
+from kmexport.revisions.reader import in_groups
 from kmexport.steps.time import in_window
 from kmexport.tables import to_records as records_of_batches
 from kmexport.windows import Window
 
-__all__ = ["to_bag", "to_dataframe", "to_records"]
+__all__ = ["GROUP_BYTES", "Group", "empty_frame", "group_revisions", "to_bag", "to_dataframe", "to_frame", "to_records"]
+
+_TEXT = pd.StringDtype("pyarrow")
+_KIND = pd.CategoricalDtype(list(KINDS))
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """The table as a frame: text as `string[pyarrow]`, `kind` as a category, further columns as their Arrow types."""
+    return pd.DataFrame({name: _series(name, table.column(name)) for name in table.column_names})
+
+
+def empty_frame(layout: Layout) -> pd.DataFrame:
+    """A frame without rows, with the columns and types of every part."""
+    return to_frame(layout.schema.empty_table())
+
+
+def _series(name: str, column: pa.ChunkedArray) -> Any:
+    if name not in SCHEMA.names:
+        return pd.Series(pd.array(column.to_pandas(types_mapper=pd.ArrowDtype)))
+    if name == "kind":
+        return column.cast(pa.string()).to_pandas().astype(_KIND)
+    if column.type == JSON:
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], pa.string())
+    if pa.types.is_string(column.type):
+        return column.to_pandas(types_mapper={pa.string(): _TEXT}.get)
+    return column.to_pandas()
+
+
+GROUP_BYTES = 64 << 20
+
+Group: TypeAlias = tuple[Revision, ...]
+
+
+def group_revisions(revisions: Iterable[Revision], group_bytes: int) -> list[Group]:
+    """Neighbours together, as many as have about so many bytes, at least one; their order stays.
+
+    No revisions are one group that is empty: then a frame has its columns all the same.
+
+    >>> revisions = [Revision(n, f"revisions/{n}.json", size=40) for n in range(1, 6)]
+    >>> groups = group_revisions(revisions, 100)
+    >>> [[revision.number for revision in group] for group in groups]
+    [[1, 2], [3, 4], [5]]
+    """
+    if group_bytes < 1:
+        msg = f"group_bytes is at least 1, not {group_bytes}"
+        raise ValueError(msg)
+    return [tuple(group) for group in in_groups(revisions, group_bytes)] or [()]
+
+
+def span(group: Sequence[Revision]) -> str:
+    """Their numbers, for the name of a task."""
+    return f"{group[0].number}-{group[-1].number}" if group else "none"
+
 
 LABEL = "kmexport-revisions"  # how the dashboard names the tasks that read
 

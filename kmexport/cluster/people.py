@@ -14,9 +14,17 @@ from attrs import frozen
 from distributed import Client, as_completed, get_client
 
 from kmexport.bucket import Bucket
-from kmexport.cluster.collections import Options, ReadPairs, checked, frame_records
-from kmexport.cluster.frames import empty_frame, to_frame
-from kmexport.cluster.groups import GROUP_BYTES, group_revisions, span
+from kmexport.cluster.collections import (
+    GROUP_BYTES,
+    Options,
+    ReadPairs,
+    checked,
+    empty_frame,
+    frame_records,
+    group_revisions,
+    span,
+    to_frame,
+)
 from kmexport.columns.schema import SCHEMA, Properties, choose_columns
 from kmexport.records import Record
 from kmexport.steps.duplicates import drop_duplicates as drop_from_records

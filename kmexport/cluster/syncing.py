@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from distributed import Client
 
 from kmexport.bucket import Bucket
-from kmexport.cluster.groups import GROUP_BYTES, Group, group_revisions, span
+from kmexport.cluster.collections import GROUP_BYTES, Group, group_revisions, span
 from kmexport.cluster.people import newest_client
 from kmexport.errors import RevisionChangedError, RevisionNotFoundError
 from kmexport.lake import SyncSummary

@@ -1,4 +1,4 @@
-"""The column `properties`: objects as JSON text without the four keys of a record, and text that not every column can hold."""
+"""The column `properties`: objects as JSON text without a record's four keys; text that not every column can hold."""
 
 from __future__ import annotations
 

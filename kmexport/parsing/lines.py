@@ -86,9 +86,10 @@ def parse_blocks(
 ) -> Iterator[Outcome]:
     """The wanted lines and the errors of a file, in the order of the lines. `counts`, its own, is kept up to date.
 
-    Lines that can't be wanted may be passed over without an error, malformed or not. Another `parse_record` may refuse some
-    of those records that msgspec does not read. `heads_of` gives the heads of a block in one call, one for each line,
-    where its lines are all records as they stand, or else None. Without texts those blocks are not kept.
+    Lines that can't be wanted may be passed over without an error, malformed or not. Another `parse_record` may
+    refuse some of those records that msgspec does not read. `heads_of` gives the heads of a block in one call, one
+    for each line, where its lines are all records as they stand, or else None. Without texts those blocks are not
+    kept.
     """
     slow = LineRepairer(source, counts, max_line_bytes, parse_record)
     parser = _Parser(slow, counts, selection, parse_record, is_numbered=True)

@@ -14,7 +14,18 @@ from kmexport.revisions.manifest import Index, Revision, is_revision_name, revis
 from kmexport.storage.folder import Folder
 from kmexport.windows import Window, check_window
 
-__all__ = ["BATCH", "MARGIN", "Listing", "check_selecting", "list_revisions", "match_with_index", "select_revisions"]
+__all__ = [
+    "BATCH",
+    "MARGIN",
+    "Listing",
+    "check_selecting",
+    "list_revisions",
+    "match_with_index",
+    "select_revisions",
+    "why_no_manifest",
+]
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 logger: logging.Logger = logging.getLogger("kmexport")
 
@@ -195,3 +206,17 @@ def check_selecting(window: Window | None, margin: int | None) -> None:
     if margin < 0:
         msg = f"margin is 0 seconds or more, or None for every file, not {margin}"
         raise ValueError(msg)
+
+
+def why_no_manifest(folder: Folder) -> str | None:
+    """What an export from before October 2012 is, and how its files are read; None for anything else."""
+    years = [name for name in folder.list_folders("") if re.fullmatch("20[0-9]{2}", name)]
+    if not any(set(_MONTHS) & set(folder.list_folders(year)) for year in years):
+        return None
+    return (
+        "this is an export from before October 2012, with one file a day such as 2011/Jan/2011-01-01.json, no "
+        "revisions and no index. This line reads its files, with fsspec imported and your storage options: "
+        "records = (record for file in "
+        f"fsspec.open_files({folder.public_url.rstrip('/') + '/*/*/*.json'!r}) "
+        "for record in kmexport.iter_records(file.open()))"
+    )

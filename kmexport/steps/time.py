@@ -10,10 +10,7 @@ from typing import TypeVar
 
 from kmexport.errors import LateRecordError
 from kmexport.records import Record, check_records
-from kmexport.windows import (
-    Window,
-    check_window,
-)
+from kmexport.windows import Window, check_window
 
 __all__ = ["in_window", "sort_by_time"]
 _R = TypeVar("_R", bound=Record)

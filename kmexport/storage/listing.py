@@ -23,7 +23,8 @@ _WEB = "fsspec.implementations.http"
 def list_files(fs: AbstractFileSystem, path: str) -> Files:
     """Name and size in bytes (None where that is not told) of each file in a folder, in no order.
 
-    Raises FileNotFoundError where there is no such folder, and UnexpectedResponseError for an answer that is no listing.
+    Raises FileNotFoundError where there is no such folder, and UnexpectedResponseError for an answer that is
+    no listing.
     On S3 a folder without files and none at all are the same: no files.
     """
     if not has_listings(fs):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kmexport import Alias, Bucket, Event, PropertySet, Window, drop_duplicates, merge_identities
 from kmexport.cluster import drop_duplicates as drop_on_cluster
 from kmexport.cluster import identities, to_bag, to_dataframe, to_records
-from kmexport.cluster.groups import group_revisions
+from kmexport.cluster.collections import group_revisions
 from kmexport.revisions.manifest import Revision
 from kmexport.tables import SCHEMA
 from kmexport.testing import write_export

@@ -1,4 +1,5 @@
-"""Records, windows, persons, duplicates and facts of random exports are those of an obvious model over lists and dicts."""
+"""Records, windows, persons, duplicates and facts of random exports are those of an obvious model over lists
+and dicts."""
 
 from __future__ import annotations
 

@@ -1,152 +1,98 @@
-"""The rooms: which module may import which, and what `import kmexport` must not load."""
+"""The layers of the package: which module may import which, and what `import kmexport` must not load."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-
-import pytest
 
 import kmexport
 
 PACKAGE = Path(kmexport.__file__).parent
 
-# Each floor may import those below it, never one beside it or above it; inside a folder, see FLOORS_INSIDE.
-FLOORS = [
-    {"limits", "moments"},
-    {"days", "errors", "files", "names", "policies"},
-    {"format"},
-    {"cells"},
-    {"records", "manifest", "storage", "identity_files", "values"},
-    {"reading", "dumping", "windows", "duplicates", "identities", "profiles", "cursor"},
-    {"revisions", "gaps", "groups", "latest", "manifest_text", "migrate", "rows"},
-    {"in_turn", "lateness"},
-    {"contents", "tables"},
-    {"audit"},
-    {"coverage"},
-    {"export_files"},
-    {"bucket"},
-    {"lake", "mirroring", "privacy", "reports"},
-    {"cluster"},
-    {"testing", "tour"},
-]
-FLOORS_INSIDE = {
-    "format": [{"octal", "hashes"}, {"repair", "spelling"}],
-    "reading": [
-        {"at_once", "items", "outcomes", "pieces", "pushdown", "shadow"},
-        {"following", "selection", "slow"},
-        {"arrays"},
-        {"blocks"},
-        {"lines"},
-        {"__init__"},
-    ],
-    "tables": [
-        {"engine", "escapes", "plain", "rules", "schema", "strict"},
-        {"texts"},
-        {"pairs", "rejects", "values"},
-        {"named", "worker"},
-        {"batches", "columns", "relational", "scanning", "workers"},
-        {"sources"},
-        {"kept", "loading"},
-        {"store"},
-        {"facts", "sqlite"},
-        {"__init__"},
-    ],
-    "migrate": [
-        {"requests", "rules"},
-        {"convert"},
-        {"targets"},
-        {"__init__"},
-    ],
-    "lake": [
-        {"destinations", "layout", "summary"},
-        {"folder"},
-        {"commits", "files"},
-        {"filling", "scanning", "upkeep"},
-        {"reading", "retaking", "syncing"},
-        {"__init__"},
-    ],
-    "cluster": [
-        {"frames", "groups"},
-        {"collections"},
-        {"people"},
-        {"syncing"},
-        {"__init__"},
-    ],
-    "reports": [
-        {"asking", "periods", "sources", "writing"},
-        {"cuts", "results"},
-        {"occurrences", "plots"},
-        {"amounts", "channels"},
-        {"filing"},
-        {"conditions", "funnel_sql"},
-        {"query"},
-        {"splits"},
-        {"distributions"},
-        {"before", "cohorts", "conversions", "counts", "durations", "funnels"}
-        | {"explaining", "people", "person", "revenue", "totals", "values"},
-        {"__init__"},
-    ],
-    "storage": [
-        {"faults", "layers", "locks", "progress", "wanted"},
-        {"checked", "connections", "credentials", "patience", "versions"},
-        {"athand", "listing", "opening", "options", "streams", "whole"},
-        {"fetching", "ranges", "threads", "translation", "web"},
-        {"ahead"},
-        {"transport"},
-        {"folder"},
-        {"__init__"},
-    ],
+# A module imports only from the lines above its own; modules and folders of one line do not know each other.
+LAYERS = """
+errors format windows
+records
+parsing
+storage
+steps revisions
+columns
+bucket cursor
+lake mirror migrate privacy
+facts
+tables
+reports cluster
+testing tour
+""".strip().splitlines()
+LEVEL = {name: number for number, line in enumerate(LAYERS) for name in line.split()}
+
+LONGEST, SHORTEST = 450, 60
+SHORT_FOR_A_REASON: dict[str, str] = {
+    "migrate/targets/segment.py": "one file for each target",
+    "tables.py": "the public face of columns/ and facts/: names only",
 }
-
-
-def imports(path: Path) -> set[str]:
-    """The modules of the package that a module names, without "kmexport."."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "kmexport":
-            found |= {alias.name for alias in node.names}
-        names = [node.module] if isinstance(node, ast.ImportFrom) else []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        found |= {name.removeprefix("kmexport.") for name in names if name and name.startswith("kmexport.")}
-    return found
 
 
 def modules() -> list[Path]:
     return [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
 
 
-def floor_of(room: str, floors: list[set[str]]) -> int:
-    return next(number for number, floor in enumerate(floors) if room in floor)
+def name_of(path: Path) -> str:
+    """`parsing.lines` of kmexport/parsing/lines.py, `parsing` of kmexport/parsing/__init__.py."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_directions(path):
-    room, *inside = path.relative_to(PACKAGE).with_suffix("").parts
-    for other in imports(path):
-        other_room, _, other_inside = other.partition(".")
-        if other_room != room:
-            assert floor_of(other_room, FLOORS) < floor_of(room, FLOORS), f"{room} may not import {other_room}"
-        else:
-            floors = FLOORS_INSIDE[room]
-            other_floor = floor_of(other_inside.partition(".")[0], floors)
-            assert other_floor < floor_of(inside[0], floors), f"{path} may not import {other}"
+def imports(path: Path) -> set[str]:
+    """The modules of the package that a module imports, anywhere in it, without "kmexport."."""
+    names = {name_of(other) for other in modules()}
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {one if one.removeprefix("kmexport.") in names else node.module for one in whole}
+    return {name.removeprefix("kmexport.") for name in found if name.startswith("kmexport.")}
 
 
-def test_every_room_has_its_floor():
-    rooms = [path.relative_to(PACKAGE).with_suffix("").parts for path in modules()]
-    assert {room[0] for room in rooms} == set().union(*FLOORS)
-    for folder, floors in FLOORS_INSIDE.items():
-        inside = {room[1] for room in rooms if room[0] == folder}
-        assert inside - {"__init__"} == set().union(*floors) - {"__init__"}
+def test_every_module_is_in_a_layer():
+    assert {name_of(path).partition(".")[0] for path in modules()} == set(LEVEL)
 
 
-def test_no_module_is_long():
-    lengths = {str(path.relative_to(PACKAGE)): len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
-    assert {path for path, length in lengths.items() if length > 450} == set()
+def test_a_module_imports_only_from_layers_above_its_own():
+    offenders = []
+    for path in modules():
+        own = name_of(path).partition(".")[0]
+        for other in imports(path):
+            there = other.partition(".")[0]
+            if there != own and LEVEL[there] >= LEVEL[own]:
+                offenders.append(f"{name_of(path)} imports {other}")
+    assert offenders == []
+
+
+def test_parsing_and_storage_share_the_protocol_of_a_binary_file_only():
+    used = {other for path in (PACKAGE / "storage").rglob("*.py") for other in imports(path)}
+    assert {other for other in used if other.startswith("parsing")} <= {"parsing.stream"}
+
+
+def test_there_is_no_circle():
+    try:
+        TopologicalSorter({name_of(path): imports(path) for path in modules()}).prepare()
+    except CycleError as error:
+        raise AssertionError(" → ".join(error.args[1])) from None
+
+
+def test_no_module_is_long_and_none_is_short_without_a_reason():
+    lengths = {
+        path.relative_to(PACKAGE).as_posix(): len(path.read_text(encoding="utf-8").splitlines()) for path in modules()
+    }
+    assert {name for name, length in lengths.items() if length > LONGEST} == set()
+    short = {name for name, length in lengths.items() if length < SHORTEST and not name.endswith("__init__.py")}
+    assert short == set(SHORT_FOR_A_REASON)
 
 
 def test_import_loads_no_engine():

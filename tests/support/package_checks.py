@@ -1,4 +1,6 @@
-"""What users install: `python tests/support/package_checks.py [FOLDER]` builds it and tries it. Needs the extra `package`.
+"""What users install: `python tests/support/package_checks.py [FOLDER]` builds it and tries it.
+
+Needs the extra `package`.
 
 The sdist is built from the tree and the wheel from the sdist, as installers do it. FOLDER keeps what passed, to be
 published.

@@ -1,6 +1,7 @@
 """The loop's half of fetching ahead: which requests run, and that what they hold stays within the budget.
 
-`_Scheduler` belongs to the event loop: all of it runs there. Other threads have a `SchedulerClient`, which sends it messages.
+`_Scheduler` belongs to the event loop: all of it runs there. Other threads have a
+`SchedulerClient`, which sends it messages.
 Nothing else is shared but the futures that carry the results.
 """
 
