@@ -76,7 +76,8 @@ def lines(
         return _nothing(axes)
     for (name, numbers), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
         heights = [float("nan") if number is None else _drawn(number) for number in numbers]
-        marker_size = 5 if len(labels) <= 31 else 0
+        has_gaps = any(number is None for number in numbers)  # a point between two gaps is no line
+        marker_size = 5 if len(labels) <= 31 else 3 if has_gaps else 0
         axes.plot(
             range(len(labels)), heights, color=colour, marker=marker, markersize=marker_size, label=name_shown(name, 20)
         )

@@ -1,0 +1,169 @@
+"""Each report on a whole real export, against a few lines of plain Python over its bytes, without the library."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from kmexport import Bucket, Facts, reports
+
+REAL = os.environ.get("KMEXPORT_REAL_DATA")
+pytestmark = pytest.mark.skipif(REAL is None, reason="KMEXPORT_REAL_DATA names no folder of real exports")
+DAY = 86_400
+
+
+@pytest.fixture(scope="module")
+def facts():
+    with Facts(Bucket(Path(str(REAL)) / "real-export")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def events():
+    """(person, second, name), each once."""
+    return sorted({(person, moment, name) for person, moment, name, _ in read() if name}, key=lambda one: one[1])
+
+
+@pytest.fixture(scope="module")
+def values():
+    """(person, second, property) → its first value."""
+    found = {}
+    for person, moment, _, line in read():
+        for name, value in line.items():
+            if not name.startswith("_"):
+                found.setdefault((person, moment, name.lower()), value)
+    return found
+
+
+def read():
+    lines = []
+    for path in sorted((Path(str(REAL)) / "real-export" / "revisions").iterdir(), key=lambda path: int(path.stem)):
+        for line in path.read_bytes().splitlines():
+            lines.append(json.loads(re.sub(rb"\\[0-7]{3}", b"?", line)))  # noqa: PERF401
+    group = {}
+    for line in lines:
+        if "_p2" in line:
+            both = group.setdefault(line["_p"], {line["_p"]}) | group.setdefault(line["_p2"], {line["_p2"]})
+            group |= dict.fromkeys(both, both)
+    for line in lines:
+        if "_p2" not in line:
+            person = min(group.get(line["_p"], {line["_p"]}))
+            yield person, line["_t"], (line.get("_n") or "").lower(), line
+
+
+def times_of(events, name):
+    found = {}
+    for person, moment, event in events:
+        if event == name:
+            found.setdefault(person, []).append(moment)
+    return found
+
+
+def test_people_and_times(facts, events):
+    for name, times in Counter(name for _, _, name in events).items():
+        found = reports.event_counts(facts, name)
+        assert (found.people, found.times) == (len(times_of(events, name)), times)
+
+
+def test_last_touch_and_last_ever(facts, events, values):
+    touched, ever = Counter(), Counter()
+    for person, moment, name in events:
+        if name == "page view":
+            before = [at for one, at, prop in values if (one, prop) == (person, "referrer") and at <= moment]
+            touched[values[person, max(before), "referrer"] if before else None] += 1
+    found = reports.event_counts(facts, "page view", by="referrer")
+    assert {row.value: row.times for row in found.rows} == touched
+    people = {person for person, _, _ in events} | {person for person, _, _ in values}
+    for person in people:
+        last = max((at for one, at, prop in values if (one, prop) == (person, "referrer")), default=None)
+        ever[None if last is None else values[person, last, "referrer"]] += 1
+    assert {row.value: row.people for row in reports.property_values(facts, "referrer").rows} == ever
+
+
+def test_conversion_and_time_between(facts, events):
+    first, second = times_of(events, "visited site"), times_of(events, "page view")
+    whole = [person for person in first if min(second.get(person, [first[person][0]])) >= first[person][0]]
+    converted = [person for person in whole if person in second and second[person][0] > first[person][0]]
+    found = reports.conversion(facts, "visited site", "page view")
+    assert (found.numerator, found.denominator) == (len(converted), len(whole))
+    later = {p: [m - first[p][0] for m in second.get(p, []) if m > first[p][0]] for p in first}
+    took = [moments[0] for moments in later.values() if moments]
+    between = reports.time_between(facts, "visited site", "page view")
+    assert (between.people, between.mean) == (len(took), pytest.approx(sum(took) / len(took)))
+
+
+def test_totals_and_revenue(facts, values):
+    numbers = {
+        (p, at): float(v) for (p, at, name), v in values.items() if name == "sku" and re.fullmatch(r"\d+", str(v))
+    }
+    found = reports.property_total(facts, "sku")
+    assert (found.total, found.values, found.people) == (
+        sum(numbers.values()),
+        len(numbers),
+        len({p for p, _ in numbers}),
+    )
+    last = {person: max(at for one, at in numbers if one == person) for person, _ in numbers}
+    end = max(at for _, at, _ in values)
+    lost = {person for person, at in last.items() if at + 30 * DAY < end}
+    income = reports.revenue(facts, "sku")
+    assert (income.total, income.gained) == (sum(numbers.values()), len(last))
+    assert income.lost + income.paying == len(last)
+    assert income.lost == len(lost)
+
+
+@pytest.mark.parametrize("occurrences", ["last_of_day", "all"])
+def test_funnel(facts, events, occurrences):
+    def kept(name):
+        found = times_of(events, name)
+        if occurrences == "all":
+            return found
+        return {person: sorted({at // DAY: at for at in moments}.values()) for person, moments in found.items()}
+
+    reached = {person: moments[0] for person, moments in kept("visited site").items()}
+    counts = [len(reached)]
+    for step in ("page view", "search engine hit"):
+        later = {person: [at for at in kept(step).get(person, []) if at >= since] for person, since in reached.items()}
+        reached = {person: moments[0] for person, moments in later.items() if moments}
+        counts.append(len(reached))
+    found = reports.funnel(facts, ["visited site", "page view", "search engine hit"], occurrences=occurrences)
+    assert [step.people for step in found.steps] == counts
+
+
+def test_cohorts_and_segments(facts, events, values):
+    visits = times_of(events, "visited site")
+    cells, start = Counter(), min(moments[0] for moments in visits.values()) // DAY
+    for moments in visits.values():
+        week = (moments[0] // DAY - start) // 7
+        cells.update({(week, (at - moments[0]) // (7 * DAY)) for at in moments[1:]})
+    found = reports.cohorts(facts, "visited site", "visited site")
+    assert sum(row.people for row in found.rows) == len(visits)
+    assert Counter(cell for row in found.rows for cell in row.buckets if cell) == Counter(cells.values())
+    segments = Counter()
+    for person in visits:
+        last = max((at for one, at, prop in values if (one, prop) == (person, "search engine")), default=None)
+        segments[None if last is None else values[person, last, "search engine"]] += 1
+    assert {row.value: row.people for row in reports.segments(facts, "visited site", "search engine").rows} == segments
+
+
+def test_times_before_a_conversion(facts, events):
+    views, hits = times_of(events, "page view"), times_of(events, "search engine hit")
+    times = sum(
+        1 for person, moments in views.items() for at in moments if any(hit >= at for hit in hits.get(person, []))
+    )
+    found = reports.occurrences_before(facts, "page view", "search engine hit")
+    assert (found.times, found.conversions) == (times, sum(map(len, hits.values())))
+
+
+def test_people_search(facts, events):
+    visits = times_of(events, "visited site")
+    often = sorted(person for person, moments in visits.items() if len(moments) >= 2)
+    found = reports.people(
+        facts, reports.did("visited site", at_least=2), columns=[reports.Show("times", "visited site")]
+    )
+    assert sum(row[1] for row in found.rows) == sum(len(visits[person]) for person in often)
+    assert found.people == len(often)
