@@ -337,7 +337,8 @@ class UnknownNameError(KmExportError, LookupError):
 class FactsDatabaseError(KmExportError, OSError):
     """DuckDB can't use a file or a folder that Facts need: `.path`, `.reason` (DuckDB's own words) and `.advice`.
 
-    >>> raise FactsDatabaseError("facts.duckdb", "it is locked", "Close it in the other process")
+    >>> way_out = "Close it in the other process"
+    >>> raise FactsDatabaseError("facts.duckdb", "it is locked", way_out)
     Traceback (most recent call last):
         ...
     kmexport.errors.FactsDatabaseError: facts.duckdb: it is locked. Close it in the other process.
