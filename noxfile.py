@@ -114,8 +114,9 @@ def endings(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """The slow property tests hold for twenty times as many random examples as in each run."""
     session.install("-e", ".[test]")
-    files = ["duplicates", "export_model", "facts", "report_rules", "tools", "lake", "databases"]
-    paths = [f"tests/test_{name}.py" for name in files]
+    folders = ["facts", "lake", "reports", "steps"]
+    contracts = ["databases", "export_model", "tools"]
+    paths = [f"tests/{name}" for name in folders] + [f"tests/contracts/test_{name}.py" for name in contracts]
     session.run("python", "-m", "pytest", *paths, *session.posargs, env={"KMEXPORT_TIMES_THE_EXAMPLES": "20"})
 
 

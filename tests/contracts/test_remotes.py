@@ -34,7 +34,7 @@ from kmexport import (
     mirror,
 )
 from kmexport.testing import write_export
-from tests.remotes import BLIND, PASSWORD, USER, DavServer, FtpServer, SftpServer, running
+from tests.support.remotes import BLIND, PASSWORD, USER, DavServer, FtpServer, SftpServer, running
 from tests.support.proxies import Fault, proxied
 from tests.support.servers import S3Server, serve_http
 
