@@ -24,6 +24,7 @@ from kmexport.parsing.records import OnError, check_policy
 from kmexport.parsing.selection import Names
 from kmexport.revisions.listing import MARGIN, check_selecting
 from kmexport.steps.identities import IdentityMap, Prefer
+from kmexport.storage.credentials import redact
 from kmexport.storage.open_files import Progress
 from kmexport.windows import Window
 
@@ -109,8 +110,9 @@ class Facts:
             take_source(source), window, margin, wanted_names, wanted_properties, identities, rule, prefer, callback
         )
         check_callback(self._spec.source, callback)
-        file = None if database is None else os.fspath(database)
+        file = None if database is None else _local_file(database)
         spill = None if temp_directory is None else os.fspath(temp_directory)
+        self._is_closed = False
         self._connection, self._spill, private = connect(file, memory_limit, threads, spill)
         self._discard: weakref.finalize[..., Facts] | None = weakref.finalize(self, _discard, private)
         # Tables are built over a connection of their own: a transaction that is rolled back takes none away.
@@ -138,6 +140,7 @@ class Facts:
         >>> facts.sql(query, ["signed up"]).fetchall()
         [('bob', 'signed up')]
         """
+        self._check_open()
         with engine_errors(self._spill):
             try:
                 return self._answer(query, params)
@@ -202,6 +205,7 @@ class Facts:
         >>> Facts([Event("bob", 1349222400, "signed up")]).build()
         <Facts: 1 records, 1 identities, 1 events, 0 properties, 0 rejects; duplicates: 0 events, 0 properties>
         """
+        self._check_open()
         with engine_errors(self._spill):
             self._store.build()
         return self
@@ -209,12 +213,15 @@ class Facts:
     @property
     def people(self) -> IdentityMap:
         """Who is who: the map that records were merged by."""
+        self._check_open()
         with engine_errors(self._spill):
             return self._store.known_people()
 
     def cursor(self) -> Facts:
         """Return the same tables for another thread."""
+        self._check_open()
         other = object.__new__(type(self))
+        other._is_closed = False
         other._spec, other._store, other._spill = self._spec, self._store, self._spill
         other._connection = self._connection.cursor()
         other._discard = None
@@ -222,10 +229,16 @@ class Facts:
 
     def close(self) -> None:
         """Give back the memory, and the files that hold what did not fit."""
+        self._is_closed = True
         self._connection.close()
         if self._discard is not None:
             self._store.close()
             self._discard()
+
+    def _check_open(self) -> None:
+        if self._is_closed or self._store.is_closed:
+            msg = "these facts are closed: make them anew, and ask before close() or inside the with statement"
+            raise ValueError(msg)
 
     def __enter__(self) -> Self:
         return self
@@ -234,6 +247,8 @@ class Facts:
         self.close()
 
     def __repr__(self) -> str:
+        if self._is_closed or self._store.is_closed:
+            return "<Facts: closed>"
         if not self._store.is_built:
             return "<Facts: nothing read yet>"
         told = [f"{self._count(table)} {_ROWS.get(table, table)}" for table in self._tables()]
@@ -241,6 +256,8 @@ class Facts:
         return f"<Facts: {', '.join(told)}; duplicates: {events:,} events, {properties:,} properties>"
 
     def _repr_html_(self) -> str:
+        if self._is_closed or self._store.is_closed:
+            return "<p>Facts: closed</p>"
         left_out = self._spec.left_out()
         rows = []
         for table in self._tables():
@@ -254,6 +271,14 @@ class Facts:
 
     def _count(self, table: str) -> str:
         return f"{self._connection.execute(f'SELECT count(*) FROM main.{table}').fetchall()[0][0]:,}"
+
+
+def _local_file(database: str | os.PathLike[str]) -> str:
+    file = os.fspath(database)
+    if not file or "://" in file:
+        msg = f"database is the path of a file on this machine, not {redact(file)!r}; without it, facts are in memory"
+        raise ValueError(msg)
+    return file
 
 
 def _folded(names: str | Iterable[str], what: str) -> frozenset[str]:

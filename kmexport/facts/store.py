@@ -83,6 +83,7 @@ class Store:
         self.rejects = rejects
         self.kept = kept
         self.is_built: bool = False
+        self.is_closed: bool = False
         self.lock: threading.RLock = threading.RLock()
         self.people = spec.identities
         self._failure: BaseException | None = None
@@ -110,6 +111,7 @@ class Store:
 
     def close(self) -> None:
         """Let go of the database."""
+        self.is_closed = True
         self.rejects.connection.close()
         self.connection.close()
 

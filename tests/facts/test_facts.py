@@ -347,6 +347,26 @@ def test_a_file_keeps_them(tmp_path):
         assert connection.sql("select person, name, text from properties").fetchall() == [("bob", "plan", "Pro")]
 
 
+def test_closed_facts_say_so():
+    facts = Facts([SIGNED_UP]).build()
+    other = facts.cursor()
+    facts.close()
+    assert repr(facts) == repr(other) == "<Facts: closed>"
+    assert "closed" in facts._repr_html_()
+    asks = [lambda: facts.sql("from events"), lambda: other.sql("from events"), facts.cursor, facts.build]
+    for ask in [*asks, lambda: facts.people]:
+        with pytest.raises(ValueError, match="these facts are closed"):
+            ask()
+    facts.close()
+
+
+@pytest.mark.parametrize("database", ["", "s3://bob:secret@acme/facts.duckdb"])
+def test_a_database_is_a_file_of_this_machine(database):
+    with pytest.raises(ValueError, match="a file on this machine") as caught:
+        Facts([SIGNED_UP], database=database)
+    assert "secret" not in str(caught.value)
+
+
 def test_closing_leaves_no_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     facts = Facts([SIGNED_UP]).build()
