@@ -120,6 +120,13 @@ def examples(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *paths, *session.posargs, env={"KMEXPORT_TIMES_THE_EXAMPLES": "20"})
 
 
+@nox.session(python=PYTHONS[0])
+def stores(session: nox.Session) -> None:
+    """Azure is read and mirrored to as any other store. Needs Azurite (npm install azurite), on the PATH."""
+    session.install("-e", ".[test]", "adlfs")
+    session.run("python", "-m", "pytest", "tests/contracts/test_remotes.py", "-k", "azure", *session.posargs)
+
+
 @nox.session
 def spark(session: nox.Session) -> None:
     """A real local Spark reads a lake and counts as the iterator does. Needs Java."""

@@ -49,8 +49,14 @@ _FINAL = (
 _GONE = (404, 410)
 _NO_CREDENTIALS = ("NoCredentialsError", "DefaultCredentialsError", "ProfileNotFound")
 _CERTIFICATE = ("SSLCertVerificationError", "ClientConnectorCertificateError")
-# What libraries for SSH call it.
-_DENIED = ("AuthenticationException", "BadAuthenticationType", "PermissionDenied", "SFTPPermissionDenied")
+# What libraries for SSH and Azure call it.
+_DENIED = (
+    "AuthenticationException",
+    "BadAuthenticationType",
+    "PermissionDenied",
+    "SFTPPermissionDenied",
+    "AzureSigningError",
+)
 _MISSING = ("SFTPNoSuchFile", "SFTPNoSuchPath")
 _FTP_TROUBLE = ("421", "425", "426", "451")  # of the connection or the server; the others are about the file
 _NO_RIGHT = re.compile("permission|privilege|denied|not allowed|access is", re.IGNORECASE)  # in a 550 of FTP

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from kmexport.storage.connections import connection_options
+from kmexport.storage.retries import azure_retries
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -120,9 +121,11 @@ def with_defaults(url: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def disable_own_retries(fs: Any) -> None:
-    """Let s3fs make each request once: it would make five tries of each that is counted here."""
+    """Let s3fs and Azure's client make each request once: they would make several of each that is counted here."""
     if type(fs).__module__ == "s3fs.core":
         fs.retries = 1
+    for policy in azure_retries(fs):
+        policy.total_retries = 0
 
 
 def explain_unknown_option(error: BaseException, url: str, options: dict[str, Any]) -> str | None:

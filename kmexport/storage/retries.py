@@ -15,7 +15,7 @@ from kmexport.storage.limits import SILENT_FOR
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, Retrying
 
-__all__ = ["TRIES", "RetryBudget", "patience_for_one", "tries_of_botocore", "tries_within"]
+__all__ = ["TRIES", "RetryBudget", "azure_retries", "patience_for_one", "tries_of_botocore", "tries_within"]
 
 logger: logging.Logger = logging.getLogger("kmexport")
 
@@ -110,9 +110,17 @@ def patience_for_one(name: str) -> RetryBudget:
 
 def tries_within(fs: Any) -> int:
     """How often a filesystem makes a request by itself before it raises: s3fs and gcsfs say so."""
-    tries = max(1, getattr(fs, "retries", 1))
+    tries: int = max([1, getattr(fs, "retries", 1), *(1 + policy.total_retries for policy in azure_retries(fs))])
     config = getattr(fs, "config_kwargs", None)
     return tries if config is None else tries * tries_of_botocore(config.get("retries") or {})
+
+
+def azure_retries(fs: Any) -> list[Any]:
+    """What tries requests again in Azure's own client; nothing in another filesystem."""
+    client = getattr(fs, "__dict__", {}).get("service_client")
+    pipelines = [getattr(one, "_pipeline", None) for one in (client if isinstance(client, list) else [client])]
+    policies = [policy for pipeline in pipelines for policy in getattr(pipeline, "_impl_policies", ())]
+    return [policy for policy in policies if hasattr(policy, "total_retries")]
 
 
 def tries_of_botocore(settings: dict[str, Any]) -> int:

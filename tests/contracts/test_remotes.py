@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import pickle
 import shutil
 import tarfile
@@ -34,13 +35,15 @@ from kmexport import (
     mirror,
 )
 from kmexport.testing import write_export
-from tests.support.remotes import BLIND, PASSWORD, USER, DavServer, FtpServer, SftpServer, running
 from tests.support.proxies import Fault, proxied
+from tests.support.remotes import BLIND, PASSWORD, USER, DavServer, FtpServer, SftpServer, running, serve_azure
 from tests.support.servers import S3Server, serve_http
 
 # The clients for FTP and SSH leave sockets to chance when a connection breaks.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+    "ignore:unclosed:ResourceWarning",
+    "ignore:Sending a large body:ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
 )
 ENDS_WITHIN = 60.0  # seconds, whatever happens
 T = TypeVar("T")
@@ -66,7 +69,8 @@ class Store:
     wrong: dict[str, Any] | None = None  # options with a wrong password
     blind: dict[str, Any] | None = None  # those of somebody who may log in, and read nothing
     can_write: bool = True
-    can_list: bool = True
+    writer: Any = None  # a filesystem that puts files there, at `place`, where no disk has them
+    place: str = ""
 
     def bucket(self, name: str = "shop", **changes: Any) -> Bucket:
         return Bucket(self.url.format(name), **{**self.options, **changes})
@@ -148,7 +152,7 @@ def on_s3(root: Path, ask: Any) -> Iterator[Store]:
 def on_the_web(root: Path, ask: Any) -> Iterator[Store]:
     folder = at_root(root, "web")
     with serve_http(folder) as url:
-        yield Store("web", folder, f"{url}/{{}}", can_write=False, can_list=False)
+        yield Store("web", folder, f"{url}/{{}}", can_write=False)
 
 
 def on_the_disk(root: Path, ask: Any) -> Iterator[Store]:
@@ -157,7 +161,19 @@ def on_the_disk(root: Path, ask: Any) -> Iterator[Store]:
 
 
 def in_memory(root: Path, ask: Any) -> Iterator[Store]:
-    yield Store("memory", None, "memory://any-store/{}")
+    yield Store("memory", None, "memory://any-store/{}", writer=MemoryFileSystem(), place="/any-store")
+
+
+def on_azure(root: Path, ask: Any) -> Iterator[Store]:
+    adlfs = pytest.importorskip("adlfs", reason="adlfs is not installed: see `nox -s stores`")
+    program = os.environ.get("KMEXPORT_AZURITE") or shutil.which("azurite-blob")
+    if program is None:
+        pytest.skip("Azurite is not here: npm install azurite")
+    with serve_azure(program, root) as options:
+        writer = adlfs.AzureBlobFileSystem(**options, skip_instance_cache=True)
+        writer.mkdir("any-store")
+        wrong = {"connection_string": options["connection_string"].replace("AccountKey=E", "AccountKey=A")}
+        yield Store("azure", None, "abfs://any-store/{}", options, wrong=wrong, writer=writer, place="any-store")
 
 
 def in_zip(root: Path, ask: Any) -> Iterator[Store]:
@@ -181,6 +197,7 @@ STORES: dict[str, Callable[[Path, Any], Iterator[Store]]] = {
     "memory": in_memory,
     "zip": in_zip,
     "tar": in_tar,
+    "azure": on_azure,
 }
 CONNECTED = {"ftp", "sftp", "sshfs"}  # they hold one connection
 
@@ -189,7 +206,7 @@ CONNECTED = {"ftp", "sftp", "sshfs"}  # they hold one connection
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     for store in STORES[request.param](tmp_path, request.getfixturevalue):
         if store.folder is None:
-            write_export("/any-store/shop", LINES, fs=MemoryFileSystem())
+            write_export(f"{store.place}/shop", LINES, fs=store.writer)
         else:
             write_export(store.folder / "shop", LINES)
         if store.name == "zip":
@@ -287,7 +304,7 @@ class TestEveryStore:
         bucket = store.bucket()
         listed = bucket.revisions()
         if store.folder is None:
-            MemoryFileSystem().rm_file("/any-store/shop/revisions/2.json")
+            store.writer.rm_file(f"{store.place}/shop/revisions/2.json")
         else:
             (store.folder / "shop/revisions/2.json").unlink()
         with pytest.raises(RevisionNotFoundError):

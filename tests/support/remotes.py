@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.support.servers import STARTED_WITHIN, STOPPED_WITHIN, free_port
+from tests.support.servers import STARTED_WITHIN, STOPPED_WITHIN, free_port, running_program
 
 USER, PASSWORD = "ana", "made-up-word/for+tests"
 BLIND = "blind"  # may log in with the same password, and see nothing
@@ -209,3 +209,17 @@ class DavServer:
     def stop(self) -> None:
         self._server.stop()
         self._thread.join(STOPPED_WITHIN)
+
+
+@contextmanager
+def serve_azure(program: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """Azurite, Microsoft's own emulator of Azure's blobs. Yields the storage options."""
+    port = free_port()
+    command = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", folder, "--silent"]
+    with running_program([*command, "--skipApiVersionCheck", "--disableTelemetry"], f"http://127.0.0.1:{port}"):
+        # The account of every emulator.
+        key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+        where = f"BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1"
+        yield {
+            "connection_string": f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={key};{where};"
+        }

@@ -49,7 +49,7 @@ def serve_s3_by_rclone(folder: Path, *, remembers: str = "1ms") -> Iterator[S3Se
     address = server.endpoint.removeprefix("http://")
     command = [rclone, "serve", "s3", folder, "--addr", address, "--dir-cache-time", remembers]
     command += ["--config", "", "--auth-key", f"{server.key},{server.secret}"]
-    with _running(command, server.endpoint):
+    with running_program(command, server.endpoint):
         yield server
 
 
@@ -145,7 +145,8 @@ def ended(process: subprocess.Popen[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _running(command: list[Any], endpoint: str) -> Iterator[None]:
+def running_program(command: list[Any], endpoint: str) -> Iterator[None]:
+    """The program runs, and answers at the endpoint, until the block ends."""
     # The log goes to a file: a pipe that nobody reads would fill up and stop the server.
     with (
         tempfile.TemporaryFile() as log,
