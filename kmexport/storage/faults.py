@@ -84,7 +84,7 @@ def check_body(given: int, asked: int) -> None:
     >>> check_body(10, 12)
     Traceback (most recent call last):
         ...
-    kmexport.storage.faults.ShortBodyError: 10 bytes came where 12 were announced
+    kmexport.storage.faults.IncompleteReadError: 10 bytes came where 12 were announced
     """
     if given != asked:
         msg = f"{given:,} bytes came where {asked:,} were announced"
