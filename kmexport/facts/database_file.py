@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import threading
 import uuid
 from typing import Any, Final, NoReturn
 
@@ -23,6 +25,8 @@ __all__ = ["Kept", "describe"]
 
 # Of the tables. It changes when they do.
 VERSION: Final = 2
+# Of each file that this process has opened: one build at a time writes to it.
+_LOCKS: Final[dict[str, threading.Lock]] = {}
 
 
 def describe(spec: FactsSpec) -> dict[str, str]:
@@ -64,6 +68,7 @@ class Kept:
         self.file = file
         self.told = told
         self.source = source
+        self.lock: threading.Lock = _LOCKS.setdefault(os.path.realpath(file), threading.Lock())
 
     def is_there(self, *, with_rejects: bool) -> bool:
         """Whether these facts are in the file, whole; False for an empty file, and where a build did not end.

@@ -1,4 +1,7 @@
-"""Lines that were rejected while facts were read: each goes to `on_error`, and into the table `rejects`."""
+"""Chunks of records into the tables of Facts: a number for each record and each name, in few large loads.
+
+Lines that were rejected go to `on_error`, and into the table `rejects`.
+"""
 
 from __future__ import annotations
 
@@ -20,59 +23,6 @@ from kmexport.parsing.records import OnError
 from kmexport.revisions.manifest import is_revision_name, revision_number
 
 __all__ = ["Rejects", "TableLoader", "in_loads"]
-
-_MOST_WAITING: Final = 1_000
-_MOST_BYTES: Final = 8 << 20
-_SCHEMA: Final = pa.schema(
-    [("revision", pa.int64()), ("line", pa.int64()), ("reason", pa.string()), ("raw", pa.binary())]
-)
-
-
-class Rejects:
-    """Hands each error to `on_error`, and appends it to the table `kmexport.rejects`."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, on_error: OnError) -> None:
-        self.connection = connection
-        self.on_error = on_error
-        self.count: int = 0
-        self._waiting: list[MalformedRecordError] = []
-        self._waiting_bytes = 0
-
-    def policy(self) -> OnError:
-        """Return the `on_error` for the reader."""
-        return "raise" if self.on_error == "raise" else self._take
-
-    def _take(self, error: MalformedRecordError) -> None:
-        self.count += 1
-        self._waiting.append(error)
-        self._waiting_bytes += len(error.raw)
-        if callable(self.on_error):
-            self.on_error(error)
-        if len(self._waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the errors that wait into the table."""
-        errors, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        if errors:
-            insert(self.connection, "INSERT INTO kmexport.rejects FROM arrived", _as_table(errors))
-
-
-def _as_table(errors: Sequence[MalformedRecordError]) -> pa.Table:
-    columns = [
-        [_revision_of(error.source) for error in errors],
-        [error.line_number for error in errors],
-        [error.reason.encode(errors="backslashreplace").decode() for error in errors],
-        [error.raw for error in errors],
-    ]
-    arrays = [pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=_SCHEMA)
-
-
-def _revision_of(source: str) -> int | None:
-    """Return the revision's number, where the source is a revision's file."""
-    return revision_number(source) if is_revision_name(source.rpartition("/")[2]) else None
-
 
 # Measured: loads of 80,000 rows take three times as long in all as loads of 400,000.
 _ROWS: Final = 131_072
@@ -198,3 +148,56 @@ class TableLoader:
             is_wanted = [self.names is None or name in self.names for name in folded]
             columns["is_wanted"] = pa.array(is_wanted, pa.bool_())
         insert(self.connection, f"INSERT INTO kmexport.{table} FROM arrived", pa.table(columns))
+
+
+_MOST_WAITING: Final = 1_000
+_MOST_BYTES: Final = 8 << 20
+_SCHEMA: Final = pa.schema(
+    [("revision", pa.int64()), ("line", pa.int64()), ("reason", pa.string()), ("raw", pa.binary())]
+)
+
+
+class Rejects:
+    """Hands each error to `on_error`, and appends it to the table `kmexport.rejects`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, on_error: OnError) -> None:
+        self.connection = connection
+        self.on_error = on_error
+        self.count: int = 0
+        self._waiting: list[MalformedRecordError] = []
+        self._waiting_bytes = 0
+
+    def policy(self) -> OnError:
+        """Return the `on_error` for the reader."""
+        return "raise" if self.on_error == "raise" else self._take
+
+    def _take(self, error: MalformedRecordError) -> None:
+        self.count += 1
+        self._waiting.append(error)
+        self._waiting_bytes += len(error.raw)
+        if callable(self.on_error):
+            self.on_error(error)
+        if len(self._waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the errors that wait into the table."""
+        errors, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        if errors:
+            insert(self.connection, "INSERT INTO kmexport.rejects FROM arrived", _as_table(errors))
+
+
+def _as_table(errors: Sequence[MalformedRecordError]) -> pa.Table:
+    columns = [
+        [_revision_of(error.source) for error in errors],
+        [error.line_number for error in errors],
+        [error.reason.encode(errors="backslashreplace").decode() for error in errors],
+        [error.raw for error in errors],
+    ]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=_SCHEMA)
+
+
+def _revision_of(source: str) -> int | None:
+    """Return the revision's number, where the source is a revision's file."""
+    return revision_number(source) if is_revision_name(source.rpartition("/")[2]) else None

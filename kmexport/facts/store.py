@@ -1,10 +1,11 @@
-"""The strict rule: which records hold the same as one before them, spelt in the same way or in another."""
+"""The tables of Facts: how they are built, once, out of one reading of the source."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import duckdb
@@ -34,42 +35,13 @@ from kmexport.revisions.lateness import ReceivedTimes
 from kmexport.steps.duplicates import canonical_form
 from kmexport.steps.identities import IdentityMap
 
-__all__ = ["Store", "repeated_records"]
+__all__ = ["Store"]
 
 logger: logging.Logger = logging.getLogger("kmexport")
 
 
-def repeated_records(candidates: Iterable[pa.RecordBatch]) -> Iterator[int]:
-    """The `seq` of each record that came before. Candidates come group by group, in the order of their arrival."""
-    group = None
-    texts: set[str] = set()
-    forms: set[bytes] = set()
-    for batch in candidates:
-        columns = (batch.column(name).to_pylist() for name in ("twin", "seq", "properties"))
-        for twin, seq, text in zip(*columns, strict=True):
-            if twin != group:
-                group, texts, forms = twin, {text}, set()
-            elif text in texts:
-                yield seq
-            else:
-                # Most records that come twice come word for word: only others are parsed.
-                forms = forms or {_form(next(iter(texts)))}
-                form = _form(text)
-                if form in forms:
-                    yield seq
-                forms.add(form)
-                texts.add(text)
-
-
-def _form(text: str) -> bytes:
-    """One text for properties that are equal, whatever their order and spelling."""
-    return canonical_form(PropertySet("", 0, decode_properties(text.encode())))
-
-
 _STREAMED_ROWS: Final = 32_768
 _ALIASED_ROWS: Final = 131_072
-# In one process, one build at a time writes to database files: two Facts may have the same one.
-_ONE_BUILD: Final = threading.Lock()
 
 
 class Store:
@@ -88,7 +60,7 @@ class Store:
         self.people = spec.identities
         self._failure: BaseException | None = None
         self._is_empty = True
-        with _ONE_BUILD:
+        with self._file_lock():
             if not self._take_up():
                 self._create_empty()
 
@@ -100,13 +72,9 @@ class Store:
             if self._failure is not None:
                 msg = "the records were read only once, and that failed: make Facts anew"
                 raise ValueError(msg) from self._failure
-            if self.kept is None:
-                self._build()
-            else:
-                with _ONE_BUILD:
-                    if not self._take_up():
-                        self._build()
-                        self.kept.end()
+            with self._file_lock():
+                if not self._take_up():
+                    self._build()
             self.is_built = True
 
     def close(self) -> None:
@@ -124,6 +92,10 @@ class Store:
             pairs = "SELECT person, identity FROM kmexport.aliased WHERE identity <> person"
             self.people.link_pairs(self.connection.execute(pairs).fetchall())
         return self.people
+
+    def _file_lock(self) -> AbstractContextManager[object]:
+        """Return the lock of the database file: two Facts of one process may have the same file."""
+        return nullcontext() if self.kept is None else self.kept.lock
 
     def _take_up(self) -> bool:
         """Whether the database file holds these facts, whole."""
@@ -149,6 +121,7 @@ class Store:
         self._is_empty = False
         try:
             self._read()
+            self._leave_out_duplicates()
         except BaseException as error:
             if not isinstance(self.spec.source, Export):
                 self._failure = error
@@ -156,7 +129,8 @@ class Store:
                 # It comes out of a report or a query, which take no on_error.
                 error.add_note('Facts(…, on_error="skip") goes on without such lines: the table rejects has them.')
             raise
-        self._leave_out_duplicates()
+        if self.kept is not None:
+            self.kept.end()
 
     def _read(self) -> None:
         spec = self.spec
@@ -192,7 +166,7 @@ class Store:
         execute = self.connection.execute
         is_strict, has_rows, properties = self.spec.rule == "strict", self.spec.properties is not False, 0
         if is_strict:
-            repeated = pa.table({"seq": pa.array(repeated_records(self._strict_candidates()), pa.int64())})
+            repeated = pa.table({"seq": pa.array(_repeated_records(self._strict_candidates()), pa.int64())})
             insert(self.connection, "CREATE OR REPLACE TABLE kmexport.repeated AS FROM arrived", repeated)
             execute(NOTHING_SHARED)
         else:
@@ -215,6 +189,33 @@ class Store:
     def _strict_candidates(self) -> Iterator[pa.RecordBatch]:
         with self.connection.cursor() as reading:
             yield from reading.sql(STRICT_CANDIDATES).to_arrow_reader(_STREAMED_ROWS)
+
+
+def _repeated_records(candidates: Iterable[pa.RecordBatch]) -> Iterator[int]:
+    """Give the `seq` of each record that came before. Candidates come group by group, in the order of arrival."""
+    group = None
+    texts: set[str] = set()
+    forms: set[bytes] = set()
+    for batch in candidates:
+        columns = (batch.column(name).to_pylist() for name in ("twin", "seq", "properties"))
+        for twin, seq, text in zip(*columns, strict=True):
+            if twin != group:
+                group, texts, forms = twin, {text}, set()
+            elif text in texts:
+                yield seq
+            else:
+                # Most records that come twice come word for word: only others are parsed.
+                forms = forms or {_form(next(iter(texts)))}
+                form = _form(text)
+                if form in forms:
+                    yield seq
+                forms.add(form)
+                texts.add(text)
+
+
+def _form(text: str) -> bytes:
+    """Spell properties so that equal ones have one text, whatever their order and spelling."""
+    return canonical_form(PropertySet("", 0, decode_properties(text.encode())))
 
 
 def _aliased(people: IdentityMap) -> Iterator[pa.Table]:

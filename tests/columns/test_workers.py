@@ -149,7 +149,7 @@ def test_s3(bucket, tmp_path):
 def test_a_script_without_its_guard_is_told(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from unittest import mock\nfrom kmexport import Bucket\nfrom kmexport.tables import workers\n"
+        "from unittest import mock\nfrom kmexport import Bucket\nfrom kmexport.columns import workers\n"
         "with mock.patch.object(workers, '_LEAST_BYTES', 1):\n"
         "    Bucket.sample().to_batches(processes=2).read_all()\n",
         encoding="utf-8",

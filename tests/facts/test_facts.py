@@ -23,6 +23,7 @@ from kmexport import (
     PropertySet,
     Window,
     in_window,
+    reports,
 )
 from kmexport.format.names import fold_name
 from kmexport.tables import SCHEMA, from_records, to_records
@@ -172,6 +173,35 @@ def test_an_unknown_name_is_duckdbs_error_before_anything_is_read():
         facts.sql("select person from events")
     with pytest.raises(ValueError, match="read only once"):
         facts.sql("select person from events")
+
+
+def test_a_stream_is_not_read_again_after_a_failure_at_the_end(monkeypatch):
+    facts = Facts(iter([SIGNED_UP]))
+    monkeypatch.setattr("kmexport.facts.store.NOT_KEPT", "select no_such_column")
+    with pytest.raises(duckdb.BinderException):
+        facts.build()
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="read only once"):  # never facts without records
+        facts.sql("from events")
+    again = Facts(Bucket.sample())
+    monkeypatch.setattr("kmexport.facts.store.NOT_KEPT", "select no_such_column")
+    with pytest.raises(duckdb.BinderException):
+        again.build()
+    monkeypatch.undo()
+    assert again.sql("select count(*) from records").fetchall() == [(2000,)]
+
+
+def test_two_spellings_in_one_record_are_one_property():
+    twice = {"Amount": 10, "amount": 20, "_d": 1, "_D": 2}
+    for record in (Event("ana", 100, "purchased", twice), PropertySet("ana", 100, twice)):
+        for rule in ("classic", "strict"):
+            with Facts([record], rule=rule) as facts:
+                rows = facts.sql("select name, name_as_sent, number from properties order by name").fetchall()
+                assert rows == [("_d", "_D", 2), ("amount", "Amount", 10)]
+                assert facts.sql("select properties->>'amount' from records").fetchall() == [("20",)]
+    with Facts([Event("ana", 100, "purchased", twice), Event("bob", 100, "purchased", {"amount": 10})]) as facts:
+        total = reports.property_total(facts, "amount")
+        assert (total.total, total.values) == (20, 2)
 
 
 HALF = Event("bob", 1, "x\ud83d")

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from kmexport import Alias, Bucket, Event, Facts, PropertySet, iter_records
 from kmexport.columns.json_text import escape_both, escape_nul, escape_surrogates
-from kmexport.facts import relational
 from kmexport.format.names import VENDOR_KEYS
-from kmexport.tables import SCHEMA, from_records, storable
+from kmexport.tables import SCHEMA, from_records, relational, storable
 from kmexport.testing import write_export
 from tests.support.strategies import RECORDS, TEXT
 
