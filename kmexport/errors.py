@@ -357,7 +357,7 @@ class FactsDatabaseError(KmExportError, OSError):
         return type(self), (self.path, self.reason, self.advice)
 
 
-class FactsMemoryError(KmExportError, MemoryError):
+class FactsMemoryError(MemoryError, KmExportError):  # in this order tblib, so Dask, can make it anew
     """Facts need more memory, or more room on disk, than they may take: `.path` of that folder, and `.reason`."""
 
     def __init__(self, path: str, reason: str) -> None:

@@ -51,7 +51,7 @@ _VIEWS: Final = {
         where nth = 1
     """,
     "counted_properties": """
-        select person, time, name, name_as_sent, value, text, number, event, revision, record, line
+        select person, time, name, name_as_sent, value, text, number, counted as event, revision, record, line
         from (
             select properties.*, coalesce(people.person, identity) as person, row_number() over (
                 partition by coalesce(people.person, identity), properties.time, properties.name
@@ -61,7 +61,7 @@ _VIEWS: Final = {
             left join counted_events using (revision, record)
             where properties.text is not null
         ) as merged
-        where nth = 1 or counted is not null
+        where nth = 1
     """,
 }
 

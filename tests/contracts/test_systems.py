@@ -258,7 +258,7 @@ class TestLocks:
             except BlockingIOError as error:
                 raise PermissionError(errno.EACCES, "Permission denied") from error
 
-        monkeypatch.setattr("kmexport.storage.locks._fcntl", None)
+        monkeypatch.setattr("kmexport.storage.atomic._fcntl", None)
         monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(LK_NBLCK=2, LK_UNLCK=0, locking=locking))
 
     def test_the_second_to_save_is_refused(self, tmp_path):

@@ -34,12 +34,10 @@ from kmexport import (
 )
 from kmexport.lake import Lake, compact, open_lake, sync, vacuum
 from kmexport.lake import maintenance as upkeep
-from kmexport.lake import sync as filling
-from kmexport.lake import sync as syncing
 from kmexport.lake import writer as files
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.log import open_table
-from kmexport.lake.schema import RECORDS, REJECTS
+from kmexport.lake.log import Table, open_table
+from kmexport.lake.schema import RECORDS, REJECTS, STATISTICS_COLUMNS
 from kmexport.lake.storage import find_destination
 from kmexport.tables import SCHEMA
 from kmexport.testing import BROKEN_LINES, write_export
@@ -388,14 +386,14 @@ def test_rejects_are_kept_once(tmp_path):
 def test_a_run_that_broke_between_the_two_tables(tmp_path, monkeypatch):
     bucket = write_export(tmp_path / "export", {1: [*plain(1), b"?"], 2: [b"!", *plain(2)]})
 
-    commit = syncing.Table.commit
+    commit = Table.commit
 
     def breaks(self, added, revisions):
         if self.layout is REJECTS:
             return commit(self, added, revisions)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(syncing.Table, "commit", breaks)
+    monkeypatch.setattr(Table, "commit", breaks)
     with pytest.raises(KeyboardInterrupt):
         sync(bucket, tmp_path / "lake")
     monkeypatch.undo()
@@ -583,7 +581,7 @@ def test_a_revision_that_vanishes_while_others_are_read(tmp_path, caplog):
 
 
 def test_large_revisions_are_written_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(filling, "CHUNK_BYTES", 20_000)
+    monkeypatch.setattr(files, "CHUNK_BYTES", 20_000)
     bucket = write_export(tmp_path / "export", {1: plain(1, 50_000), 2: plain(2, 10)})
     summary = sync(bucket, tmp_path / "lake")
     assert summary.commits == 1
@@ -756,4 +754,4 @@ def test_kinds_of_records_come_back(tmp_path):
     ]
     sync(write_export(tmp_path / "export", {7: given}), tmp_path / "lake")
     assert list(open_lake(tmp_path / "lake").iter_records()) == given
-    assert files.STATED == ("revision", "line", "time")
+    assert STATISTICS_COLUMNS == ("revision", "line", "time")

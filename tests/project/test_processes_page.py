@@ -45,7 +45,7 @@ def test_a_daemon_starts_no_processes(tmp_path):
         "import multiprocessing, sys\n"
         "from kmexport import Bucket\n"
         "def read():\n"
-        "    from kmexport.tables import workers\n"
+        "    from kmexport.columns import workers\n"
         "    workers._LEAST_BYTES = 1\n"
         "    try:\n"
         f"        Bucket({str(tmp_path / 'shop')!r}).to_batches(processes=2).read_all()\n"

@@ -28,7 +28,7 @@ OCTAL = re.compile(rb"(?:\\[0-7]{3})+")
 
 def files_of(folder):
     """number → (the range in the index, the lines)."""
-    with (folder / "index.csv").open() as file:
+    with (folder / "index.csv").open(encoding="utf-8") as file:
         ranges = {Path(row[0]).stem: (int(row[1]), int(row[2])) for row in list(csv.reader(file))[1:]}
     return {
         int(path.stem): (ranges.get(path.stem), path.read_bytes().splitlines())

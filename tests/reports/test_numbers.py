@@ -300,9 +300,9 @@ def test_arguments_that_are_missing_or_of_another_kind():
 def test_closed_facts_say_that_they_are():
     with Facts([Event("a", 1, "x", {"n": 5})]) as facts:
         found = reports.event_counts(facts, "x")
-    with pytest.raises(ValueError, match="these Facts are closed"):
+    with pytest.raises(ValueError, match="these facts are closed"):
         reports.event_counts(facts, "x")
-    with pytest.raises(ValueError, match="these Facts are closed"):
+    with pytest.raises(ValueError, match="these facts are closed"):
         found.people_of()
 
 

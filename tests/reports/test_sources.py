@@ -77,7 +77,7 @@ def test_a_page_about_a_person_of_a_bucket(ready):
 def test_a_result_keeps_what_it_read_until_it_is_closed(records, ready):
     with reports.event_counts(records, "signed up") as found:
         assert found.people_of() == reports.event_counts(ready["classic"], "signed up").people_of()
-    with pytest.raises(ValueError, match="these Facts are closed"):
+    with pytest.raises(ValueError, match="these facts are closed"):
         found.people_of()
     with reports.event_counts(ready["classic"], "signed up") as given:
         pass

@@ -359,7 +359,7 @@ def test_people_search_writes_the_vendors_csv(tmp_path):
     ]
     found = reports.people(facts, columns=columns)
     found.to_csv(tmp_path / "people.csv")
-    assert (tmp_path / "people.csv").read_text().splitlines() == [
+    assert (tmp_path / "people.csv").read_text(encoding="utf-8").splitlines() == [
         "person,signed up: first time,signed up: times,plan: last value",
         "bob,2009-02-13 23:31:30,1,-",
         "zoe,,0,",

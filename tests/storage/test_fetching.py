@@ -384,9 +384,9 @@ def test_a_reader_that_is_used_when_the_program_has_ended(last):
         f"atexit.register(lambda: left[-1].{last})\n"  # before the library's own, so it runs after that
         "from kmexport.storage.fetch.prefetch import fetch_ahead\n"
         "from kmexport.storage.fetch.threads import ThreadSource\n"
-        "from kmexport.storage.open_files import Wanted\n"
+        "from kmexport.storage.open_files import FileRequest\n"
         "size = 1 << 20\n"
-        "files = [Wanted(str(n), str(n), size) for n in range(9)]\n"
+        "files = [FileRequest(str(n), str(n), size) for n in range(9)]\n"
         "def source():\n"
         "    return ThreadSource(lambda path: io.BytesIO(bytes(size)), 2)\n"
         "reader = fetch_ahead(source, files, budget=0, requests=2)\n"

@@ -463,9 +463,13 @@ def test_errors_that_speak_for_themselves_stay_what_they_are(tmp_path: Path):
 
 @pytest.mark.parametrize("url", ["abfs://container@account.dfs.core.windows.net/x", "sftp://bob:secret@example.com/x"])
 def test_a_missing_package_is_named_whatever_the_address_holds(url, monkeypatch):
-    for package in ("adlfs", "paramiko"):
+    for package in ("adlfs", "paramiko", "sshfs"):
         monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=r"adlfs|paramiko") as caught:
+    monkeypatch.delitem(sys.modules, "fsspec.implementations.sftp", raising=False)
+    loaded = sys.modules["fsspec.registry"]._registry  # classes that another test has loaded
+    for protocol in ("abfs", "sftp"):
+        monkeypatch.delitem(loaded, protocol, raising=False)
+    with pytest.raises(ImportError, match=r"adlfs|paramiko|sshfs") as caught:
         Bucket(url).index()
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 

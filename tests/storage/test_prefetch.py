@@ -504,7 +504,7 @@ class TestBucket:
         error = ConnectionResetError("by peer")
         fs = Failing({"/shop/revisions/1.json": b"x"}, Watch(fault=lambda path, start, tries: error))
         with pytest.raises(
-            BucketUnreachableError, match=r"revisions/1\.json failed \(ConnectionResetError\)"
+            BucketUnreachableError, match=r"revisions/1\.json failed \(ConnectionResetError: by peer\)"
         ) as caught:
             list(Bucket("/shop", fs=fs).iter_records())
         assert caught.value.__cause__ is error

@@ -68,7 +68,7 @@ def test_another_word_is_an_error_at_the_call(bucket):
 def test_without_tqdm_the_call_says_what_to_install():
     code = (
         "import kmexport.storage.open_files\n"
-        "kmexport.storage.progress.find_spec = lambda name: None\n"
+        "kmexport.storage.open_files.find_spec = lambda name: None\n"
         "try:\n    kmexport.Bucket.sample().iter_records(callback='tqdm')\n"
         "except ImportError as error:\n    print(error)\n"
     )

@@ -220,7 +220,7 @@ class TestTheLocalDisk:
         def fails(descriptor: int) -> None:
             raise OSError(number, os.strerror(number))
 
-        monkeypatch.setattr("kmexport.storage.whole.os.fsync", fails)
+        monkeypatch.setattr("kmexport.storage.atomic.os.fsync", fails)
         with pytest.raises(OSError, match=os.strerror(number)) as caught:
             mirror(Bucket.sample(), tmp_path / "copy")
         assert caught.value.errno == number

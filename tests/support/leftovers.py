@@ -16,7 +16,7 @@ SECOND_FILE_HANGS = """
 import io, time
 from kmexport.storage.fetch.prefetch import fetch_ahead
 from kmexport.storage.fetch.threads import ThreadSource
-from kmexport.storage.open_files import Wanted
+from kmexport.storage.open_files import FileRequest
 
 def open_file(path):
     if path == "2":
@@ -24,7 +24,7 @@ def open_file(path):
     return io.BytesIO(b"x")
 
 def reader():
-    files = [Wanted("1", "1", 1), Wanted("2", "2", 1)]
+    files = [FileRequest("1", "1", 1), FileRequest("2", "2", 1)]
     return fetch_ahead(lambda: ThreadSource(open_file, 2), files, budget=9, requests=2)
 
 """

@@ -37,7 +37,7 @@ def fetch_ahead(
 
     At most `budget` bytes are held (but always 128 KiB), and `requests` requests run at a time. A file may be silent
     for `silent_for` seconds. Starts nothing before the first `next()`; closing the generator stops all that runs.
-    Errors are raised at the reading of the file they belong to: those of the filesystem, WrongAnswerError, or
+    Errors are raised at the reading of the file they belong to: those of the filesystem, UnexpectedResponseError, or
     RevisionChangedError.
     """
     source = make_source()
