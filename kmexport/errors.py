@@ -47,7 +47,7 @@ class _StorageError(KmExportError, OSError):
         super().__init__(self._number, reason, url)
         self.url = url
         self.reason = reason
-        self.advice = self._advice if advice is None else advice
+        self.advice: str = self._advice if advice is None else advice
 
     def __str__(self) -> str:
         return f"{self.url}: {self.reason}. {self.advice}".rstrip()
@@ -87,7 +87,7 @@ class EmptyListingError(KmExportError, FileNotFoundError):
         super().__init__(errno.ENOENT, "the listing is empty", url)
         self.url = url
         self.named = named
-        self.others = tuple(others)
+        self.others: tuple[str, ...] = tuple(others)
 
     def __str__(self) -> str:
         are = "1 revision, and it is not" if self.named == 1 else f"{self.named} revisions, and none of them is"

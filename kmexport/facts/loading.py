@@ -54,9 +54,9 @@ class TableLoader:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, spec: FactsSpec, spellings: Spellings) -> None:
         self.connection = connection
-        self.names = spec.names
+        self.names: frozenset[str] | None = spec.names
         self.with_rows: bool = spec.properties is not False
-        self.with_texts = spec.reads_texts
+        self.with_texts: bool = spec.reads_texts
         self.spellings = spellings
         self.event_spellings: Spellings = Spellings()
         self.count: int = 0

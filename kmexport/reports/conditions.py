@@ -24,7 +24,7 @@ class Needs:
     def __init__(self) -> None:
         self.events: list[str] = []
         self.properties: list[str] = []
-        self.everyone = False  # identities are those of all records
+        self.everyone: bool = False  # identities are those of all records
 
     def put(self, _: object) -> str:
         return ""

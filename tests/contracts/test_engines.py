@@ -167,12 +167,12 @@ class TestNightly:
         assert bucket.index()
         assert list(open_lake(tmp_path / "lake").iter_records()) == [signup, signup]
 
-    def test_a_file_that_went_is_a_warning_on_the_other_output(self, run, tmp_path):
+    def test_a_file_that_went_is_a_problem_on_the_other_output(self, run, tmp_path):
         signup = Event("bob", START, "signed up")
         write_export(tmp_path / "vendor", {1: [signup], 2: [signup]})
         run()
         (tmp_path / "vendor" / "revisions" / "1.json").unlink()
         done = run()
-        assert done.returncode == 0
-        assert "revisions/1.json: left out" in done.stderr
-        assert "nothing new; 2 revisions were there" in done.stdout
+        assert done.returncode == 1, "a problem of the summary"
+        assert "revisions/1.json is gone from the bucket; the lake holds its records" in done.stderr
+        assert "left out" not in done.stderr
