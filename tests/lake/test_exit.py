@@ -141,4 +141,6 @@ def test_a_thread_that_is_late_is_found(holder, lake, tmp_path):
                 break
             pyarrow.parquet.read_table(pyarrow.BufferReader(checkpoint.read_bytes()), columns=["txn"])
     """
-    assert run(program, holder, 10_000, lake, tmp_path / "new", "", "{}").returncode == TOO_LATE
+    # Chance decides which thread drops the last reference: in some runs it is never a foreign one.
+    runs = (run(program, holder, 10_000, lake, tmp_path / "new", "", "{}").returncode for _ in range(6))
+    assert any(returncode == TOO_LATE for returncode in runs)

@@ -102,12 +102,16 @@ class SftpServer:
         self._stop()
         self._thread.join(STOPPED_WITHIN)
 
-    async def _serve(self, started: Future[Callable[[], object]]) -> None:
+    async def _listen(self, connections: list[Any]) -> Any:
+        """The SSH server, which adds each connection to the list."""
         import asyncssh
 
         folder = str(self.folder)
 
         class Passwords(asyncssh.SSHServer):
+            def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+                connections.append(conn)
+
             def begin_auth(self, username: str) -> bool:
                 return True
 
@@ -128,13 +132,17 @@ class SftpServer:
                     raise asyncssh.SFTPPermissionDenied(reason)
                 return super().map_path(path)
 
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._connected: set[asyncio.Task[None]] = set()
         self._key = self._key or asyncssh.generate_private_key("ssh-ed25519")
-        ended = asyncio.Event()
-        server = await asyncssh.listen(
+        return await asyncssh.listen(
             "127.0.0.1", 0, server_factory=Passwords, server_host_keys=[self._key], sftp_factory=Files
         )
+
+    async def _serve(self, started: Future[Callable[[], object]]) -> None:
+        connections: list[Any] = []
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._connected: set[asyncio.Task[None]] = set()
+        ended = asyncio.Event()
+        server = await self._listen(connections)
         relay = await asyncio.start_server(self._relay(server.get_port()), "127.0.0.1", self.port)
         loop = asyncio.get_running_loop()
         started.set_result(lambda: loop.call_soon_threadsafe(ended.set))
@@ -145,9 +153,13 @@ class SftpServer:
                 writer.transport.abort()
             await asyncio.wait(self._connected, timeout=0.1)
         server.close()
+        for connection in connections:
+            connection.abort()
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await server.wait_closed()
+        # What is aborted closes its socket in a later turn of the loop: after the last turn it would stay open.
+        await asyncio.sleep(0.1)
 
     def _relay(self, port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]:
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
