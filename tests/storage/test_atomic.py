@@ -265,7 +265,7 @@ def test_many_writers_of_one_file(tmp_path):
 
 WRITER = """
 import sys, itertools
-from kmexport.storage import atomic_write
+from kmexport.storage.atomic import atomic_write
 for number in itertools.count():
     with atomic_write(sys.argv[1]) as file:
         for _ in range(200):

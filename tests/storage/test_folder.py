@@ -464,6 +464,8 @@ def test_errors_that_speak_for_themselves_stay_what_they_are(tmp_path: Path):
 @pytest.mark.parametrize("url", ["abfs://container@account.dfs.core.windows.net/x", "sftp://bob:secret@example.com/x"])
 def test_a_missing_package_is_named_whatever_the_address_holds(url, monkeypatch):
     for package in ("adlfs", "paramiko", "sshfs"):
+        for module in [name for name in sys.modules if name.startswith(f"{package}.")]:
+            monkeypatch.delitem(sys.modules, module)
         monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, "fsspec.implementations.sftp", raising=False)
     loaded = sys.modules["fsspec.registry"]._registry  # classes that another test has loaded
