@@ -1,1 +1,1 @@
-"""How one record is spelt: text of a hash → head or properties, and the repair of octal escapes."""
+"""The text of one record: a JSON object → head or properties, its repair, and the way back."""

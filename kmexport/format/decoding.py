@@ -1,4 +1,4 @@
-"""The text of one hash → its head (person, time, name, alias) and its properties."""
+"""The text of one JSON object → its head (person, time, name, alias) and its properties."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ DECODE_ERRORS: Final = (msgspec.DecodeError, ValueError, RecursionError)  # a Un
 
 
 class Head(msgspec.Struct, gc=False):
-    """What says who, when and which kind. gc=False: it holds strings and an integer, so no cycles."""
+    """The four keys that say who, when and which kind. gc=False: it holds strings and an integer, so no cycles."""
 
     person: str = msgspec.field(name="_p")
     timestamp: Annotated[int, msgspec.Meta(ge=FIRST_TIMESTAMP, le=LAST_TIMESTAMP)] = msgspec.field(name="_t")
@@ -59,7 +59,7 @@ class Head(msgspec.Struct, gc=False):
 
 
 class NotARecord(ValueError):  # noqa: N818  # it never leaves the package
-    """Says why a text is no record; the reader adds the file and the line."""
+    """The reason why a text is not a record; the reader adds the file and the line."""
 
 
 class NotAnObject(NotARecord):
@@ -74,7 +74,7 @@ decode_object: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict).de
 
 
 def load_object(text: bytes) -> dict[str, Any]:
-    """The hash as `json.loads` reads it, but numbers keep their value whatever their size.
+    """Read a JSON object as `json.loads` does, but numbers keep their value whatever their size.
 
     >>> load_object(b'{"n": 123456789012345678901234567890, "x": 1e400}')
     {'n': 123456789012345678901234567890, 'x': Decimal('1E+400')}
@@ -87,7 +87,7 @@ def load_object(text: bytes) -> dict[str, Any]:
 
 
 def decode_properties(text: bytes) -> dict[str, Any]:
-    """Every key of the hash but the four that make the record."""
+    """Read every key of a JSON object but the four that make the record."""
     properties = load_object(text)
     for key in RESERVED:
         properties.pop(key, None)
@@ -95,7 +95,7 @@ def decode_properties(text: bytes) -> dict[str, Any]:
 
 
 def load_slowly(text: bytes, decoder: json.JSONDecoder | None = None) -> dict[str, Any]:
-    """The hash, whatever its numbers and surrogates; NotAnObject says why it is none."""
+    """Read a JSON object whatever its numbers and surrogates. Raises NotAnObject, which says why it is not one."""
     if is_too_deep(text):
         msg = f"nested too deeply (more than {DEEPEST} levels)"
         raise NotAnObject(msg)
@@ -113,7 +113,7 @@ def load_slowly(text: bytes, decoder: json.JSONDecoder | None = None) -> dict[st
 
 
 def with_own_stack(function: Callable[[_Taken], _Given], argument: _Taken) -> _Given:
-    """What the function gives, also where the caller's stack is so high that there is no room for 500 levels."""
+    """Call the function, in a thread of its own where the caller's stack leaves no room for 500 levels."""
     try:
         return function(argument)
     except RecursionError:
@@ -124,7 +124,7 @@ def with_own_stack(function: Callable[[_Taken], _Given], argument: _Taken) -> _G
 
 
 def is_too_deep(text: bytes) -> bool:
-    """Whether brackets are nested in more than 500 levels: a limit of our own, the same on every Python.
+    """Tell whether brackets are nested in more than 500 levels: a limit of our own, the same on every Python.
 
     Python's own are 1,000 less the height of the stack, or several thousands, as the version has it.
 
@@ -157,7 +157,7 @@ def _number(digits: str) -> float | Decimal | str:
 
 
 def no_number(constant: str) -> NoReturn:
-    """For a decoder: NaN and Infinity are none."""
+    """Refuse NaN and Infinity, for a decoder."""
     msg = f"not a JSON object ({constant} is no JSON number)"
     raise NotAnObject(msg)
 

@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def spell_object(found: dict[str, Any]) -> bytes:
-    r"""A hash as compact JSON; numbers of any size keep their digits, half a surrogate pair becomes its escape.
+    r"""Write a JSON object in compact form; numbers keep their digits, half a surrogate pair becomes its escape.
 
     Values of a class that is derived from str, int, float, dict or list are written as these. Raises TypeError for what
     JSON has no form for, and for what is nested deeper than it is read.
@@ -37,7 +37,7 @@ def _spell_object(found: dict[str, Any]) -> bytes:
 
 
 def spell(value: object, *, sort_keys: bool = False) -> str:
-    r"""A value as JSON text, also where msgspec has none for it: half of a surrogate pair, NaN.
+    r"""Write a value as JSON text, also what msgspec can't write: half of a surrogate pair, NaN.
 
     >>> spell({"b": "\ud800", "a": [1, None]}, sort_keys=True)
     '{"a":[1,null],"b":"\\ud800"}'
@@ -51,7 +51,7 @@ def spell(value: object, *, sort_keys: bool = False) -> str:
 
 
 def _plain(value: object, level: int) -> object:
-    """The value made of Python's own classes."""
+    """Copy the value into Python's own classes."""
     if type(value) in _AS_THEY_ARE:
         return value
     if isinstance(value, dict | list) and level > DEEPEST:

@@ -9,7 +9,7 @@ from typing import Final
 
 __all__ = ["VENDOR_KEYS", "as_number", "fold_name"]
 
-# The vendor's own keys: they ride on a line, and are no properties of the person.
+# The vendor's own keys: they are on a line beside the properties, and say nothing of the person.
 VENDOR_KEYS: Final = frozenset({"_c", "_d", "_k", "_s", "_server_timestamp", "_u"})
 
 _KNOWN = 1 << 14  # more names than any export has, unless somebody puts a number into each
@@ -19,7 +19,7 @@ _SPACES = str.maketrans(",:", "  ")
 
 
 def fold_name(name: str) -> str:
-    """The form in which two spellings of a name are equal: without case, commas and colons as spaces.
+    """Return the form in which two spellings of a name are equal: without case, commas and colons as spaces.
 
     Source: the vendor does not tell case in names, and turns commas and colons in them into spaces.
 
@@ -39,7 +39,7 @@ _NUMBER: Final = re.compile(r"\s*[+-]?(?:[0-9]++(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+
 
 
 def as_number(value: object) -> Decimal | None:
-    """The number that a value is, or reads as; None for anything else.
+    """Return the number that a value is, or reads as; None for anything else.
 
     Text counts where all of it is a number, with spaces around it or not: the vendor does not tell "123" from 123.
     Digits stay as they are, so sums of amounts are exact. None for booleans, NaN and infinities, grouped digits

@@ -57,7 +57,7 @@ def to_utf8(text: bytes) -> bytes:
 
 
 def encode_text(text: str) -> bytes:
-    r"""A line of text as the bytes of a file.
+    r"""Encode a line of text as the bytes of a file.
 
     Half of a surrogate pair becomes its JSON escape, or the byte that it stands for if the text was decoded with
     `errors="surrogateescape"`.
@@ -116,7 +116,7 @@ def _in_a_string(byte: int) -> bytes:
 
 
 def has_doubled_octal(text: bytes) -> bool:
-    r"""Whether the text may hold octal escapes with doubled backslashes.
+    r"""Tell whether the text may hold octal escapes with doubled backslashes.
 
     >>> has_doubled_octal(rb'"Paran\\303\\241"'), has_doubled_octal(rb'"Paran\303"')
     (True, False)
@@ -126,7 +126,7 @@ def has_doubled_octal(text: bytes) -> bool:
 
 
 def hide_doubled_octal(text: bytes) -> bytes:
-    r"""The line with such backslashes spelt otherwise, so that text that only looks like octal is read as it was.
+    r"""Write escaped backslashes in another way, so that text that only looks like octal is read as it was.
 
     >>> hide_doubled_octal(rb'{"typed":"\\303\\241"}')
     b'{"typed":"\\u005c303\\u005c241"}'
@@ -137,8 +137,8 @@ def hide_doubled_octal(text: bytes) -> bytes:
 def repair_doubled_octal(text: bytes) -> bytes:
     r"""Replace the doubled octal escapes of a line where neighbours make a whole character of UTF-8.
 
-    `to_utf8` reads the bytes of such neighbours, so half a character behind them is read too. Other escapes stay text:
-    the line is valid JSON without a repair, and `C:\\303` or `D:\\2012` may be a path.
+    `to_utf8` reads the bytes of such neighbours, so half a character at their end is read too. Other escapes stay
+    text: the line is valid JSON without a repair, and `C:\\303` or `D:\\2012` may be a path.
 
     >>> repair_doubled_octal(rb'{"city":"Paran\\303\\241","path":"C:\\303"}').decode()
     '{"city":"Paraná","path":"C:\\\\303"}'

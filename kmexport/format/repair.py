@@ -1,4 +1,4 @@
-"""One text of a file → the head of its record and its text as JSON, or why it is no record."""
+"""The text of a line → its head and its text as JSON, repaired where needed, or why it is not a record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["ParsedRecord", "RecordParser", "decode_checked", "is_plain", "parse_
 
 @define
 class ParsedRecord:
-    """A record: its head, and its text as JSON. `is_repaired` says whether something in it was mended."""
+    """The head of a record, and its text as JSON. `is_repaired` says whether something in it was repaired."""
 
     head: Head
     text: bytes
@@ -38,16 +38,16 @@ class ParsedRecord:
 
 
 class RecordParser(Protocol):
-    """`parse_record`, or one that is stricter."""
+    """A function such as `parse_record`, or one that is stricter."""
 
     def __call__(self, text: bytes, *, is_first: bool = False, is_joined: bool = False) -> ParsedRecord: ...
 
 
 def parse_record(text: bytes, *, is_first: bool = False, is_joined: bool = False) -> ParsedRecord:
-    r"""The record that a text is, repaired where that makes it one. Raises NotARecord, which says why not.
+    r"""Read a text as a record, repaired where that makes it one. Raises NotARecord, which says why it is not one.
 
-    At the start of a file (`is_first`) a byte-order mark is no defect. Lines that were joined (`is_joined`) are parts
-    of two records where one of the keys that make a record stands twice: that is NotAnObject.
+    At the start of a file (`is_first`) a byte-order mark does not count as a repair. Joined lines (`is_joined`) with
+    one of the keys that make a record twice are parts of two records: that raises NotAnObject.
 
     >>> parse_record(rb'{"_p":"bob","_t":1,"city":"Paran\303\241"}').text.decode()
     '{"_p":"bob","_t":1,"city":"Paraná"}'
@@ -68,7 +68,7 @@ def parse_record(text: bytes, *, is_first: bool = False, is_joined: bool = False
 
 
 def is_plain(block: bytes) -> bool:
-    """Whether `decode_head` alone may read the lines: they are UTF-8, and none has doubled octal escapes."""
+    """Tell whether `decode_head` alone may read the lines: they are UTF-8, and none has doubled octal escapes."""
     if has_doubled_octal(block):
         return False
     if block.isascii():
@@ -81,7 +81,7 @@ def is_plain(block: bytes) -> bool:
 
 
 def decode_checked(line: bytes) -> Head:
-    """The head of a line that is a record as it stands; one of DECODE_ERRORS if `parse_record` has to look at it."""
+    """Read the head of a line that needs no repair. Raises one of DECODE_ERRORS if `parse_record` has to look at it."""
     if not is_plain(line) or is_too_deep(line):
         raise NotARecord
     head = decode_head(line)
@@ -105,7 +105,7 @@ def _repaired(text: bytes) -> bytes:
 
 
 def _check_halves(text: bytes) -> None:
-    """NotAnObject where one of the keys that make a record stands twice: the lines are parts of two records."""
+    """Raise NotAnObject where a key that makes a record is there twice: the lines are parts of two records."""
     if b"\\" not in text and max(map(text.count, _QUOTED)) < 2:
         return
     levels: list[list[str]] = []
@@ -117,15 +117,15 @@ def _check_halves(text: bytes) -> None:
     load_slowly(text, json.JSONDecoder(object_pairs_hook=keys_of, parse_int=str, parse_float=str))
     for key in RESERVED:
         if levels[-1].count(key) > 1:  # the outermost object comes last
-            msg = f"{key} stands twice in a hash over several lines: these are parts of two records"
+            msg = f"{key} stands twice in an object over several lines: these are parts of two records"
             raise NotAnObject(msg)
 
 
-# What is no record as it stands, and is one all the same.
+# Spellings that msgspec's fast decoder refuses, and that are records all the same.
 
 
 def _head(text: bytes) -> tuple[Head, bool]:
-    """The head of any spelling that is understood, and whether its time has a fraction."""
+    """Read the head in any spelling that is understood, and tell whether its time has a fraction."""
     found = {key: value for key, value in load_slowly(text, _EXACT).items() if value is not None}
     person = _identity(found, "_p")
     if person is None:
@@ -144,7 +144,7 @@ def _head(text: bytes) -> tuple[Head, bool]:
 
 
 def _identity(found: dict[str, Any], key: str) -> Any:
-    """A string; an integer is its digits, for identities may be numbers."""
+    """Read an identity: a string, or the digits of an integer."""
     value = found.get(key)
     if isinstance(value, _Integer):
         return str(value)
@@ -155,7 +155,7 @@ def _identity(found: dict[str, Any], key: str) -> Any:
 
 
 def _timestamp(found: dict[str, Any]) -> tuple[int, bool]:
-    """The second that the time lies in, and whether it has a fraction of one."""
+    """Read the second that the time lies in, and tell whether it has a fraction."""
     value = found.get("_t")
     if value is None:
         msg = "there is no _t"

@@ -30,10 +30,10 @@ _LONG_NUMBER: Final = b"1" * 18
 
 
 class Shadow:
-    r"""The same brackets, commas, colons and literals, in less text; strings are empty.
+    r"""The structure of a text for ijson: its brackets, commas, colons and literals, with empty strings.
 
-    A legal text has a legal shadow of the same structure; of an illegal one the shadow may be legal. ijson's C back
-    end ends the process at a number of thousands of digits, so no long one gets through.
+    A legal text has a legal shadow of equal structure; an illegal text may have a legal shadow. ijson's C back end ends
+    the process at a number of thousands of digits, so no long number gets through.
 
     >>> shadow = Shadow()
     >>> shadow.of(b'{"caf\\u00e9 \\"}": [12.5, true, ', is_long=False)
@@ -48,7 +48,7 @@ class Shadow:
         self._ends_in_digit = False
 
     def of(self, chunk: bytes, *, is_long: bool) -> bytes:
-        """The shadow of the next chunk, which may be empty; with `is_long`, of long words only a little is left."""
+        """Return the shadow of the next chunk; it may be empty. With `is_long`, long words are cut short."""
         if self._is_escaped:
             self._is_escaped = False
             chunk = chunk[1:]
@@ -67,7 +67,7 @@ class Shadow:
         return shadow
 
     def _without_strings(self, chunk: bytes) -> bytes:
-        """What stands between strings, with a pair of quotes for each. ijson would read a string anew in each chunk."""
+        """Leave a pair of quotes of each string. ijson would read a string again from its start in each chunk."""
         if b'"' not in chunk:
             return b"" if self._is_in_string else chunk
         parts = chunk.split(b'"')
@@ -78,10 +78,10 @@ class Shadow:
 
 
 class Follower:
-    """Follows items to their ends. `next_chunk` gives their text, no further than a bracket that may be an end.
+    """A parser that follows items to their ends. `next_chunk` gives text up to a bracket that may be an end.
 
-    For ijson all items are one array: a comma is put before each but the first. With its chunk it gets to know whether
-    the text is long, and none of it at the end.
+    With each chunk comes whether the text is long; an empty one is the end. For ijson all items are one array: a comma
+    is put in front of each but the first.
     """
 
     def __init__(self, next_chunk: Callable[[], tuple[bytes, bool]]) -> None:
@@ -96,7 +96,7 @@ class Follower:
     def follow(self, *, is_object: bool) -> bool:
         """Ask for text until the item that begins in the next chunk has ended; False where it can't end any more.
 
-        There is no following further behind False.
+        A follower that has returned False is of no further use.
         """
         begins, ends = ("start_map", "end_map") if is_object else ("start_array", "end_array")
         depth = 0
@@ -114,7 +114,7 @@ class Follower:
         return False
 
     def read(self, size: int) -> bytes:
-        """What ijson reads."""
+        """Give ijson the next piece of the shadow."""
         if not size:
             return b""  # it asks so whether this is text or bytes
         if self._before:
@@ -123,14 +123,14 @@ class Follower:
         while True:
             chunk, is_long = self._next_chunk()
             shadow = self._shadow.of(chunk, is_long=is_long)
-            # No bytes would mean the end. Nothing may stand in for a chunk that has no shadow: it may lie in a number.
+            # No bytes would mean the end. No filler may take the place of an empty shadow: it may lie in a number.
             if shadow or not chunk:
                 return shadow
 
 
-# Where a next item may begin: behind a comma, or at the start of a line. Ends at its bracket.
+# Where a next item may begin: after a comma, or at the start of a line. The match ends at its bracket.
 _NEXT_ITEM: Final = re.compile(rb",[ \t\r]*{|\n([ \t]*)(?:,[ \t]*)?{")
-# Text between items that is none: up to a comma, a bracket or the line's end; commas in a string belong to it.
+# Stray text between items: up to a comma, a bracket or the line's end; commas in a string belong to it.
 _NO_QUOTE: Final = re.compile(rb'[^",\[\]{\n]*+')
 _NO_END: Final = re.compile(rb"[^,\[\]{\n]*+")
 _TO_CLOSING_QUOTE: Final = re.compile(rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+')
@@ -152,7 +152,7 @@ class ArrayItems:
 
 @define
 class RejectedItem:
-    """What is an error as it stands. The items around it count its lines."""
+    """An error in place of an item. The items around it count its lines."""
 
     number: int
     reason: str
@@ -160,9 +160,9 @@ class RejectedItem:
 
 
 class FoundItems:
-    """What was found and did not come out yet. Everything is added in the order of the file.
+    """The items and errors that did not come out yet, in the order of the file.
 
-    `line` is the line where the next of it stands.
+    `line` is the number of the line where the next one begins.
     """
 
     def __init__(self) -> None:
@@ -175,26 +175,26 @@ class FoundItems:
         return bool(self._items.texts or self._before)
 
     def add(self, text: bytes) -> None:
-        """An item."""
+        """Add an item."""
         self._items.texts.append(text)
         self._items.numbers.append(self.line)
         self._count(text.count(b"\n"))
 
     def reject(self, reason: str, raw: bytes = b"", newlines: int = 0, at_line: int | None = None) -> None:
-        """An error about something with so many newlines, told of this line or of `at_line`."""
+        """Add an error about text that holds this number of newlines; it names this line, or `at_line`."""
         first = self.line if at_line is None else at_line
         self._count(newlines)
         self._before += [self._items, RejectedItem(first, reason, raw)]
         self._items = ArrayItems()
 
     def end(self) -> None:
-        """The array ends in this line."""
+        """Count the lines up to this one, in which the array ends."""
         self._items.lines += self.line - self._last_line
         self._items.blank += self.line - self._last_line
         self._last_line = self.line
 
     def flush(self) -> Iterator[ArrayItems | RejectedItem]:
-        """All of it, once."""
+        """Give everything that was added, and forget it."""
         found, self._before, self._items = [*self._before, self._items], [], ArrayItems()
         yield from found
 
@@ -211,7 +211,7 @@ class FoundItems:
 
 
 def find_next_item(text: bytes, begin: int, indent: int) -> int:
-    r"""Where one seems to begin behind `begin`: on a line of its own, no deeper than `indent`; -1 if nowhere.
+    r"""Find where an item seems to begin after `begin`: on a line of its own, no deeper than `indent`; -1 if nowhere.
 
     >>> find_next_item(b'{"x":[\n  {"y":1}\n},\n{"x":2}', 1, 0)
     20
@@ -223,7 +223,7 @@ def find_next_item(text: bytes, begin: int, indent: int) -> int:
 
 
 def end_of_stray(text: bytes, at: int) -> int:
-    """Where text ends that stands between items and is none: at least one byte behind its beginning.
+    """Find where stray text between items ends: at least one byte after its beginning.
 
     >>> end_of_stray(b'[{"x":1}, "a, b", 17]', 10)
     16
@@ -234,7 +234,7 @@ def end_of_stray(text: bytes, at: int) -> int:
         if (closed := _CLOSED.match(text, behind, limit)) is not None:
             end = closed.end()
             continue
-        # It begins no string. Nor do those before `behind`, which would end there too: to try each would take for ever.
+        # No string begins here, nor at a quote before `behind`, which would end there too: to try each takes for ever.
         end = _end_of(_NO_END, text, end, behind)
         if end < behind:
             break

@@ -28,10 +28,10 @@ _LOOKED_AT: Final = 1 << 16  # bytes, at most, to tell whether a file is an arra
 
 
 def iter_blocks(source: LineSource, max_line_bytes: int) -> Iterator[Block]:
-    r"""Blocks of whole lines joined by newlines, without the last newline; over-long lines stand alone.
+    r"""Yield blocks of whole lines joined by newlines, without the last newline; over-long lines come alone.
 
-    Where the first that is no space is the bracket of an array, its items come out, and then the lines behind it.
-    Holds one block, or the line or item that is being put together: at most `max_line_bytes` + 64 KiB.
+    Where the first byte other than space is the bracket of an array, its items come out, and then the lines after the
+    array. Holds one block, or the line or item that is being put together: at most `max_line_bytes` + 64 KiB.
 
     >>> list(iter_blocks([b"a\n", "b", b"c\r\n", b"d"], 80))
     [b'a', b'b', b'c\r\nd']
@@ -56,7 +56,7 @@ def _blocks(pieces: Iterator[bytes | TruncatedStream], max_line_bytes: int, *, a
 
 
 def _begin(pieces: Iterator[bytes | TruncatedStream]) -> tuple[bytes, Iterator[bytes | TruncatedStream], bool]:
-    """So much text as tells whether the file is an array, what follows, and whether it is."""
+    """Read until it is clear whether the file is an array: the text so far, the pieces that follow, and the answer."""
     text = b""
     is_array: bool | None = None
     try:
@@ -81,10 +81,10 @@ def _failing(error: Exception) -> Iterator[bytes]:
 
 
 def _is_array(text: bytes, *, is_whole: bool) -> bool | None:
-    r"""Whether this is the beginning of an array; None where more text has to tell.
+    r"""Tell whether this is the beginning of an array; None where more text is needed.
 
-    A first line that begins with a bracket and is broken makes no array of the lines behind it: in an array, a line
-    that begins an object stands behind a comma or a bracket.
+    A broken first line that begins with a bracket does not make an array of the lines after it: in an array, a line
+    that begins an object comes after a comma or a bracket.
 
     >>> _is_array(b'[{"_p":"bob"},\n{"_p":"eve"}', is_whole=True)
     True
@@ -141,7 +141,7 @@ class _BegunLine:
             self.parts = [b"".join(self.parts)[:KEPT_OF_OVERSIZED]]
 
     def take_with(self, block: memoryview) -> bytes:
-        """The line and what follows it."""
+        """Give the line together with the block that follows it."""
         together = b"".join([*self.parts, block])
         self.parts, self.length = [], 0
         return together

@@ -1,4 +1,4 @@
-"""What becomes of the lines of a file: some are a record each, some are errors, and all are counted."""
+"""Parsed lines of a file, and how its lines are counted."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["LineCounts", "Outcome", "ParsedLines"]
 class ParsedLines:
     """Some lines of a file that are a record each, in their order.
 
-    `heads` are exact: none is an event and an alias. `texts` are what the properties are read from, repaired where
-    needed; of a `block` that was read at once they are its lines, and not cut out of it yet. `numbers` are the lines
-    where they begin, counted from 1.
+    `heads` are checked: none is both an event and an alias. `texts` are what the properties are read from, repaired
+    where needed; where a `block` was read at once they are its lines, cut at the first use. `numbers` are the numbers
+    of the lines where they begin, from 1.
     """
 
     heads: list[Head]
@@ -32,7 +32,7 @@ class ParsedLines:
 
     @property
     def size(self) -> int:
-        """How many bytes of text they are."""
+        """The bytes of text."""
         return self._size or sum(map(len, self._texts))
 
     @property
@@ -42,7 +42,7 @@ class ParsedLines:
         return self._texts
 
     def only(self, is_wanted: Callable[[Head], bool]) -> ParsedLines:
-        """Those whose head is wanted."""
+        """Keep the lines whose head is wanted."""
         wanted = list(map(is_wanted, self.heads))
         if all(wanted):
             return self
@@ -55,13 +55,13 @@ Outcome: TypeAlias = ParsedLines | MalformedRecordError
 
 @define
 class LineCounts:
-    """How the lines of files were counted. Pass one as `counts=`: it is added to while lines are read.
+    """Counters of the lines of files. Pass one as `counts=`: it is added to while lines are read.
 
-    `records` are those that were read, wanted or not; `rejected` are the lines that are none; `repaired` are the
-    records in which something was mended: octal escapes, bytes that are not UTF-8, a byte-order mark, a fraction of a
-    second. A hash over several lines is one record; `joined` counts its further lines.
+    `records` were read, wanted or not; `rejected` lines could not be read as one; `repaired` records had octal escapes,
+    bytes that are not UTF-8, a byte-order mark or a fraction of a second. An object over several lines is one record;
+    `joined` counts its further lines.
     The lone brackets and commas of a file that is one array count as `blank`, and several records on one of its lines
-    in `shared`. `passed` lines were not looked at, since no wanted record can stand there. Every line is counted:
+    in `shared`. `passed` lines were not looked at, since no wanted record can be there. Every line is counted:
     `lines == records + rejected + blank + joined - shared + passed`.
 
     >>> from kmexport import iter_records
@@ -82,11 +82,11 @@ class LineCounts:
     passed: int = 0
 
     def since(self, before: LineCounts) -> LineCounts:
-        """What was added since then."""
+        """Subtract an earlier state of these counters."""
         return LineCounts(*map(sub, _all_of(self), _all_of(before)))
 
     def add(self, more: LineCounts) -> None:
-        """Count those too."""
+        """Add other counters to these."""
         for name, count in zip(_NAMES, _all_of(more), strict=True):
             if count:
                 setattr(self, name, getattr(self, name) + count)

@@ -1,4 +1,4 @@
-"""Whole blocks looked at in one go."""
+"""Blocks of lines → parsed lines or records: whole blocks in one call, and line by line where one needs a repair."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _OCTAL: Final = re.compile(rb"\\[0-3]")  # whatever `parse_record` would take fo
 
 
 def repair_octal_block(block: bytes, parse_record: RecordParser) -> tuple[bytes, int] | None:
-    r"""The block without octal escapes, and how many lines were repaired; None where such a line is no record alone.
+    r"""Repair the octal escapes of a block, and count the repaired lines; None where such a line is not a whole record.
 
     >>> from kmexport.format.repair import parse_record
     >>> block = b'{"_p":"a","_t":1}\n{"_p":"\\303\\241","_t":1}'
-    >>> mended, repaired = repair_octal_block(block, parse_record)
-    >>> print(mended.decode(), repaired)
+    >>> text, repaired = repair_octal_block(block, parse_record)
+    >>> print(text.decode(), repaired)
     {"_p":"a","_t":1}
     {"_p":"á","_t":1} 1
     """
@@ -58,14 +58,14 @@ def repair_octal_block(block: bytes, parse_record: RecordParser) -> tuple[bytes,
 
 
 def first_event_with_alias(heads: list[Any]) -> int | None:
-    """The first that is both an event and an alias."""
+    """Find the first head that is both an event and an alias."""
     if not [None for head in heads if head.alias is not None and head.name is not None]:
         return None
     return next(at for at, head in enumerate(heads) if head.alias is not None and head.name is not None)
 
 
 def count(byte: bytes, block: bytes) -> int:
-    """How often a byte stands in a block. At least twice as fast as block.count(byte)."""
+    """Count a byte in a block. At least twice as fast as block.count(byte)."""
     return len(block) - len(block.replace(byte, b""))
 
 
@@ -84,12 +84,11 @@ def parse_blocks(
     heads_of: HeadsOf = lambda _block: None,
     with_texts: bool = True,
 ) -> Iterator[Outcome]:
-    """The wanted lines and the errors of a file, in the order of the lines. `counts`, its own, is kept up to date.
+    """Yield the wanted lines and the errors of a file, in the order of the lines. Keeps `counts`, its own, up to date.
 
     Lines that can't be wanted may be passed over without an error, malformed or not. Another `parse_record` may
-    refuse some of those records that msgspec does not read. `heads_of` gives the heads of a block in one call, one
-    for each line, where its lines are all records as they stand, or else None. Without texts those blocks are not
-    kept.
+    refuse some of those records that msgspec does not read. `heads_of` reads the heads of a block in one call, one for
+    each line, or returns None where a line needs a repair. Without texts those blocks are not kept.
     """
     slow = LineRepairer(source, counts, max_line_bytes, parse_record)
     parser = _Parser(slow, counts, selection, parse_record, is_numbered=True)
@@ -109,7 +108,7 @@ def read_blocks(
     *,
     selection: Selection | None = None,
 ) -> Iterator[list[Record] | MalformedRecordError]:
-    """The same, as records.
+    """Yield the wanted records and the errors of a file, as `parse_blocks` does.
 
     Where the properties of the last records were asked for, the next blocks are parsed whole: that costs half as much
     as two steps.
@@ -173,11 +172,11 @@ class _Parser:
         self._slow = slow
         self._judge = parse_record
         self._counts = counts
-        self._is_numbered = is_numbered  # behind lines that were passed over, numbers take a search
+        self._is_numbered = is_numbered  # after lines that were passed over, numbers take a search
         self._filter = selection.line_filter if selection is not None else None
 
     def parse(self, block: Block) -> Iterator[Outcome]:
-        """What becomes of the lines of a block; those that can't be wanted may be passed over."""
+        """Read the lines of a block; those that can't be wanted may be passed over."""
         sifted = self._sift(block, self._filter) if self._filter is not None and isinstance(block, bytes) else None
         if sifted is not None:
             yield sifted
@@ -185,7 +184,7 @@ class _Parser:
             yield from self._stretches(block, _read_heads, ParsedLines)
 
     def parse_at_once(self, block: bytes, heads_of: HeadsOf, *, with_texts: bool) -> ParsedLines | None:
-        """All lines of a block in one call; None where one of them may be no record."""
+        """Read all lines of a block in one call; None where one of them may need a repair."""
         mended = None if self._slow.is_open or self._filter is not None else repair_octal_block(block, self._judge)
         heads = None if mended is None else heads_of(mended[0])
         if mended is None or heads is None:
@@ -198,11 +197,11 @@ class _Parser:
         return ParsedLines(heads, [], range(first, first + len(heads)), kept, len(block))
 
     def parse_whole(self, block: Block) -> Iterator[Outcome | list[Record]]:
-        """The same, with records in place of the lines that are records as they stand."""
+        """Read the lines of a block into records, properties included; lines that need a repair become heads."""
         return self._stretches(block, parse_full_records, lambda records, _texts, _numbers: records)
 
     def end(self) -> Iterator[Outcome]:
-        """What becomes of a hash that was still open when the file ended."""
+        """Read the object that was still open when the file ended."""
         yield from self._slow.end()
 
     def _stretches(
@@ -211,7 +210,7 @@ class _Parser:
         fast: Callable[[Iterator[bytes], list[Any]], None],
         pack: Callable[[list[Any], list[bytes], Sequence[int]], _Found],
     ) -> Iterator[_Found | Outcome]:
-        """`fast` takes lines until one is no record as it stands, and leaves the iterator behind that one."""
+        """Read stretches of lines: `fast` takes lines up to one that needs a repair, and has consumed that one too."""
         slow, counts = self._slow, self._counts
         if isinstance(block, TruncatedStream):
             yield from slow.broken_off(self._next_line(), block.reason, block.line)
@@ -252,7 +251,7 @@ class _Parser:
             yield from outcomes
 
     def _lines(self, block: bytes | ArrayItems) -> tuple[list[bytes], Sequence[int], _Take]:
-        """The lines of a block, their numbers, and the slow way for one of them."""
+        """Give the lines of a block, their numbers, and the slow way for one of them."""
         counts = self._counts
         if isinstance(block, bytes):
             lines = block.split(b"\n")
@@ -278,11 +277,11 @@ class _Parser:
         return self._slow.error(number, reason, block.beginning)
 
     def _sift(self, block: bytes, line_filter: LineFilter) -> ParsedLines | None:
-        """The lines of a block that may be wanted; None where those passed over could change what they are.
+        """Read the lines of a block that may be wanted; None where those passed over could change what they are.
 
-        That is so when a hash over several lines goes on in the block or into the next one. A line that begins with a
-        bracket in its first column goes on with nothing; so if such a line ends the block and is whole, nothing is open
-        behind it.
+        That is so when an object over several lines goes on in the block or into the next one. A line that begins with
+        a bracket in its first column continues nothing; so if such a line ends the block and is whole, nothing is open
+        after the block.
         """
         last = block[block.rfind(b"\n") + 1 :]
         if self._slow.is_open or not last.startswith(b"{"):
@@ -344,6 +343,6 @@ def _any_too_deep(lines: list[bytes]) -> bool:
 
 
 def _numbers(lines: list[bytes], block: bytes, first: int) -> list[int]:
-    """The numbers of some lines of a block, in their order. Of lines that are equal, all or none are among them."""
+    """Find the numbers of some lines of a block, in their order. Of equal lines, all or none are among them."""
     numbered = enumerate(block.split(b"\n"), first)
     return [next(number for number, other in numbered if other == line) for line in lines]

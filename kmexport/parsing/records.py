@@ -55,21 +55,21 @@ def iter_records(
     counts: LineCounts | None = None,
     max_line_bytes: int = MAX_LINE_BYTES,
 ) -> Iterator[Record]:
-    r"""The records of one revision, in the order of its lines.
+    r"""Iterate over the records of one revision, in the order of its lines.
 
     `source` is an open binary file, or an iterable of lines (bytes or str). `kinds` are the record classes wanted,
     `names` the names of the events wanted (compared without case, with commas and colons as spaces; only such
-    events come out), `people` the identities whose records are wanted: as they stand in the lines, as the person or the
+    events come out), `people` the identities whose records are wanted: as the lines have them, as the person or the
     other identity of an alias, compared exactly (real exports have small letters only: `IdentityMap.identities_of`
     gives all of a person). Where names or people are given, or kinds without Event, lines that can't hold one are
     passed over before they are parsed, malformed or not.
 
     Lines are repaired, and repairs are counted: a byte-order mark, CRLF and blank lines are passed over, octal escapes
     become the text they stand for, a byte that is not UTF-8 is read as Windows-1252, `_t` in a string or as a float
-    becomes the second it lies in, a hash over several lines and a file that is one array are read. A line that still is
-    no record gives one `MalformedRecordError`: `on_error="raise"` raises it, `"skip"` goes on and logs one warning with
-    the count, a callable gets each error and the reader goes on. A line (or an item of an array) of more than
-    `max_line_bytes` bytes is malformed. `counts`, a `LineCounts`, is added to while lines are read.
+    becomes the second it lies in, an object over several lines and a file that is one array are read. Each line that
+    can't be repaired gives one `MalformedRecordError`: `on_error="raise"` raises it, `"skip"` goes on and logs one
+    warning with the count, a callable gets each error and the reader goes on. A line (or an item of an array) of more
+    than `max_line_bytes` bytes is malformed. `counts`, a `LineCounts`, is added to while lines are read.
 
     Lazy: reads 64 KiB at a time (of lines: one, then more and more up to that). Holds what it has read ahead, about
     half a megabyte, and nothing of what it gave: memory does not grow with the file or an array in it, only with the
@@ -93,7 +93,7 @@ def iter_records(
 
 
 def check_counts(counts: object) -> None:
-    """Raise TypeError for what can't be added to."""
+    """Raise TypeError for anything but None and a LineCounts."""
     if counts is not None and not isinstance(counts, LineCounts):
         msg = f"counts is a LineCounts, not {counts!r}"
         raise TypeError(msg)
@@ -118,7 +118,7 @@ def read_lists(
     *,
     selection: Selection | None = None,
 ) -> Generator[list[Record], None, LineCounts]:
-    """Every record of a stream, or the wanted ones, in lists; at the end, how its lines were counted.
+    """Yield the records of a stream, or the wanted ones, in lists; return how its lines were counted.
 
     Errors go the way of `on_error`, and the log says what was repaired and skipped. `total` is added to.
     """
@@ -137,7 +137,7 @@ def read_lists(
 
 
 def one_by_one(lists: Generator[list[Record], Any, Any]) -> Iterator[Record]:
-    """The records of the lists. Lists pass through many generators for a tenth less than single records would."""
+    """Yield the records of the lists. Lists pass through many generators for a tenth less than single records would."""
     with closing(lists):
         for records in lists:
             yield from records

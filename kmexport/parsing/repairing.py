@@ -1,9 +1,9 @@
-"""The slow way, one line at a time: repair, join, reject.
+"""Lines that the fast way can't read, one at a time: repair, join, reject.
 
-A hash over several lines is a line that begins with a bracket, and the lines behind it that are indented more, or hold
-closing brackets alone, as the vendor prints them. They are tried as one text; where that is no hash, up to its first
-lines that end with a bracket; and where none of that is one, each line is judged alone. So a line is judged a bounded
-number of times, and all together takes linear time.
+An object over several lines is a line that begins with a bracket, and the lines after it that are indented more or
+hold closing brackets alone, as the vendor prints them. They are tried as one text, then up to each of the first lines
+that end with a bracket; where nothing of that is an object, each line is tried alone. So a line is parsed a bounded
+number of times, and time is linear.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ __all__ = ["LineRepairer"]
 _SPACE: Final = b" \t\r"
 _CLOSERS: Final = re.compile(rb"[\]}]+,?[ \t\r]*")
 _further = re.compile(rb"[ \t]+[^ \t\r{]").match  # most further lines
-_LINE_COST: Final = 64  # bytes that Python holds for a line beside its text: a hash of many short lines counts them too
-_MOST_ENDS: Final = 16  # where a joined hash may end that has other text behind it
+_LINE_COST: Final = 64  # bytes that Python holds for a line beside its text; objects of many short lines count them
+_MOST_ENDS: Final = 16  # places tried as the end of a joined object with other text after it
 
 
 class LineRepairer:
-    """What becomes of single lines, one after another."""
+    """A reader of single lines, one after another, which holds an object that is not closed yet."""
 
     def __init__(self, source: str, counts: LineCounts, max_line_bytes: int, judge: RecordParser) -> None:
         self._source = source
         self._judge = judge
         self._counts = counts
         self.max_line_bytes = max_line_bytes
-        self._begun: list[bytes] = []  # the lines of a hash that may go on in the next one
+        self._begun: list[bytes] = []  # the lines of an object that may go on in the next one
         self._begun_at = 0  # the number of its first line
         self._begun_bytes = 0
         self._indent = 0
@@ -44,14 +44,14 @@ class LineRepairer:
 
     @property
     def is_open(self) -> bool:
-        """Whether the lines that come next may belong to a hash that has begun."""
+        """True while the lines that come next may belong to an object that has begun."""
         return bool(self._begun)
 
     def take(self, number: int, lines: list[bytes], at: int, /) -> tuple[int, list[Outcome]]:
-        """What becomes of the line at `at`, which has this number, and of those that belong to it; and where they end.
+        """Read the line at `at`, which has this number, and those that belong to it; return where the next one is.
 
-        Hashes over several lines come in rows, so those that follow are taken too. When the lines end before it is
-        certain, the next call goes on with it.
+        Objects over several lines come in rows, so those that follow are read too. When the lines end inside an object,
+        the next call goes on with it.
         """
         first, outcomes = number - at, self._outcomes
         while True:
@@ -68,21 +68,21 @@ class LineRepairer:
         return at, outcomes
 
     def take_item(self, number: int, texts: list[bytes], at: int, /) -> tuple[int, list[Outcome]]:
-        """The same for a text that no other one belongs to, such as an item of an array."""
+        """Read a text that no other one belongs to, such as an item of an array; return where the next one is."""
         self._alone(number, texts[at])
         outcomes, self._outcomes = self._outcomes, []
         return at + 1, outcomes
 
     def end(self) -> list[Outcome]:
-        """What becomes of the hash that has begun, now that no line goes on with it."""
+        """Read the object that has begun, now that no line goes on with it."""
         self._close()
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
     def broken_off(self, number: int, reason: str, line: bytes) -> list[Outcome]:
-        """What becomes of the line that the stream broke off in, if any, and of the hash that goes on in it.
+        """Read the line in which the stream broke off, if any, with the object that goes on in it.
 
-        It makes one error with the break, unless it is whole.
+        Both make one error with the break, unless the object is whole.
         """
         if self._begun and line.strip(_SPACE) and not self._continues(line):
             self._close()
@@ -100,14 +100,14 @@ class LineRepairer:
         return [*outcomes, self.error(self._begun_at, reason, b"\n".join(lines))]
 
     def error(self, number: int, reason: str, raw: bytes) -> MalformedRecordError:
-        """A line that is no record, counted."""
+        """Make the error of a line that is not a record, and count it."""
         self._counts.rejected += 1
         return MalformedRecordError(self._source, number, reason, raw)
 
     # A line.
 
     def _one(self, number: int, lines: list[bytes], at: int) -> int:
-        """Judge a line, or begin a hash that may go on in the next one; where the next line is."""
+        """Read a line, or begin an object that may go on in the next one; return where the next line is."""
         line = lines[at]
         text = line.strip(_SPACE)
         at += 1
@@ -148,7 +148,7 @@ class LineRepairer:
         else:
             self._outcomes.append(ParsedLines([judged.head], [judged.text], [number]))
 
-    # A hash over several lines.
+    # An object over several lines.
 
     def _close(self) -> None:
         lines, self._begun = self._begun, []
@@ -165,7 +165,7 @@ class LineRepairer:
             self._alone(number, line)
 
     def _joined(self, lines: list[bytes]) -> None:
-        """What several lines are together; NotAnObject where they are not one object."""
+        """Read several lines as one object. Raises NotAnObject where they are not one."""
         raw = b"\n".join(lines)
         try:
             self._record(self._begun_at, raw, is_joined=len(lines) > 1)
@@ -187,9 +187,9 @@ class LineRepairer:
         return at
 
     def _continues(self, line: bytes) -> bool:
-        """Whether the line is as the vendor prints further lines: indented, or closing brackets alone.
+        """Tell whether the line is as the vendor prints further lines: indented, or closing brackets alone.
 
-        Half a record at the start of a line is no further line, nor is a new hash that stands no deeper.
+        Half a record at the start of a line does not continue the object, nor does a new object that is no deeper.
         """
         text = line.lstrip(_SPACE)
         if not text:
@@ -201,7 +201,7 @@ class LineRepairer:
 
 
 def _ends(lines: list[bytes]) -> Iterator[int]:
-    """Behind which of the lines a hash may end: the last one, or else one of the first that end with a bracket."""
+    """Yield how many lines the object may have: all of them, or up to one of the first that end with a bracket."""
     yield len(lines)
     ends = (at for at, line in enumerate(lines[:-1], 1) if line.rstrip(_SPACE).endswith(b"}"))
     yield from islice(ends, _MOST_ENDS)

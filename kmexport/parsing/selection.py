@@ -1,4 +1,4 @@
-"""Which lines of a block are worth parsing, when not all kinds of records, names of events or people are wanted."""
+"""The selection of kinds, names and people, and the lines of a block that are worth parsing for it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _BEHIND_BACKSLASH = rb"u0-3/\"\\bfnrt"
 
 @frozen
 class LineFilter:
-    """How lines are passed over: those that `find` leaves out hold no record that is wanted.
+    """A search for the lines of a block that may be wanted: those that `find` leaves out hold no wanted record.
 
     `escaped_key` finds the key that `find` looks for in another spelling; without one that does not matter.
     """
@@ -52,7 +52,7 @@ class LineFilter:
     escaped_key: re.Pattern[bytes] | None
 
     def lines(self, block: bytes) -> list[bytes] | None:
-        r"""The lines that may be wanted; the others are not. None where only reading the whole block can tell.
+        r"""Find the lines that may be wanted; the others are not. None where only reading the whole block can tell.
 
         >>> block = b'{"_n":"Signed Up"}\n{"_n":"searched"}\n{"x":"signed up"}'
         >>> name_filter({"signed up"}).lines(block)
@@ -64,7 +64,7 @@ class LineFilter:
 
 
 def alias_filter() -> LineFilter:
-    r"""For lines that may be aliases: those with the key `_p2` anywhere.
+    r"""Make a filter for lines that may be aliases: those with the key `_p2` anywhere.
 
     >>> alias_filter().lines(b'{"_p":"a","_t":1}\n{"_p":"a","_p2":"b","_t":1}')
     [b'{"_p":"a","_p2":"b","_t":1}']
@@ -75,7 +75,7 @@ def alias_filter() -> LineFilter:
 
 
 def no_event_filter() -> LineFilter:
-    r"""For lines that may be property sets, or aliases: those without the key `_n`, as far as a look can tell.
+    r"""Make a filter for lines that may be property sets or aliases: those that seem to have no key `_n`.
 
     >>> block = b'{"_n":"x","_p":"a"}\n{"_p":"a","_t":1}\n{"_p":"a","x":{"_n":"x"}}'
     >>> no_event_filter().lines(block)
@@ -85,9 +85,9 @@ def no_event_filter() -> LineFilter:
 
 
 def name_filter(names: frozenset[str] | set[str]) -> LineFilter | None:
-    """For lines that may be events of these names, which are folded.
+    """Make a filter for lines that may be events of these names, which are folded.
 
-    None where they are so many that it does not pay.
+    None for so long a list that it does not pay.
 
     The pattern is made for speed. It begins with the end of the key, as fixed text; then most lines end at two classes
     that hold whatever a wanted name can begin with. Measured: 0.21 µs a line, 0.44 without the classes.
@@ -108,9 +108,9 @@ def name_filter(names: frozenset[str] | set[str]) -> LineFilter | None:
 
 
 def people_filter(people: frozenset[str] | set[str]) -> LineFilter | None:
-    r"""For lines that may be of these identities, as their person or their alias.
+    r"""Make a filter for lines that may be of these identities, as their person or their alias.
 
-    None where they are so many that it does not pay.
+    None for so long a list that it does not pay.
 
     >>> block = b'{"_p":"bob","_t":1}\n{"_p":"ann","_t":1}\n{"_p":"b\\157b","_t":1}'
     >>> people_filter({"bob"}).lines(block)
@@ -129,7 +129,7 @@ def people_filter(people: frozenset[str] | set[str]) -> LineFilter | None:
 
 
 def either_filter(one: LineFilter, other: LineFilter) -> LineFilter:
-    r"""For lines that one filter or the other finds.
+    r"""Make a filter for lines that one filter or the other finds.
 
     >>> names_or_aliases = either_filter(name_filter({"x"}), alias_filter())
     >>> names_or_aliases.lines(b'{"_p":"a","_p2":"b"}\n{"_n":"y"}\n{"_n":"x"}')
@@ -159,7 +159,7 @@ def _in_any_bytes(text: str) -> bytes:
 
 
 def _lines_of(pattern: re.Pattern[bytes], block: bytes) -> list[bytes]:
-    """Those with the pattern, and those whose person or alias has escapes: no pattern tells who that is."""
+    """Find the lines with the pattern, and those whose person or alias has escapes: no pattern can match these."""
     if b"\\" not in block:
         return _lines_with(pattern, block)
     spans = {block.rfind(b"\n", 0, found.start()) + 1: found.end() for found in pattern.finditer(block)}
@@ -169,14 +169,14 @@ def _lines_of(pattern: re.Pattern[bytes], block: bytes) -> list[bytes]:
         end = block.find(b"\n", at)
         if end < 0:
             end = len(block)
-        # The key may stand on a line before it, where that is no line of its own.
+        # In an object over several lines, the key may be on an earlier line.
         if block[begin] != _BRACE or _ESCAPED_PERSON.search(block, begin, end):
             spans.setdefault(begin, end)
     return [block[begin : spans[begin]] for begin in sorted(spans)]
 
 
 def _lines_with(pattern: re.Pattern[bytes], block: bytes) -> list[bytes]:
-    """The pattern goes to the end of the line."""
+    """Find the lines with the pattern, which matches up to the end of its line."""
     found = []
     begin_before = block.rfind
     for match in pattern.finditer(block):
@@ -203,7 +203,7 @@ def _escapes(codes: bytes) -> re.Pattern[bytes]:
 
 
 def _spellings(name: str, at: int) -> bytes:
-    """The bytes within ASCII that can stand for a character of the name, or end it, for a class of a pattern."""
+    """List the bytes within ASCII that can spell a character of the name, or end it, for a class of a pattern."""
     character = name[at : at + 1] or '"'
     if character == " ":
         return rb" ,:"
@@ -235,13 +235,13 @@ def select(
     records: Iterable[Record], *, kinds: Kinds = None, names: Names = None, people: People = None
 ) -> Iterator[Record]: ...
 def select(records: Iterable[Any], *, kinds: Any = None, names: Names = None, people: People = None) -> Iterator[Any]:
-    """Only the records of these kinds, the events of these names, of these people; without all three, all of them.
+    """Keep the records of these kinds, the events of these names, of these people; without all three, all records.
 
-    The same as the arguments of `iter_records`, as a step: `kinds` are record classes, and `names` the names of events,
-    compared without case, with commas and colons as spaces; only such events come out. `people` are identities as they
-    stand in the records: of their persons, or the other identity of an alias. Where records are read for nothing else,
-    give the arguments to `iter_records` instead: then other lines are passed over before they are parsed. Holds
-    nothing. Raises TypeError for other kinds, at the call.
+    `kinds` are record classes, and `names` the names of events, compared without case, with commas and colons as
+    spaces; only such events come out. `people` are identities as the records have them: their persons, or the other
+    identity of an alias. Where the records are read for this alone, give these arguments to `iter_records` instead:
+    then other lines are passed over before they are parsed. Holds nothing. Raises TypeError for other kinds, at the
+    call.
 
     >>> from kmexport import Bucket
     >>> sum(1 for event in select(Bucket.sample().iter_records(), names="signed up"))
@@ -255,7 +255,7 @@ def select(records: Iterable[Any], *, kinds: Any = None, names: Names = None, pe
 
 @frozen
 class Selection:
-    """Which records are wanted, and how lines are passed over that hold none. Where names are given, only events."""
+    """The wanted kinds, names and people, and the filter for lines that may hold them. With names, only events."""
 
     kinds: tuple[type[Record], ...]
     names: frozenset[str] | None  # folded
@@ -264,7 +264,7 @@ class Selection:
     line_filter: LineFilter | None
 
     def chosen(self, records: Iterable[Record]) -> list[Record]:
-        """Those that come out."""
+        """Keep the wanted records."""
         kinds, names, people = self.kinds, self.names, self.people
         found = [record for record in records if isinstance(record, kinds)]
         if people is not None:
@@ -275,7 +275,7 @@ class Selection:
 
 
 def check_selection(kinds: Kinds, names: Names, people: People = None) -> Selection | None:
-    """The wanted classes, names and people, None for all; TypeError for other classes."""
+    """Check the wanted classes, names and people, and make a Selection; None for all. TypeError for other classes."""
     if kinds is None and names is None and people is None:
         return None
     given = kinds

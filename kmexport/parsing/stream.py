@@ -1,4 +1,4 @@
-"""What the package needs of an open file, whoever gives it."""
+"""A binary file or an iterable of lines → pieces of bytes."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class OversizedLine:
 
 @define
 class TruncatedStream:
-    """The stream ends here because what it is packed in is broken; `line` is what there is of the last line."""
+    """The end of a stream whose packing (gzip) is broken; `line` is what there is of the last line."""
 
     reason: str
     line: bytes = b""
 
 
 def check_source(source: object) -> None:
-    """Raise TypeError for what is neither a file nor an iterable of lines.
+    """Raise TypeError for anything but an open binary file or an iterable of lines.
 
     >>> check_source("revisions/1.json")
     Traceback (most recent call last):
@@ -79,14 +79,14 @@ def check_source(source: object) -> None:
 
 
 def file_or_lines(source: LineSource) -> tuple[BinaryFile | None, Iterable[bytes] | Iterable[str]]:
-    """The file to be read in blocks, or else the lines. A text file is read line by line."""
+    """Return the file that is to be read in blocks, or else the lines. A text file is read line by line."""
     if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
         return cast("BinaryFile", source), ()
     return None, source
 
 
 def pieces_of_file(file: BinaryFile) -> Iterator[bytes | TruncatedStream]:
-    """What each reading gives; of a gzip stream that is broken all that can be unpacked, and then TruncatedStream."""
+    """Yield what each reading gives; of a broken gzip stream all that can be unpacked, and then TruncatedStream."""
     # Of a broken stream, read() throws away what it has unpacked so far; read1() gives that first.
     read: Callable[[int], object] = file.read1 if isinstance(file, gzip.GzipFile) else file.read
     try:
@@ -101,7 +101,7 @@ def pieces_of_file(file: BinaryFile) -> Iterator[bytes | TruncatedStream]:
 
 
 def pieces_of_lines(lines: Iterable[bytes] | Iterable[str]) -> Iterator[bytes]:
-    """Each line, with a newline at its end."""
+    """Yield each line with a newline at its end."""
     for line in lines:
         yield _as_bytes(line).removesuffix(b"\n") + b"\n"
 

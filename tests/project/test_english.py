@@ -1,0 +1,106 @@
+"""The English of docstrings and comments: patterns that read as riddles, counted over the package."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import kmexport
+
+PACKAGE = Path(kmexport.__file__).parent
+
+# A function's docstring begins with a verb, a class's with a noun.
+FIRST_WORDS = re.compile(r"(What|Whether|How|Where|Which|Who|The same|All of it|Those)\b")
+
+# Anywhere in a docstring or comment. What to write instead stands behind.
+PHRASES = {
+    r"\b[Hh]ash(?:es)?\b": "object; checksum or fingerprint where it is one",
+    r"(?<![Tt]here )\b(?:is|are|was|were) (?:no|none)\b(?! longer| more| other| less| such| later)": "is not a …",
+    r"\bof which\b": "two sentences, or whose",
+    r"\bbe it\b": "whether, or",
+    r"\bso many\b": "the number",
+    r"\bas (?:it|they) stands?\b": "that needs no repair, unchanged, as it is",
+    r"(?:[.:;] )(?:All of it|The same)\b": "name what is the same",
+    r"\b(?:told|tells?) of\b": "reports, warns",
+    r"\bbehind (?:it|them|that|which|this)\b": "after",
+    r"\b(?:was|were|is|are|been) met\b|\bmet before\b": "seen",
+    r"\b[Ww]hat (?:became|becomes|has become) of\b": "name it",
+}
+
+# How many each folder may still have. A number here only falls.
+STILL: dict[str, int] = {
+    "bucket.py": 3,
+    "cluster": 6,
+    "columns": 38,
+    "cursor.py": 2,
+    "errors.py": 4,
+    "facts": 19,
+    "lake": 22,
+    "migrate": 5,
+    "mirror.py": 3,
+    "parsing": 8,
+    "privacy.py": 1,
+    "records.py": 6,
+    "reports": 63,
+    "revisions": 39,
+    "steps": 17,
+    "storage": 49,
+    "testing.py": 1,
+    "windows.py": 3,
+}
+
+# Rows that are right as they are: a part of the row, and why.
+RIGHT: dict[str, str] = {}
+
+
+def texts(path: Path) -> Iterator[tuple[int, bool, str]]:
+    """Each docstring and comment of a module: its line, whether it is a docstring, and its text in one line."""
+    source = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if docstring := ast.get_docstring(node):
+            yield node.body[0].lineno, not isinstance(node, ast.Module), " ".join(docstring.split())
+    block: list[str] = []
+    begun = last = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        line = token.start[0]
+        if block and line != last + 1:
+            yield begun, False, " ".join(block)
+            block = []
+        if not block:
+            begun = line
+        block.append(token.string.lstrip("# "))
+        last = line
+    if block:
+        yield begun, False, " ".join(block)
+
+
+def offenders() -> Iterator[tuple[str, str]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        for line, is_docstring, text in texts(path):
+            if is_docstring and (found := FIRST_WORDS.match(text)):
+                yield name, f"{name}:{line}: begins with {found[0]!r}: {text[:70]}"
+            for pattern, better in PHRASES.items():
+                for found in re.finditer(pattern, text):
+                    around = text[max(0, found.start() - 40) : found.end() + 30]
+                    yield name, f"{name}:{line}: {found[0]!r} ({better}): …{around}…"
+
+
+def test_docstrings_and_comments_are_plain_english():
+    rows = [(name.partition("/")[0], row) for name, row in offenders() if not any(part in row for part in RIGHT)]
+    found = Counter(place for place, _ in rows)
+    assert [row for place, row in rows if found[place] > STILL.get(place, 0)] == []
+
+
+if __name__ == "__main__":  # prints all rows, the right ones too
+    for _, row in offenders():
+        print(row)
