@@ -73,7 +73,7 @@ class Bucket:
 
     @property
     def folder(self) -> Folder:
-        """Where its files lie: for modules of the package that work on files, not on records."""
+        """The folder of its files: for modules of the package that work on files, not on records."""
         return self._folder
 
     @property
@@ -102,7 +102,7 @@ class Bucket:
         )
 
     def status(self) -> Status:
-        """How far the export has come, from status.csv. One request.
+        """Read status.csv: how far the export has come. One request.
 
         Raises BucketNotFoundError where there is none, and StatusFormatError for wrong content.
 
@@ -113,7 +113,7 @@ class Bucket:
         return parse_status(self._read_manifest("status.csv"))
 
     def index(self) -> list[Revision]:
-        """The rows of index.csv, in the order of the revisions. One request; about 200 bytes a row.
+        """Read the rows of index.csv, in the order of the revisions. One request; about 200 bytes a row.
 
         Raises BucketNotFoundError where there is none, and IndexFormatError for wrong content.
 
@@ -124,9 +124,9 @@ class Bucket:
         return read_index(self._read_manifest("index.csv")).revisions
 
     def revisions(self, window: Window | None = None, *, margin: int | None = MARGIN, after: int = 0) -> list[Revision]:
-        """The revision files that are in the bucket now and may hold records of the window, in numeric order.
+        """List the revision files that are in the bucket now and may hold records of the window, in numeric order.
 
-        With a window: the files that the vendor received from an hour before it to `margin` seconds behind its end,
+        With a window: the files that the vendor received from an hour before it to `margin` seconds after its end,
         and every file without a range: the index does not name it yet, or has an odd row for it. The index says when
         records were received, not when they happened: phones send late, and what came later than `margin` is missed.
         `margin=0` trusts that nothing came late; `margin=None` takes every file, as no window does. An empty window
@@ -146,11 +146,11 @@ class Bucket:
         return self._listing().select(window, after, margin)
 
     def coverage(self, window: Window, *, margin: int | None = MARGIN, deep: bool = True) -> Coverage:
-        """Whether all records of the window are there, and if not, why not. A job asks it before it trusts a day.
+        """Check whether all records of the window are there, and if not, why not. Ask it before you trust a day.
 
         It is complete when the export has come past the window's end and `margin` seconds further, for records come
         late, and when all files are there that `revisions(window, margin=margin)` names: none is gone, empty or ends
-        inside a line, no number between them is nowhere, and the bucket does not begin later than the window.
+        inside a line, no number between them is missing, and the bucket does not begin later than the window.
         `margin=None` waits for nothing: the export has to be past the window's end, and every file of it there.
 
         Reads these files, for only that shows whether one was cut off. With `deep=False` no file is read, and it costs
@@ -168,7 +168,7 @@ class Bucket:
         return cover(self._folder, window, status, self._listing(), margin, deep=deep)
 
     def audit(self, *, deep: bool = False) -> Audit:
-        """Every disagreement between status, index and listing.
+        """Find every disagreement between status, index and listing.
 
         Costs both manifests and one listing. With `deep=True` it also reads every file: for those that end inside a
         line, for malformed lines, and for how late records came. It names the revisions with records that windows miss,
@@ -222,7 +222,7 @@ class Bucket:
         callback: Progress = None,
         counts: LineCounts | None = None,
     ) -> Iterator[Record]:
-        """Every record of just these revisions, lazily, in the order given: the layer under `iter_records`.
+        """Iterate over every record of just these revisions, in the order given: the layer under `iter_records`.
 
         `revisions` are those that `revisions()` and `index()` give, or their numbers. A `Revision` is opened
         at its path and no manifest is read: that is all that a worker of a cluster needs. Numbers cost the index and
@@ -267,10 +267,10 @@ class Bucket:
         callback: Progress = None,
         counts: LineCounts | None = None,
     ) -> Iterator[Record]:
-        """Every record of the window, or of the whole export, lazily, in the order of the revisions and their lines.
+        """Iterate over the records of the window, or of the whole export, in the order of revisions and lines.
 
         Reads the files that `revisions(window, margin=margin, after=after)` names and no other: what was received
-        later than `margin` seconds behind the window is not among its records. `kinds`, `names`, `people` and
+        later than `margin` seconds after the window is not among its records. `kinds`, `names`, `people` and
         `on_error` are those of `kmexport.iter_records`. `callback` is an fsspec Callback: its size is the bytes of the
         selected revisions where the filesystem tells them, and it moves as they are read; `callback="tqdm"` shows a
         bar.
@@ -371,7 +371,7 @@ class Bucket:
         callback: Progress = None,
         counts: LineCounts | None = None,
     ) -> IdentityMap:
-        """Every alias of the export as a map of who is who, in one pass that parses alias lines only.
+        """Read every alias of the export into a map of who is who, in one pass that parses alias lines only.
 
         `after=N` reads only revisions above N, and `into` adds to a map that is there: so a nightly job keeps its map.
         `prefer` names the persons of a new map, see `IdentityMap`. Lines that can't hold an alias are passed over,

@@ -1,4 +1,4 @@
-"""Which revisions a job has read, so that the next run reads the others."""
+"""The cursor of a job: the revisions that it has read, so that the next run reads the others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _HasRevisions(Protocol):
 
 
 class _Saved(msgspec.Struct, forbid_unknown_fields=True):
-    """What a file holds: the numbers as ranges whose both ends are in, and how many they are."""
+    """The content of a file: the numbers as ranges that include both ends, and their count."""
 
     format: str
     count: int
@@ -37,7 +37,7 @@ class _Saved(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Cursor:
-    """Which revisions a job has read: each one, not only the highest.
+    """The revisions that a job has read: each one, not only the highest.
 
     Revisions may arrive late, below the highest number, and copies of a bucket in any order: those are unread too. Load
     it when the job begins, tell it what is done, and save it last. A job that fails before that reads the same
@@ -54,7 +54,7 @@ class Cursor:
 
     def __init__(self, revisions: Iterable[Revision | int] = ()) -> None:
         self._done: set[int] = set()
-        self._loaded: bytes | None = None  # what the file held, None where there was none
+        self._loaded: bytes | None = None  # the content of the file, None where there was none
         self.done(revisions)
 
     def __repr__(self) -> str:
@@ -65,7 +65,7 @@ class Cursor:
         return number in self._done
 
     def unread(self, bucket: _HasRevisions) -> list[Revision]:
-        """The revisions that are in the bucket now and not done, in numeric order. Costs what `revisions()` costs.
+        """List the revisions that are in the bucket now and not done, in order. Costs what `revisions()` costs.
 
         >>> from kmexport import Bucket
         >>> [revision.number for revision in Cursor(range(1, 12)).unread(Bucket.sample())]
@@ -114,7 +114,7 @@ class Cursor:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], /, **storage_options: Any) -> Self:
-        """The cursor that `save` has written; one that has done nothing where there is no such file yet.
+        """Read the cursor that `save` has written; a new one where there is no such file yet.
 
         Raises CursorFormatError for anything that `save` did not write.
 
@@ -164,7 +164,7 @@ def _content(path: str | os.PathLike[str], storage_options: dict[str, Any]) -> b
 
 @contextmanager
 def _alone_at(place: Path | None) -> Iterator[None]:
-    """No second process is here for the same local file."""
+    """Keep other processes away from a local file."""
     if place is None:
         yield
         return

@@ -74,8 +74,8 @@ class BucketNotFoundError(_StorageError, FileNotFoundError):
 class EmptyListingError(KmExportError, FileNotFoundError):
     """The index names revisions and the listing of revisions/ has none: `.url`, and how many are `.named`.
 
-    `.others` are some paths of files that are there and are no revisions, such as revisions/12.json.zip. A listing that
-    fails can look like an empty folder, so this is never taken for an export without records.
+    `.others` are some paths of other files that are there, such as revisions/12.json.zip. A listing that fails can look
+    like an empty folder, so this is never taken for an export without records.
 
     >>> raise EmptyListingError("s3://acme", 473)
     Traceback (most recent call last):
@@ -195,7 +195,7 @@ class IndexFormatError(_ManifestFormatError):
 
 
 class MalformedRecordError(KmExportError, ValueError):
-    """A line of a revision is no record and could not be repaired.
+    """A line of a revision could not be read as a record, nor repaired.
 
     `.source` is the file, `.line_number` counts from 1, `.reason` says why, and `.raw` is the line as
     bytes without its newline (of a line above the limit of bytes only the beginning).
@@ -272,7 +272,7 @@ class LakeNotFoundError(_StorageError, FileNotFoundError):
 
 
 class LakeFormatError(KmExportError, ValueError):
-    """What lies at the address is no lake of this version: `.url` (without credentials) and `.reason`.
+    """There is something else than a lake of this version at the address: `.url` (without credentials), `.reason`.
 
     >>> raise LakeFormatError("s3://acme-lake", "kmexport did not make its table records")
     Traceback (most recent call last):

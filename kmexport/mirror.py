@@ -38,9 +38,9 @@ _SHOWN = 10
 
 @define
 class MirrorSummary:
-    """What `mirror` has done: the numbers of the `revisions` that it copied, and how many `bytes` they have.
+    """The summary of a run of `mirror`: the numbers of the `revisions` that it copied, and their `bytes`.
 
-    `present` is how many the copy had before. `grown` are paths that were copied again, for they are larger now;
+    `present` is the number that the copy had before. `grown` are paths that were copied again, for they are larger now;
     `shrunk` are those that are smaller now than their copy: the copy stays. `vanished` were gone when their turn came.
     """
 
@@ -55,7 +55,7 @@ class MirrorSummary:
 
     @property
     def problems(self) -> list[str]:
-        """What should be looked at, in sentences; empty on most nights."""
+        """Sentences on what a person should look at; empty on most nights."""
         return [
             *(f"{path} is larger now than its copy was, and was copied again" for path in self.grown),
             *(f"{path} is smaller now than its copy, which stays" for path in self.shrunk),
@@ -63,7 +63,7 @@ class MirrorSummary:
         ]
 
     def __str__(self) -> str:
-        """In a few lines."""
+        """Say so in a few lines."""
         took = f"{len(self.revisions):,} {'revision' if len(self.revisions) == 1 else 'revisions'}"
         first = f"{self.url}: {took} copied to {self.present:,} ({self.bytes:,} bytes, {self.seconds:.1f} s)"
         problems = self.problems
@@ -94,7 +94,7 @@ def mirror(
     once. Holds the `prefetch_bytes` of the bucket's limits, and the longest file. Two runs at once do no harm.
 
     Raises TypeError for an address in place of the bucket; BucketNotFoundError, StatusFormatError and IndexFormatError
-    for a bucket that is none, before anything is written; EmptyListingError where its files are gone;
+    where there is no export, before anything is written; EmptyListingError where its files are gone;
     BucketUnreachableError, PermissionError and OSError for what can't be read or written.
 
     >>> copy = mirror(Bucket.sample(), "memory://archive/sample")
@@ -131,7 +131,7 @@ def mirror(
 
 
 def _files_of(target: Folder) -> dict[str, int | None]:
-    """The copies that are there: path and size."""
+    """List the copies that are there: path and size."""
     try:
         files = target.list("revisions")
     except BucketNotFoundError:

@@ -81,8 +81,8 @@ def without_person(
 
     `url` is any path or fsspec URL that can be written and holds no export yet, and `storage_options` are those of its
     filesystem. `callback` is that of `Bucket.iter_records`. Each new revision is read again before it is written: the
-    records of all others have to be there as they were. The manifests come last, so what was ended in between is no
-    export. Reads the export twice where `who` is one identity. Holds the largest file, about five times.
+    records of all others have to be there as they were. The manifests come last, so what was ended in between can't
+    pass for an export. Reads the export twice where `who` is one identity. Holds the largest file, about five times.
 
     Raises TypeError for an address in place of the bucket; ValueError for no identity; FileExistsError where there is
     an export; EntangledLinesError; and what reading a bucket raises.

@@ -33,7 +33,7 @@ __all__ = [
 
 
 class _LazyProperties:
-    """What the kinds share. A record that was read holds its text until its properties are asked for."""
+    """The part that all kinds share. A record that was read holds its text until its properties are asked for."""
 
     __slots__ = ("_text",)
 
@@ -61,7 +61,7 @@ class _LazyProperties:
         return time_at(self.timestamp)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of a property, whatever the case of its name, with commas and colons as spaces.
+        """Return the value of a property, whatever the case of its name, with commas and colons as spaces.
 
         `default` where there is none, or its value is null. Of two spellings in one record the first counts, as in
         `drop_duplicates`. Source: the vendor does not tell case in names.
@@ -80,7 +80,7 @@ class _LazyProperties:
 class Event(_LazyProperties):
     """A person did something.
 
-    `person` is the identity as it stands in the line, `timestamp` unix seconds, `name` the event's name as
+    `person` is the identity as the line has it, `timestamp` unix seconds, `name` the event's name as
     read (names compare without case), `properties` every key of the line other than `_p _t _n _p2`, with
     its value as read: the vendor's reserved keys (`_d`, `_c` …) are among them.
 
@@ -145,14 +145,14 @@ Record: TypeAlias = Event | PropertySet | Alias
 
 
 def check_records(records: object) -> None:
-    """Raise TypeError for what holds no records, most often a Bucket: at the call and not at the first `next()`."""
+    """Raise TypeError for anything but an iterable, most often a Bucket: at the call, not at the first `next()`."""
     if not hasattr(records, "__iter__") and not hasattr(records, "__getitem__"):
         msg = f"records are asked for, not {type(records).__name__}: take those of a Bucket, bucket.iter_records()"
         raise TypeError(msg)
 
 
 def with_person(record: Record, person: str) -> Record:
-    """A copy under another identity; properties that were not parsed yet stay unparsed.
+    """Copy a record under another identity; properties that were not parsed yet stay unparsed.
 
     >>> with_person(Alias("a", 1349222400, "b"), "c")
     Alias(person='c', timestamp=1349222400, alias='b')
@@ -172,7 +172,7 @@ def with_person(record: Record, person: str) -> Record:
 
 
 def unparsed_line(record: Record) -> bytes:
-    """The hash that the record's properties are still to be read from; nothing where they are there.
+    """Return the text that the record's properties are still to be read from; empty where they are there.
 
     >>> unparsed_line(Alias("a", 1349222400, "b"))
     b''
@@ -189,7 +189,7 @@ def unparsed_line(record: Record) -> bytes:
 
 
 def unparsed_records(heads: list[Head], texts: list[bytes]) -> list[Record]:
-    """A record for each head; it parses its properties from its text when they are asked for."""
+    """Make a record of each head; it parses its properties from its text when they are asked for."""
     new = object.__new__
     records: list[Record] = []
     add = records.append
@@ -220,9 +220,9 @@ def unparsed_records(heads: list[Head], texts: list[bytes]) -> list[Record]:
 
 
 def parse_full_records(lines: Iterator[bytes], records: list[Record]) -> None:
-    """Append the records that lines are, with their properties, until one is no record as it stands.
+    """Append the records of lines, with their properties, up to a line that needs a repair.
 
-    The iterator is behind that line then. Parsing a line whole costs half as much as parsing it in two steps.
+    The iterator has consumed that line too. Parsing a line whole costs half as much as parsing it in two steps.
     """
     new = object.__new__
     first, last = FIRST_TIMESTAMP, LAST_TIMESTAMP

@@ -46,7 +46,7 @@ def write_export(
     r"""Write an export to any filesystem that can be written, and return its Bucket.
 
     `revisions` maps the number of each revision to its lines: records, or bytes or text that are written
-    as they stand (`BROKEN_LINES` has some). status.csv and index.csv are made to fit, with a row for each revision. As
+    unchanged (`BROKEN_LINES` has some). status.csv and index.csv are made to fit, with a row for each revision. As
     in a real export, its range says when its records were received: in batches of five minutes, each record in the
     first batch after it. `ranges` has (minimum, maximum) for revisions that were received at other times, such as those
     of a phone that was offline for a day.
@@ -101,7 +101,7 @@ def write_export(
 
 
 def _received(number: int, times: Sequence[int]) -> tuple[int, int]:
-    """When the first and the last batch of a revision came; 0 to 0 where it has no record."""
+    """Compute when the first and the last batch of a revision came; 0 to 0 where it has no record."""
     return (batch_time(number, min(times)), batch_time(number, max(times))) if times else (0, 0)
 
 

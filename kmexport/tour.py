@@ -20,7 +20,7 @@ __all__ = ["main", "tour"]
 
 
 def tour(bucket: Bucket) -> Iterator[str]:
-    """The lines of the tour, each as soon as it is known. Reads the whole export once, in constant memory.
+    """Yield the lines of the tour, each as soon as it is known. Reads the whole export once, in constant memory.
 
     >>> print(next(tour(Bucket.sample())))
     The export at ...
@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _shown(line: str) -> str:
-    """The line with escapes for what the console has no signs for: that of Windows, or of LC_ALL=C, knows few."""
+    """Write escapes for what the console can't show: that of Windows, or of LC_ALL=C, knows few characters."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return line.encode(encoding, "backslashreplace").decode(encoding)
 

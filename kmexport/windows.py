@@ -32,19 +32,19 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def time_at(seconds: int, zone: tzinfo = UTC) -> datetime:
-    """Unix seconds as an aware datetime, for all years from 1 to 9999; OverflowError outside of them.
+    """Turn unix seconds into an aware datetime, for all years from 1 to 9999; OverflowError outside of them.
 
     Not by `datetime.fromtimestamp`: on Windows that fails before 1970 and after the year 3000.
 
     >>> time_at(-1).isoformat(), time_at(32536857600).isoformat()
     ('1969-12-31T23:59:59+00:00', '3001-01-20T00:00:00+00:00')
     """
-    time = _EPOCH + timedelta(0, int(seconds))  # numpy's integers are none to timedelta
+    time = _EPOCH + timedelta(0, int(seconds))  # timedelta refuses numpy's integers
     return time if zone is UTC else time.astimezone(zone)
 
 
 def spell_moment(seconds: int | None, zone: tzinfo = UTC) -> str:
-    """Unix seconds, with their ISO time in a zone beside them where the calendar has one.
+    """Write unix seconds, with their ISO time in a zone beside them where the calendar has one.
 
     >>> spell_moment(1349222400), spell_moment(None)
     ('1349222400 (2012-10-03T00:00:00Z)', 'None')
@@ -65,7 +65,7 @@ _DAY = 86_400  # seconds
 
 
 def bounds_of_days(first: date, last: date, zone: tzinfo) -> tuple[int, int]:
-    """The first unix second of the first day, and that of the day behind the last."""
+    """Return the first unix second of the first day, and that of the day after the last."""
     try:
         return first_moment(first, zone), first_moment(last + timedelta(days=1), zone)
     except (OverflowError, ValueError) as error:
@@ -74,7 +74,7 @@ def bounds_of_days(first: date, last: date, zone: tzinfo) -> tuple[int, int]:
 
 
 def first_moment(day: date, zone: tzinfo) -> int:
-    """The first unix second of a day, or of the next where the zone left the day out.
+    """Return the first unix second of a day, or of the next where the zone left the day out.
 
     >>> first_moment(date(2012, 10, 3), ZoneInfo("America/New_York"))
     1349236800
@@ -95,7 +95,7 @@ def first_moment(day: date, zone: tzinfo) -> int:
 
 
 def as_day(day: Day) -> date:
-    """A date, of ISO text too; ValueError or TypeError for anything else."""
+    """Return a date, of ISO text too; ValueError or TypeError for anything else."""
     if isinstance(day, str):
         try:
             return date.fromisoformat(day)
@@ -109,7 +109,7 @@ def as_day(day: Day) -> date:
 
 
 def find_zone(tz: Zone) -> tzinfo:
-    """A time zone by its IANA name, or as it is; those of pytz by their names. ValueError for an unknown one."""
+    """Find a time zone by its IANA name, or take it as it is; those of pytz by name. ValueError for an unknown one."""
     if isinstance(tz, tzinfo):
         name = getattr(tz, "zone", None)
         if name is None or not hasattr(tz, "localize"):
@@ -126,7 +126,7 @@ Moment: TypeAlias = datetime | int | float
 
 
 def as_timestamp(moment: Moment) -> int:
-    """Unix seconds. A fraction is rounded up: the whole seconds at or after it are the same."""
+    """Return unix seconds. A fraction is rounded up: no whole second lies between."""
     seconds = _seconds(moment)
     if not math.isfinite(seconds):
         msg = f"a moment is a finite number of seconds, not {moment!r}"
@@ -135,7 +135,7 @@ def as_timestamp(moment: Moment) -> int:
 
 
 def _seconds(moment: object) -> int | float:
-    """Unix seconds of an aware datetime, or of a number of any kind (numpy's too)."""
+    """Return the unix seconds of an aware datetime, or of a number of any kind (numpy's too)."""
     if type(moment) is int:  # most are
         return moment
     if isinstance(moment, datetime):
@@ -167,7 +167,7 @@ class Window:
 
     `Window(start, end)` takes aware datetimes or unix seconds. `Window.day(date, tz)` and
     `Window.days(first, last, tz)` (the last day included) take days of any IANA zone, as dates or ISO text: such days
-    have 23, 24 or 25 hours. They remember their zone in `tz`, which is no part of equality. `window & other` is what
+    have 23, 24 or 25 hours. They remember their zone in `tz`, which comparisons leave out. `window & other` is what
     both have in common. Raises ValueError for a naive datetime, a reversed window and an unknown zone.
 
     `in` takes a moment, as the constructor does, or a record. TypeError for anything else: a date is a whole day.
@@ -194,7 +194,7 @@ class Window:
 
     @classmethod
     def day(cls, day: Day, tz: Zone = "UTC") -> Window:
-        """One day of a zone: from its first moment to the first moment of the next day.
+        """Make the window of one day of a zone: from its first moment to the first moment of the next day.
 
         A day whose midnight does not exist starts when the clock jumps over it; one whose midnight comes
         twice starts at the first. A day that a zone left out (Samoa, 30 December 2011) is an empty window.
@@ -207,7 +207,7 @@ class Window:
 
     @classmethod
     def days(cls, first: Day, last: Day, tz: Zone = "UTC") -> Window:
-        """Several days of a zone as one window, the last one included.
+        """Make one window of several days of a zone, the last one included.
 
         >>> window = Window.days("2012-11-03", "2012-11-05", tz="America/New_York")
         >>> (window.end - window.start) // 3600
@@ -218,7 +218,7 @@ class Window:
 
     @classmethod
     def each_day(cls, first: Day, last: Day, tz: Zone = "UTC") -> Iterator[tuple[date, Window]]:
-        """Each day of a zone with its window, the last one included.
+        """Yield each day of a zone with its window, the last one included.
 
         >>> days = Window.each_day("2012-11-03", "2012-11-05", tz="America/New_York")
         >>> [(day.isoformat(), (window.end - window.start) // 3600) for day, window in days]
@@ -231,7 +231,7 @@ class Window:
         return ((day, cls.day(day, zone)) for day in dates)
 
     def split_by_days(self, tz: Zone | None = None) -> list[Window]:
-        """The days of a zone that the window is made of; the first and the last may be parts of a day.
+        """Split the window into days of a zone; the first and the last may be parts of a day.
 
         Without a zone: of its own, if it is made of days, else of UTC.
 
@@ -261,7 +261,7 @@ class Window:
         return parts
 
     def touches(self, first: int, last: int) -> bool:
-        """Whether a range that includes both its ends has a second in common with the window.
+        """Tell whether a range that includes both its ends has a second in common with the window.
 
         >>> Window(10, 20).touches(5, 10), Window(10, 20).touches(20, 30)
         (True, False)
@@ -300,7 +300,7 @@ def _first_and_last(first: Day, last: Day) -> tuple[date, date]:
 
 
 def check_window(window: object) -> tuple[int, int]:
-    """The start and the end of a window; TypeError for anything else."""
+    """Return the start and the end of a window; TypeError for anything else."""
     if not isinstance(window, Window):
         msg = f"a Window belongs there, not {window!r}: write Window.day('2012-10-03', tz='America/New_York')"
         raise TypeError(msg)

@@ -1,4 +1,4 @@
-"""Blocks whose lines are all records as they stand → their heads, in one call."""
+"""Blocks whose lines need no repair → their heads, in one call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NEWLINE, _OPEN, _CLOSE = b"\n{}"
 
 
 def plain_heads(block: bytes, decode: DecodeLines = _decode_heads) -> list[Any] | None:
-    r"""A head for each line; None where it is not certain that each line is one record.
+    r"""Read a head for each line; None where it is not certain that each line is one record.
 
     >>> [head.person for head in plain_heads(b'{"_p":"ann","_t":1}\n{"_p":"bob","_t":2}')]
     ['ann', 'bob']
@@ -48,9 +48,9 @@ def plain_heads(block: bytes, decode: DecodeLines = _decode_heads) -> list[Any] 
 
 
 def _count_lines(block: bytes) -> int | None:
-    """How many lines there are; None where one does not begin and end as an object, or may be nested too deeply.
+    """Count the lines; None where one does not begin and end as an object, or may be nested too deeply.
 
-    Between a bracket that closes and one that opens, a newline stands in no object: inside one a comma or a colon
+    A newline between a bracket that closes and one that opens is outside all objects: inside one a comma or a colon
     would have to be there, and inside a string msgspec takes no newline.
     """
     if len(block) < 2 or block[0] != _OPEN or block[-1] != _CLOSE:
@@ -85,10 +85,10 @@ class HeadWithValues(Head, gc=False):
 
 
 class PropertyHeads:
-    """Reads the heads of blocks, with the values of some properties where all lines spell their names alike."""
+    """A reader of the heads of blocks, with the values of some properties where all lines spell their names alike."""
 
     def __init__(self, columns: Sequence[PropertyColumn]) -> None:
-        self.spellings: dict[str, str] = {column.folded: column.name for column in columns}  # as they were met last
+        self.spellings: dict[str, str] = {column.folded: column.name for column in columns}  # as they were seen last
         self._decoded: list[str] = []  # the spellings that are decoded
         self._decode: DecodeLines | None = None
         self._unsized = bytearray()  # one for all blocks: to get memory for each costs more than to fill it
@@ -96,7 +96,7 @@ class PropertyHeads:
         self._values_of = _values_of(len(self.spellings))
 
     def __call__(self, block: bytes) -> list[Any] | None:
-        """The heads of a block, as `plain_heads` gives them; `HeadWithValues` where the values are certain too."""
+        """Read the heads of a block, as `plain_heads` does; `HeadWithValues` where the values are certain too."""
         if self._decoded != [*self.spellings.values()]:
             self._decoded = [*self.spellings.values()]
             self._decode = _decoder(self.spellings)
@@ -107,7 +107,7 @@ class PropertyHeads:
         return plain_heads(block)
 
     def _are_all(self, heads: list[Any], block: bytes) -> bool:
-        """Whether no key of the block is another spelling of a name."""
+        """Tell whether no key of the block is another spelling of a name."""
         if not block.isascii() and (_OTHER_LETTERS.search(block) or not all(map(str.isascii, self.spellings))):
             return False
         # One byte is found ten times as fast as two.
@@ -131,7 +131,7 @@ class PropertyHeads:
 
 
 def _begin(folded: str) -> bytes:
-    """How a key that folds so begins, behind its quote, with the bit set that tells letters of both cases apart."""
+    """Return the first word of a key that folds so, with the bit set in which small and capital letters differ."""
     return bytes(byte | _CASE_BIT for byte in b'"%b' % folded.partition(" ")[0].encode())
 
 
@@ -140,7 +140,7 @@ def _values_of(count: int) -> list[Callable[[Any], Any]]:
 
 
 def _decoder(spellings: dict[str, str]) -> DecodeLines | None:
-    """What reads properties that are spelt so. Names that escapes can spell, or of a record's own keys, it can't."""
+    """Make a decoder of properties with these spellings; None for names that escapes can spell, and a record's keys."""
     names = [*spellings, *spellings.values()]
     if any(map(_ESCAPABLE.search, names)) or not set(names).isdisjoint(RESERVED):
         return None

@@ -42,7 +42,7 @@ _MAY_BE_HALF: Final = r"\\u[dD][89a-fA-F]"
 
 
 def escape_surrogates(texts: Any) -> tuple[Any, list[int]]:
-    r"""JSON texts in which each half of a surrogate pair is the text of its escape; and which of them that changes.
+    r"""Show each half of a surrogate pair in JSON texts as the text of its escape; return the changed rows too.
 
     >>> halves = pa.array(['{"a":"\\ud83d"}', '{"a":"\\ud83d\\ude00"}'])
     >>> escape_surrogates(halves)[0].to_pylist()
@@ -56,7 +56,7 @@ def escape_surrogates(texts: Any) -> tuple[Any, list[int]]:
 
 
 def escape_both(texts: Any) -> tuple[Any, list[int]]:
-    r"""The same, and NUL is the text of its escape too.
+    r"""Show each half of a surrogate pair, and each NUL, in JSON texts as the text of its escape; and the changed rows.
 
     >>> odd = pa.array([r'"a\u0000b"', r'"a\\u0000b"', r'"\\\u0000\\n"'])
     >>> escape_both(odd)[0].to_pylist()
@@ -69,7 +69,7 @@ def escape_both(texts: Any) -> tuple[Any, list[int]]:
 
 
 def escape_nul(texts: Any) -> tuple[Any, list[int]]:
-    r"""Texts in which NUL is the text of its escape; and which of them that changes.
+    r"""Show each NUL in texts as the text of its escape; return the changed rows too.
 
     >>> escape_nul(pa.array(["a\x00b", r"a\u0000b", r"a\b", None]))[0].to_pylist()
     ['a\\u0000b', 'a\\\\u0000b', 'a\\b', None]
@@ -127,13 +127,13 @@ _encode_lines: Final = msgspec.json.Encoder().encode_lines
 _encode: Final = msgspec.json.Encoder().encode
 
 _decode_at: Final = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
-# In the outermost hash: what stands before a key, and what stands between a key and its value.
+# In the outermost object: the text in front of a key, and the text between a key and its value.
 _BEFORE_KEY: Final = re.compile(r"[{}, \t\r\n]*")
 _BEFORE_VALUE: Final = re.compile(r"[: \t\r\n]*")
 
 
 def without_heads(texts: Sequence[bytes]) -> list[bytes]:
-    """For each hash its properties as JSON: values as they are spelt, of a key that stands twice the last."""
+    """Write the properties of each object as JSON: values as they are spelt, of a key that is there twice the last."""
     spelt: list[bytes] = []
     for start in range(0, len(texts), OBJECTS_AT_ONCE):
         spelt += _without_heads_at_once(texts[start : start + OBJECTS_AT_ONCE])
@@ -146,12 +146,12 @@ def _without_heads_at_once(texts: Sequence[bytes]) -> list[bytes]:
         return list(map(without_head, texts))
     spelt = lines.split(b"\n")
     spelt.pop()
-    # A nested value may have line ends of its own, where its hash was printed over several lines.
+    # A nested value may have line ends of its own, where its object was printed over several lines.
     return spelt if len(spelt) == len(texts) else list(map(without_head, texts))
 
 
 def block_without_heads(block: bytes) -> bytes | None:
-    """The same for hashes one behind another, each with a newline behind it; None where msgspec does not read one."""
+    """Write the properties of the objects of a block, a line each; None where msgspec does not read one."""
     try:
         found = read_raw_lines(block)
     except DECODE_ERRORS:
@@ -167,7 +167,7 @@ def block_without_heads(block: bytes) -> bytes | None:
 
 
 def without_head(text: bytes) -> bytes:
-    r"""The same for one hash; half a surrogate pair stays as its escape.
+    r"""Write the properties of one object; half a surrogate pair stays as its escape.
 
     >>> without_head(b'{"_p":"bob","_t":1,"x":1.50,"half":"\\ud83d"}')
     b'{"x":1.50,"half":"\\ud83d"}'
@@ -182,7 +182,7 @@ def without_head(text: bytes) -> bytes:
 
 
 def _without_head_slowly(text: bytes) -> bytes:
-    """The same where the standard library has to tell where each key and value ends."""
+    """Write the properties of one object; the standard library finds where each key and value ends."""
     decoded = text.decode()
     pairs: dict[str, str] = {}
     at = _end(_BEFORE_KEY, decoded, 0)
@@ -202,7 +202,7 @@ def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
 
 
 def why_not_text(head: object) -> str | None:
-    """Why a column of text can't hold the person, name or alias of a head or a record; None where it can.
+    """Say why a column of text can't hold the person, name or alias of a head or a record; None where it can.
 
     Arrow's text is UTF-8, which has no form for half of a surrogate pair.
     """
@@ -214,7 +214,7 @@ def why_not_text(head: object) -> str | None:
 
 
 def as_json(spelt: Sequence[bytes]) -> Any:
-    """An array of Arrow's JSON type."""
+    """Make an array of Arrow's JSON type."""
     return pa.ExtensionArray.from_storage(JSON, pa.array(spelt, pa.string()))
 
 

@@ -1,8 +1,8 @@
 """The properties of records as pairs of a name and a value: from the lines of files, or from columns of JSON.
 
-msgspec reads each object as a dict of values that stay JSON, some hundreds of objects in one call. Of a key that stands
-twice the last value counts, in the place of the first. Values keep their digits. What msgspec does not read (half of a
-surrogate pair) is read one object at a time, and shown as the text of its escape.
+msgspec reads each object as a dict of values that stay JSON, some hundreds of objects in one call. Of a key that is
+there twice the last value counts, in the place of the first. Values keep their digits. What msgspec does not read (half
+of a surrogate pair) is read one object at a time, and shown as the text of its escape.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Pairs:
         self._add_values(found, spellings)
 
     def add_some(self, found: Sequence[dict[str, Any]], spellings: Spellings, rows: Any, count: int) -> None:
-        """Add so many records, of which only those in these rows have properties."""
+        """Add `count` records; only those in these rows have properties."""
         counts = np.zeros(count, np.int64)
         counts[rows] = np.fromiter(map(len, found), np.int64, len(found))
         self._counts.append(counts)
@@ -76,7 +76,7 @@ class Pairs:
 
     @property
     def size(self) -> int:
-        """How many bytes of text it is."""
+        """The bytes of text."""
         return sum(map(len, self._values)) + sum(map(len, self._texts))
 
     def counts(self) -> Any:
@@ -93,7 +93,7 @@ class Pairs:
 
 
 class PairReader:
-    """Reads properties of objects. `take` gives those that were read since it was called last.
+    """A reader of the properties of objects. `take` gives those that were read since it was called last.
 
     `wanted` are folded names; None means all. `spellings` numbers the names that come out.
     """

@@ -23,10 +23,10 @@ __all__ = ["scan_polars"]
 
 
 class ColumnExport(Protocol):
-    """A Bucket, or what reads like one."""
+    """A Bucket, or another source with its `to_batches`."""
 
     def to_batches(self, *arguments: Any, **options: Any) -> Any:
-        """Its records in columns."""
+        """Read its records in columns."""
         ...
 
 
@@ -43,7 +43,7 @@ def scan_polars(
     processes: int = 1,
     **options: Unpack[ReadKeywords],
 ) -> pl.LazyFrame:
-    """The records of an export as a Polars LazyFrame: the columns of `SCHEMA`, and one for each of `properties`.
+    """Make a Polars LazyFrame of an export: the columns of `SCHEMA`, and one for each of `properties`.
 
     The arguments are those of `Bucket.to_batches`: give `window`, `names`, `kinds`, `people` and `after` here, and
     files and lines that they leave out are passed over unread. A query reads the columns that it uses, and `head(n)`
@@ -127,7 +127,7 @@ class _Source:
 
 
 def _frame(columns: pa.Table | pa.RecordBatch) -> pl.DataFrame:
-    """Columns of Arrow as a frame: types without an extension, and kinds that are the same in each frame."""
+    """Make a frame of Arrow columns: types without an extension, and one type of `kind` in all frames."""
     import polars as pl  # noqa: PLC0415  # of an extra
 
     arrays = dict(zip(columns.schema.names, columns.columns, strict=True))

@@ -20,7 +20,7 @@ __all__ = ["PropertyColumns", "as_column"]
 
 
 def as_column(values: Sequence[Any], kind: Any) -> Any:
-    """The values as an Arrow array; None where a record has no such property, or where it does not fit the type.
+    """Make an Arrow array of the values; None where a record has no such property, or it does not fit the type.
 
     Text is the string itself, of other values their JSON. Numbers are numbers, and text that reads as one, for the
     vendor does not tell them apart. Half a surrogate pair shows as its escape.
@@ -107,10 +107,10 @@ class PropertyColumns:
         self._spellings = {} if spellings is None else spellings
         self._values_of = _values_of(len(self._values))
 
-    def add(self, hashes: Iterable[dict[str, Any]]) -> None:
-        """The properties of more records."""
+    def add(self, objects: Iterable[dict[str, Any]]) -> None:
+        """Add the properties of records."""
         values = self._values
-        for properties in hashes:
+        for properties in objects:
             found: dict[str, Any] = {}
             for name, value in properties.items():
                 folded = fold_name(name)
@@ -121,18 +121,18 @@ class PropertyColumns:
                 column.append(found.get(folded))
 
     def add_texts(self, texts: Iterable[bytes]) -> None:
-        """The same of hashes that are JSON still."""
+        """Add the properties of records that are JSON still."""
         self.add(map(decode_properties, texts))
 
     def add_heads(self, heads: Sequence[Head]) -> None:
-        """The same of `HeadWithValues`."""
+        """Add the values of `HeadWithValues`."""
         for values, value_of in zip(self._values.values(), self._values_of, strict=True):
             values.extend(map(value_of, heads))
         if len(values) >= _VALUES_AT_ONCE:
             self._arrays.append(self._converted())
 
     def arrays(self) -> list[Any]:
-        """One for each column."""
+        """Make the array of each column."""
         return [pa.concat_arrays(arrays) for arrays in zip(*self._arrays, self._converted(), strict=True)]
 
     def _converted(self) -> list[Any]:

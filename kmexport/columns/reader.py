@@ -37,21 +37,22 @@ _TEXT: Final = pa.string()
 
 
 class Rows(Protocol[_Batch_co]):
-    """What becomes a batch: lines are added to it, and counted."""
+    """The rows of a batch: lines are added to it, and counted."""
 
     def __len__(self) -> int: ...
 
     def add(self, lines: ParsedLines) -> None:
-        """More lines of the same revision."""
+        """Add lines of the same revision."""
 
     def batch(self) -> _Batch_co:
-        """All of it."""
+        """Make the batch of all rows."""
 
 
 def read_columns(layout: Layout, window: Window | None, batch_rows: int) -> ReadFile[pa.RecordBatch]:
-    """What reads one revision as batches of at most about so many rows.
+    """Make a reader of one revision that yields batches of at most about `batch_rows` rows.
 
-    What is no record, or can't be in a column, goes the way of `on_error`, after the batch of what stands before it.
+    A line that can't be read, or can't be in a column, goes the way of `on_error`, after the batch of the lines in
+    front of it.
     """
     if batch_rows < 1:
         msg = f"batch_rows is at least 1, not {batch_rows}"
@@ -68,7 +69,7 @@ def read_columns(layout: Layout, window: Window | None, batch_rows: int) -> Read
 
 
 def rows_of_heads(layout: Layout, revision: int) -> Rows[pa.RecordBatch]:
-    """The rows of one revision with these columns, of which none is a property's."""
+    """Make the rows of one revision with these columns, without those of properties."""
     return _Rows(layout, revision, {})
 
 
@@ -80,9 +81,9 @@ def read_revision(
     with_texts: bool,
     heads_of: HeadsOf = plain_heads,
 ) -> ReadFile[_Batch]:
-    """The same, into rows of any kind: `new_rows` makes those of one revision's number.
+    """Make a reader of one revision into rows of any kind: `new_rows` makes those of a revision's number.
 
-    `heads_of` gives the heads of blocks that are plain, see `parse_blocks`.
+    `heads_of` reads the heads of blocks that need no repair, see `parse_blocks`.
     """
 
     def read(file: BinaryFile, revision: Revision, reading: ReadOptions) -> Generator[_Batch, None, LineCounts]:
@@ -119,7 +120,7 @@ def read_revision(
 def _judge(
     selection: Selection | None, text: bytes, *, is_first: bool = False, is_joined: bool = False
 ) -> ParsedRecord:
-    """The parse_record of records, who refuses half a surrogate pair where a column of text has to hold it."""
+    """Parse a record, and refuse half a surrogate pair where a column of text has to hold it."""
     judged = parse_record(text, is_first=is_first, is_joined=is_joined)
     head = judged.head
     if selection is None or selection.is_wanted(head):
@@ -130,7 +131,7 @@ def _judge(
 
 
 def batch_reader(batches: Iterator[pa.RecordBatch], schema: Any, batch_rows: int) -> pa.RecordBatchReader:
-    """The batches, those of small files put together. Where an error ends them, what came before comes out first."""
+    """Put the batches of small files together. Where an error ends them, what came before comes out first."""
     return pa.RecordBatchReader.from_batches(schema, _put_together(batches, batch_rows))
 
 
@@ -167,7 +168,7 @@ def _inside(lines: ParsedLines, window: Window) -> ParsedLines:
 
 
 class _Rows:
-    """What will be a batch: the parts of the lines of one revision, for Arrow makes an array of one list at a time."""
+    """The rows of one revision, held as a list for each column: Arrow makes an array of one list at a time."""
 
     def __init__(self, layout: Layout, revision: int, spellings: dict[str, str]) -> None:
         self._layout = layout
@@ -193,14 +194,14 @@ class _Rows:
             self._take_parts()
         if "line" in self._layout.columns:
             self._numbers.append(lines.numbers)
-        # Here, not for a whole batch: few hashes are read at a time (see HASHES_AT_ONCE).
+        # Here, not for a whole batch: few objects are read at a time (see OBJECTS_AT_ONCE).
         if "properties" in self._layout.columns:
             self._add_texts(lines)
         if self._layout.properties:
             self._add_values(lines)
 
     def _take_parts(self) -> None:
-        """The arrays are made while the strings are in the processor's cache."""
+        """Make the arrays while the strings are in the processor's cache."""
         heads, self._heads = self._heads, []
         count = len(heads)
         self._count += count
@@ -227,7 +228,7 @@ class _Rows:
             self._values.add_texts(lines.texts)
 
     def batch(self) -> pa.RecordBatch:
-        """All of it."""
+        """Make the batch of all rows."""
         self._take_parts()
         names, aliases = map(_concatenated, (self._names, self._aliases))
         columns: dict[str, Callable[[], Any]] = {
@@ -256,7 +257,7 @@ def _kinds(names: Any, aliases: Any) -> Any:
 
 
 def _joined(numbers: list[Sequence[int]]) -> Any:
-    """Numbers of lines as one array: most are one range that goes on and on."""
+    """Join numbers of lines into one array: most are one range that goes on and on."""
     ranges: list[Any] = []
     for some in numbers:
         if isinstance(some, range) and ranges and isinstance(ranges[-1], range) and ranges[-1].stop == some.start:

@@ -30,7 +30,7 @@ def from_records(
     batch_rows: int = 32_768,
     on_error: OnError = "raise",
 ) -> pa.RecordBatchReader:
-    """Records as Arrow record batches with the columns of `SCHEMA`: anything that takes an Arrow stream takes them.
+    """Turn records into Arrow record batches with the columns of `SCHEMA`, for anything that takes an Arrow stream.
 
     `columns` chooses among them; what is not asked for is not computed. `properties` adds a column for each of these
     properties, named as given: a list gives text, a mapping of names to Arrow types gives those (text, integers,
@@ -68,7 +68,7 @@ def _batches(records: Iterator[Record], layout: Layout, batch_rows: int, on_erro
 
 
 def _fitting(records: list[Record], layout: Layout, number: int, on_error: OnError) -> Iterator[Record]:
-    """The records that columns can hold, one by one; the others go the way of on_error."""
+    """Keep the records that columns can hold, one by one; the others go the way of on_error."""
     for at, record in enumerate(records, number + 1):
         try:
             _batch([record], layout)
@@ -174,11 +174,11 @@ _COLUMNS: Final[dict[str, Callable[[Sequence[Record]], pa.Array]]] = {
 
 
 def to_records(batches: Any) -> Iterator[Record]:
-    """The records of Arrow batches that have the columns of `SCHEMA`: the way back from `from_records`.
+    """Turn Arrow batches with the columns of `SCHEMA` into records: the way back from `from_records`.
 
     `batches` is a RecordBatchReader, a Table, an iterable of record batches, or anything else that gives an Arrow
     stream (a DuckDB relation, a Polars frame). `revision`, `line` and further columns are passed over. Holds one batch.
-    Raises ValueError where a column is missing, or where a row is no record.
+    Raises ValueError where a column is missing, or a row can't be a record.
 
     >>> from kmexport import Event
     >>> signup = Event("bob", 1349222400, "signed up", {"plan": "Pro"})

@@ -1,4 +1,4 @@
-"""The columns of records, and which of them are wanted."""
+"""The columns of records, and the choice among them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Properties: TypeAlias = Iterable[str] | Mapping[str, Any]
 
 
 def as_kinds(codes: Any) -> Any:
-    """The column `kind` of an array of 8-bit places in KINDS."""
+    """Make the column `kind` of an array of 8-bit places in KINDS."""
     return pa.DictionaryArray.from_arrays(codes, _KIND_NAMES)
 
 
@@ -71,7 +71,7 @@ class Layout:
 
 
 def choose_columns(columns: Iterable[str] | None, properties: Properties) -> Layout:
-    """The wanted columns of SCHEMA, and those of properties behind them.
+    """Choose columns of SCHEMA, and add those of properties after them.
 
     Raises ValueError for a column that does not exist or comes twice, TypeError for a type that no value can have.
     """

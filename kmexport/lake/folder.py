@@ -70,7 +70,7 @@ class LakeFolder(Folder):
             raise ValueError(msg)
 
     def find_files(self, name: str) -> list[str]:
-        """The names of the files in a folder, in their order; none where there is no such folder.
+        """List the names of the files in a folder, in their order; none where there is no such folder.
 
         Raises LakeNotFoundError where S3 says that there is not even the bucket.
         """
@@ -84,7 +84,7 @@ class LakeFolder(Folder):
             raise LakeNotFoundError(self.public_url, f"{NO_BUCKET}: make it first") from error
 
     def find_all(self, name: str) -> list[str]:
-        """The paths of all files below a folder, from that folder on."""
+        """List the paths of all files below a folder, from that folder on."""
         with self._access(f"listing {name}"):
             for attempt in self._tries(name):
                 with attempt, self._connected(name) as (fs, path), exclusive_access(fs):
@@ -94,14 +94,14 @@ class LakeFolder(Folder):
         return found
 
     def content(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
-        """A file, or its bytes from `start` to `end`. Raises LakeNotFoundError where it is gone."""
+        """Read a file, or its bytes from `start` to `end`. Raises LakeNotFoundError where it is gone."""
         try:
             return self.read(name, start, end)
         except BucketNotFoundError as error:
             raise self.gone(name) from error
 
     def gone(self, name: str) -> LakeNotFoundError:
-        """The error for a file that the log names and that is not there."""
+        """Make the error for a file that the log names and that is not there."""
         reason = (
             f"{name} is gone. Where the lake was vacuumed since it was opened, open it again; else put the file back "
             "from a copy, or make the lake anew in another folder"
@@ -109,19 +109,19 @@ class LakeFolder(Folder):
         return LakeNotFoundError(self.public_url, reason)
 
     def remove(self, name: str) -> None:
-        """Remove a file that nobody needs, if that works: what stays is removed by `vacuum` later."""
+        """Remove a file that nobody needs, if that works: `vacuum` removes what stays."""
         with suppress(Exception), self._access(f"removing {name}"):
             fs, path = self._fresh(name)
             fs.rm_file(path)
 
     def open_delta(self, name: str, version: int | None = None) -> DeltaTable:
-        """One of the tables as delta-rs sees it, with the keys of this moment."""
+        """Open one of the tables in delta-rs, with the keys of this moment."""
         options = self.destination.current_options
         with _trusting(self.destination.ca_file):
             return DeltaTable(self.destination.delta_url(name), version=version, storage_options=options)
 
     def create_delta(self, name: str, **arguments: Any) -> None:
-        """Make one of the tables. What `DeltaTable.create` raises where it is there."""
+        """Make one of the tables. Raises what `DeltaTable.create` raises where it is there already."""
         options = self.destination.current_options
         with _trusting(self.destination.ca_file):
             DeltaTable.create(self.destination.delta_url(name), storage_options=options, **arguments)
@@ -164,12 +164,12 @@ class LakeFolder(Folder):
 
     @property
     def is_local(self) -> bool:
-        """Whether it lies on the local disk."""
+        """True where it is on the local disk."""
         return self.destination.delta_root.startswith("file:")
 
 
 def _system_error(number: int, doing: str, place: str) -> OSError:
-    """Rust names errors of the system by its own numbers: on Windows those of Win32."""
+    """Make the error of a system's number as Rust gives it: on Windows that of Win32."""
     if not _ON_WINDOWS:
         return OSError(number, f"{os.strerror(number)}, {doing}", place)
     format_error: Any = vars(import_module("ctypes"))["FormatError"]  # type checkers know it on Windows only
@@ -177,7 +177,7 @@ def _system_error(number: int, doing: str, place: str) -> OSError:
 
 
 def _shown(text: str, secrets: list[str]) -> str:
-    """The text with *** for each secret, and for what follows a "?"; empty where it might show one all the same."""
+    """Put *** for each secret in a text, and for what follows a "?"; empty where it might show one all the same."""
     shown = _QUERY.sub("?***", text)
     for secret in sorted(secrets, key=len, reverse=True):
         for form in (secret, quote(secret, safe="")):
@@ -187,7 +187,7 @@ def _shown(text: str, secrets: list[str]) -> str:
 
 @contextmanager
 def _trusting(ca_file: str | None) -> Iterator[None]:
-    """delta-rs takes no file of a private CA: as it opens a table, it asks the environment for one."""
+    """Name the file of a private CA in the environment: delta-rs looks there as it opens a table, and only there."""
     if ca_file is None:
         yield
         return

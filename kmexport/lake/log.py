@@ -81,7 +81,7 @@ _OF_A_CHECKPOINT: Final = [
 
 @frozen
 class TableFile:
-    """A file of a table: its `path` as the log writes it, and what the log says of its rows."""
+    """A file of a table: its `path` as the log writes it, and the log's statistics of its rows."""
 
     path: str
     size: int
@@ -90,11 +90,11 @@ class TableFile:
 
     @property
     def name(self) -> str:
-        """Its path in the folder of the table."""
+        """The path in the folder of the table."""
         return unquote(self.path)
 
     def may_hold(self, revisions: Iterable[int]) -> bool:
-        """Whether it may have rows of one of these revisions, by the log alone."""
+        """Tell whether it may have rows of one of these revisions, by the log alone."""
         try:
             said = json.loads(self.statistics or "")
             lowest, highest = said["minValues"]["revision"], said["maxValues"]["revision"]
@@ -105,8 +105,8 @@ class TableFile:
 
 @define
 class TableLog:
-    """What the log of a table says at `version`: the revisions that it has, each with its size when it was read; and
-    its files, by their paths."""
+    """The state of a table at `version`, from its log: its revisions, each with its size when it was read, and its
+    files, by their paths."""
 
     version: int = -1
     checkpoint: int = -1  # the version of the last one
@@ -124,7 +124,7 @@ class TableLog:
                 self.taken[int(found[1])] = self.version
 
     def add_commit(self, content: bytes) -> None:
-        """Take the next entry of the log. Raises ValueError for what is none."""
+        """Take the next entry of the log. Raises ValueError for anything else."""
         actions = _read_actions(content)
         if not actions:
             msg = "there is nothing in it"
@@ -145,7 +145,7 @@ class TableLog:
                 self.tokens.add(token)
 
     def add_checkpoint(self, content: bytes) -> None:
-        """Take one file of a checkpoint. Raises ValueError for what is none."""
+        """Take one file of a checkpoint. Raises ValueError for anything else."""
         # By no thread of Arrow's own: one that drops the last reference to Python's bytes while the interpreter ends
         # takes the process down. read_table has such threads, whatever its use_threads says.
         table = pq.ParquetFile(pa.BufferReader(content)).read(columns=_OF_A_CHECKPOINT, use_threads=False)
@@ -165,10 +165,11 @@ def _those(table: pa.Table, kind: str) -> list[dict[str, Any]]:
 
 
 def read_log(folder: LakeFolder, layout: TableLayout) -> TableLog | None:
-    """The log of one of our tables, None where there is no table. One listing, one request for a checkpoint and
-    each commit after it.
+    """Read the log of a table, None where there is no table. One listing, one request for a checkpoint and each commit
+    after it.
 
-    Raises LakeFormatError for a table that is none of ours, or of a newer version, and for a damaged file of the log.
+    Raises LakeFormatError for a table that kmexport did not make, or a newer one did, and for a damaged file of the
+    log.
     """
     place = f"{layout.name}/_delta_log"
     names = folder.find_files(place)
@@ -195,7 +196,7 @@ def read_log(folder: LakeFolder, layout: TableLayout) -> TableLog | None:
 
 
 def _checkpoints(names: Sequence[str]) -> dict[int, list[str]]:
-    """The files of each checkpoint that is whole, by its version."""
+    """Find the files of each checkpoint that is whole, by its version."""
     parts: dict[int, dict[str, list[str]]] = {}
     for name in names:
         if found := _CHECKPOINT.fullmatch(name):
@@ -248,7 +249,7 @@ def _create_table(folder: LakeFolder, layout: TableLayout) -> None:
                 schema=layout.schema,
                 partition_by=list(layout.partitions),
                 configuration=layout.configuration,
-                raise_if_key_not_exists=False,  # our own key is none of Delta's
+                raise_if_key_not_exists=False,  # Delta does not know our own key
             )
         except Exception:
             if read_log(folder, layout) is None:
@@ -256,7 +257,7 @@ def _create_table(folder: LakeFolder, layout: TableLayout) -> None:
 
 
 def open_table(folder: LakeFolder, layout: TableLayout, log: TableLog | None = None) -> Table:
-    """One of the two tables, to commit to; `log` if it was read already. It is made where there is none."""
+    """Open one of the two tables, to commit to; make it where there is none. `log`: if it was read already."""
     log = log or read_log(folder, layout)
     if log is None:
         _create_table(folder, layout)
@@ -267,7 +268,7 @@ def open_table(folder: LakeFolder, layout: TableLayout, log: TableLog | None = N
 
 @define
 class Table:
-    """One of the two tables, with what its log says: up to date after each commit, whoever made it."""
+    """One of the two tables with its log, which is up to date after each commit, whoever made it."""
 
     folder: LakeFolder
     layout: TableLayout
@@ -375,7 +376,7 @@ class Table:
             self.log.checkpoint = self.log.version
 
     def _delta(self) -> DeltaTable:
-        """The table as delta-rs sees it, never newer than our log: what was committed since then is looked at."""
+        """Give the table as delta-rs sees it, never newer than our log: what was committed since then is looked at."""
         options = self.folder.destination.current_options
         if self._opened is None or self._options != options:
             self._opened, self._options = self.folder.open_delta(self.layout.name), options

@@ -1,4 +1,4 @@
-"""Fewer and larger files, and no files that nobody needs: delta-rs's own ways, for both tables of a lake."""
+"""The upkeep of a lake: small files put together, and files removed that nobody needs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KEPT_HOURS: Final = 7 * 24
 
 @frozen
 class Compaction:
-    """How many files were replaced by how many, in both tables."""
+    """The numbers of files that were replaced, and of those in their place, in both tables."""
 
     removed: int
     added: int
@@ -73,7 +73,7 @@ def _compacted(folder: LakeFolder, name: str, filters: Any, target_bytes: int) -
 
 
 def _portions(log: TableLog) -> Iterator[list[tuple[str, str, Any]] | None]:
-    """The days with more than one file, in portions of about a gigabyte. None is all of a table without days."""
+    """Yield the days with more than one file, in portions of about a gigabyte; None for a table without days."""
     days: dict[str, list[int]] = {}
     for file in log.files.values():
         if "day" not in file.partition:

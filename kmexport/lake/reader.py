@@ -1,4 +1,4 @@
-"""A lake read back: the records of the export, in the order of the export."""
+"""The reader of a lake: the records of the export, in the order of the export."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _MEMORY: Final = "400MB"  # for sorting; what does not fit goes to temporary fil
 class Lake:
     """A lake as it was when it was opened: what is added later is not seen. See `open_lake`.
 
-    It reads as a Bucket reads: `iter_records`, `to_batches`, `identities`, and `Facts(lake)`. The table rejects
-    is handed to `on_error` where that is a callable; nothing else happens to it here.
+    It reads as a Bucket reads: `iter_records`, `to_batches`, `identities`, and `Facts(lake)`. The rejected lines go to
+    `on_error` where that is a callable, and are passed over otherwise.
     """
 
     def __init__(self, url: str | os.PathLike[str], **storage_options: Any) -> None:
@@ -58,7 +58,7 @@ class Lake:
         return self._revisions
 
     def iter_records(self, window: Window | None = None, *, on_error: OnError = "raise") -> Iterator[Record]:
-        """The records of a window, or all: those of `Bucket.iter_records`, in the same order."""
+        """Iterate over the records of a window, or all: those of `Bucket.iter_records`, in the same order."""
         return to_records(self.to_batches(window, on_error=on_error))
 
     def to_batches(
@@ -68,7 +68,7 @@ class Lake:
         columns: Iterable[str] | None = None,
         on_error: OnError = "raise",
     ) -> pa.RecordBatchReader:
-        """The same in columns, as `Bucket.to_batches` gives them: `columns` chooses among those of `SCHEMA`.
+        """Read the records in columns, as `Bucket.to_batches` gives them: `columns` chooses among those of `SCHEMA`.
 
         Reads the days of the window and no other. Sorts them: what does not fit in 400 MB goes to temporary files.
         """
@@ -80,7 +80,7 @@ class Lake:
         return pa.RecordBatchReader.from_batches(layout.schema, batches)
 
     def identities(self, *, prefer: Prefer = "named_first", on_error: OnError = "raise") -> IdentityMap:  # noqa: ARG002
-        """Every alias as a map of who is who; `on_error` is there for the sake of `Facts`."""
+        """Read every alias into a map of who is who; `on_error` is there for the sake of `Facts`."""
         people = IdentityMap(prefer)
         for batch in scan(self._folder, RECORDS, self._files, ["kind", "person", "alias"]):
             aliases = batch.filter(pc.equal(batch["kind"], "alias"))
@@ -88,13 +88,13 @@ class Lake:
         return people
 
     def rejects(self) -> Iterator[MalformedRecordError]:
-        """The lines that are no records, as the errors that reading them gave, in the order of revision and line.
+        """Yield the rejected lines as the errors that reading them gave, in the order of revision and line.
 
         Raises LakeNotFoundError where somebody has deleted the table rejects.
         """
         log = read_log(self._folder, REJECTS)
         if log is None:
-            reason = "the table rejects is gone, and the lines that are no records with it (the table records is there)"
+            reason = "the table rejects is gone, and the rejected lines with it (the table records is there)"
             raise LakeNotFoundError(self._folder.public_url, reason)
         check_reader(self._folder, REJECTS, log)
         query = "SELECT revision, line, reason, raw FROM lake ORDER BY revision, line"
@@ -181,10 +181,10 @@ def _day_of(timestamp: int) -> str:
 
 
 def open_lake(url: str | os.PathLike[str], **storage_options: Any) -> Lake:
-    """A lake to be read, as it is now: `Facts(open_lake("s3://acme-lake", profile="analytics"))`.
+    """Open a lake to be read, as it is now: `Facts(open_lake("s3://acme-lake", profile="analytics"))`.
 
-    `storage_options` are fsspec's. Raises LakeNotFoundError where there is none, and LakeFormatError for tables that
-    are none of ours.
+    `storage_options` are fsspec's. Raises LakeNotFoundError where there is no lake, and LakeFormatError for tables that
+    kmexport did not make.
 
     >>> import tempfile
     >>> from kmexport import Bucket

@@ -1,10 +1,10 @@
-"""Changed revisions taken once more: their old rows go and the new ones come in one commit.
+"""Changed revisions, taken once more: their old rows go and the new ones come in one commit.
 
     files that may hold rows of them ──▶ the rows of other revisions, written anew ─┐
     the bucket                       ──▶ the rows of these, written as `sync` does ─┴▶ one commit: old files out, new in
 
 A file that has no row of theirs stays as it is. The table rejects comes first, in a commit of its own: until the commit
-of the records, the sizes of the log tell that the revisions are not done, and the next try does both again.
+of the records, the sizes in the log show that the revisions are not done, and the next try does both again.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class _Run:
     summary: SyncSummary
 
     def take(self, group: Sequence[Revision], bar: Any) -> None:
-        """Try until no other run has come between."""
+        """Try until no other run comes between."""
         revisions = {revision.number: revision for revision in group}
         for _ in range(_ROUNDS):
             files = CommitWriter(self.folder, frozenset())
@@ -141,7 +141,7 @@ class _Run:
         return any(pc.any(pc.is_in(batch["revision"], numbers)).as_py() for batch in found)
 
     def _copy_others(self, others: NewFiles, file: TableFile, numbers: pa.Array) -> None:
-        """Write the rows of other revisions to files of their own, in the order in which they stand."""
+        """Write the rows of other revisions to files of their own, in the order of the old file."""
         columns = [name for name in others.layout.schema.names if name not in others.layout.partitions]
         held: list[pa.RecordBatch] = []
         for batch in scan(self.folder, others.layout, [file], columns):

@@ -34,7 +34,7 @@ _AHEAD: Final = 16  # small files
 def scan(
     folder: LakeFolder, layout: TableLayout, files: Iterable[TableFile], columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of these files, with just these columns, file by file.
+    """Read the rows of these files, with just these columns, file by file.
 
     Raises LakeNotFoundError for a file that is gone and LakeFormatError for one that is damaged.
     """
@@ -81,7 +81,7 @@ def _open_local(folder: LakeFolder, name: str) -> Any:
 
 
 class _FarFile(io.RawIOBase):
-    """A file of which only what is asked for is fetched."""
+    """A file in a far storage: only what is asked for is fetched."""
 
     def __init__(self, folder: LakeFolder, name: str, size: int) -> None:
         super().__init__()

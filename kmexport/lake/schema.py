@@ -1,4 +1,4 @@
-"""What a lake is made of: two Delta tables side by side, their columns, and the marks by which they are known."""
+"""The two Delta tables of a lake: their columns, and the marks by which they are known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 VERSION: Final = 1
 VERSION_KEY: Final = "kmexport.version"
 
-# Of these columns the log tells the smallest and the largest value of each file.
+# The columns whose smallest and largest value in each file are in the log.
 STATISTICS_COLUMNS: Final = ("revision", "line", "time")
 
 TIME: Final = pa.timestamp("us", "UTC")  # Delta has no coarser one
@@ -30,7 +30,7 @@ TIME: Final = pa.timestamp("us", "UTC")  # Delta has no coarser one
 
 @frozen
 class TableLayout:
-    """One of the two tables: its folder, its columns, and by what it is partitioned."""
+    """One of the two tables: its folder, its columns, and its partitions."""
 
     name: str
     schema: Any
@@ -38,7 +38,7 @@ class TableLayout:
 
     @property
     def configuration(self) -> dict[str, str]:
-        """What its metadata says. No transaction id may ever expire there: they tell what the table has."""
+        """The table's metadata. No transaction id may ever expire there: they name the revisions that it has."""
         return {
             VERSION_KEY: str(VERSION),
             "delta.checkpointInterval": "100",
@@ -82,5 +82,5 @@ COLUMNS: Final = tuple(RECORDS.schema.names)
 
 
 def transaction_id(revision: int) -> str:
-    """The application id under which a revision is committed; the version that goes with it is its size in bytes."""
+    """Name the application id under which a revision is committed; its version is the revision's size in bytes."""
     return f"kmexport/{revision}"

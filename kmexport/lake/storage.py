@@ -1,4 +1,4 @@
-"""Where a lake lies, in fsspec's words and in delta-rs's; and its files."""
+"""The address of a lake and its options: in fsspec's words and in those of delta-rs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KINDS: Final = {
 }  # fmt: skip
 _UNREADABLE: Final = re.compile(r"%[0-9A-Fa-f]{2}|\\")  # it decodes the one twice, and turns the other round
 _DRIVE: Final = re.compile(r"/[A-Za-z]:[/\\]")
-# Of fsspec's filesystems, what says how they read, and means nothing to who writes a table.
+# Options of fsspec's filesystems that say how they read: they mean nothing to a writer of tables.
 _READING_ONLY: Final = frozenset(
     {
         "use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache", "default_block_size",
@@ -46,7 +46,7 @@ class KeysOfProfile:
         return {**self.__dict__, "_found": None}
 
     def current(self) -> dict[str, str]:
-        """The keys of this moment, good for ten minutes at least where their source allows it; none where it has none.
+        """Get the keys of this moment, good for ten minutes at least where their source allows it; empty without any.
 
         Those of a role of the machine are left to delta-rs, which renews them.
         """
@@ -67,7 +67,7 @@ class KeysOfProfile:
 class Destination:
     """A lake's address: `url` as fsspec has it, with `options`; and what delta-rs needs for the table of a name.
 
-    `keys` are those of a profile and may expire: what uses a lake for long asks `KeysOfProfile` for them again.
+    `keys` are those of a profile and may expire: a long use of a lake asks `KeysOfProfile` for them again.
     """
 
     url: str
@@ -93,7 +93,7 @@ class Destination:
 
 
 def find_destination(url: str | os.PathLike[str], options: Mapping[str, Any]) -> Destination:
-    """The destination of a path or URL, with storage options in fsspec's words or in those of object_store.
+    """Find the destination of a path or URL, with storage options in fsspec's words or in those of object_store.
 
     Raises ValueError for a storage that delta-rs does not write, TypeError for an option that it can't be told,
     PermissionError for a profile that is not there.
@@ -137,7 +137,7 @@ def find_destination(url: str | os.PathLike[str], options: Mapping[str, Any]) ->
 
 
 def _configured(kind: str) -> dict[str, Any]:
-    """What fsspec's own configuration says of the storage: FSSPEC_S3_KEY=… and the like. Words that we know."""
+    """Read the options that fsspec's own configuration has for the storage: FSSPEC_S3_KEY=… and the like."""
     from fsspec.config import conf  # noqa: PLC0415
 
     found: dict[str, Any] = {}
@@ -148,7 +148,7 @@ def _configured(kind: str) -> dict[str, Any]:
 
 
 def _in_words_of_fsspec(kind: str, handed_on: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options in fsspec's words, with those of object_store translated; where both are given, fsspec's win."""
+    """Translate options of object_store into fsspec's words; where both are given, fsspec's win."""
     found: dict[str, Any] = {
         _BACK[kind][name]: value == "true" if value in ("true", "false") else value
         for name, value in handed_on.items()
@@ -170,7 +170,7 @@ def _in_words_of_fsspec(kind: str, handed_on: Mapping[str, str], given: Mapping[
 
 
 def _connection_string(endpoint: str, options: Mapping[str, Any]) -> str:
-    """adlfs takes an endpoint in no other way."""
+    """Write a connection string: adlfs takes an endpoint in no other way."""
     parts = {
         "DefaultEndpointsProtocol": endpoint.partition("://")[0],
         "AccountName": options.get("account_name"),
@@ -182,7 +182,7 @@ def _connection_string(endpoint: str, options: Mapping[str, Any]) -> str:
 
 
 def _local_path(rest: str) -> str:
-    """The path of a URL: on Windows without the slash before a drive, as in file:///C:/lake."""
+    """Return the path of a URL: on Windows without the slash in front of a drive, as in file:///C:/lake."""
     return rest[1:] if os.sep == "\\" and _DRIVE.match(rest) else rest
 
 
@@ -289,7 +289,7 @@ def _with_server(profile: str | None, given: dict[str, str]) -> dict[str, str]:
 
 
 def _endpoint(profile: str | None) -> dict[str, str]:
-    """Another server than Amazon's, as the AWS libraries find it: the environment first, then the profile."""
+    """Find another server than Amazon's, as the AWS libraries do: the environment first, then the profile."""
     from botocore.session import Session  # noqa: PLC0415
 
     named = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
@@ -308,7 +308,7 @@ def _region(profile: str | None) -> str:
 
 
 def _find_ca_file(options: Mapping[str, Any]) -> str | None:
-    """The file of a private CA, as botocore finds it. delta-rs has no option for it."""
+    """Find the file of a private CA, as botocore does. delta-rs has no option for it."""
     verify = (options.get("client_kwargs") or {}).get("verify")
     if verify is not None:
         return verify if isinstance(verify, str) else None

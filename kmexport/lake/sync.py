@@ -1,4 +1,4 @@
-"""What a run has done."""
+"""The run that brings a lake up to date, and its summary."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class ChangedRevision:
     size: int
 
     def __str__(self) -> str:
-        """In a sentence."""
+        """Say so in a sentence."""
         return f"{self.path} has {self.size:,} bytes now, and had {self.size_then:,} when it was taken"
 
 
 @define
 class SyncSummary:
-    """What `sync` has done: the numbers of the `revisions` that it took, and how their lines were counted (`counts`).
+    """The summary of a run of `sync`: the numbers of the `revisions` that it took, and the `counts` of their lines.
 
-    `present` is how many revisions the lake had before. `by_others` are those that another run brought in meanwhile,
+    `present` is the number of revisions that the lake had before. `by_others` came in by another run meanwhile,
     `vanished` those that went after they were listed. `unsettled` are left to the next run: they were replaced again
     and again while they were read, or other runs came first again and again. `changed` are revisions of earlier runs
     whose file has another size by now; the lake keeps what was there first, until `retake` takes them again. Of files
@@ -79,17 +79,17 @@ class SyncSummary:
 
     @property
     def records(self) -> int:
-        """How many records were added."""
+        """The number of records that were added."""
         return self.counts.records
 
     @property
     def rejects(self) -> int:
-        """How many lines are no records: they are in the table rejects."""
+        """The number of rejected lines: they are in the table rejects."""
         return self.counts.rejected
 
     @property
     def problems(self) -> list[str]:
-        """What should be looked at, in sentences; empty on most nights."""
+        """Sentences on what a person should look at; empty on most nights."""
         problems = []
         if self.rejects:
             lines = "line is" if self.rejects == 1 else "lines are"
@@ -107,7 +107,7 @@ class SyncSummary:
         return problems
 
     def __str__(self) -> str:
-        """In a few lines."""
+        """Say so in a few lines."""
         if not self.revisions:
             first = f"{self.url}: nothing new; {self.present:,} revisions were there"
         else:
@@ -131,16 +131,16 @@ def _cut(lines: Sequence[str]) -> Sequence[str]:
 
 
 def find_lacking(bucket: Bucket, folder: LakeFolder) -> tuple[list[Revision], TableLog | None, SyncSummary]:
-    """The revisions that the lake lacks, its log (None where there is no table), and a summary that has what was seen.
+    """Find the revisions that the lake lacks, with its log (None where there is no table) and a first summary.
 
-    Raises LakeFormatError for a table that is none of ours, ValueError for a lake that lies in the export.
+    Raises LakeFormatError for a table that kmexport did not make, ValueError for a lake that lies in the export.
     """
     folder.check_apart(bucket._folder)
     summary = SyncSummary(folder.public_url)
     log = read_log(folder, RECORDS)
     listing = bucket._listing()
     present = log.sizes if log is not None else {}
-    # Of those the summary tells: nothing is left out.
+    # The summary names these; the log need not.
     gone = [row for row in listing.missing if row.number in present]
     listing.warned.update(row.path for row in gone)
     listed = listing.select(None, 0, None)
@@ -181,7 +181,7 @@ def sync(
 
     A lake is two Delta tables side by side, which any engine reads. `url/records` has the columns of
     `kmexport.tables.SCHEMA`, `item` and the UTC `day` by which it is partitioned; and `url/rejects`, with the lines
-    that are no records. It is made where there is none, and may lie on the local disk, S3, Google Cloud Storage or
+    that could not be read. It is made where there is none, and may lie on the local disk, S3, Google Cloud Storage or
     Azure; `storage_options` are fsspec's, as for a Bucket.
 
     A revision that fills in late, below the highest number, is taken too. What a run has committed stays, whatever

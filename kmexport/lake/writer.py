@@ -94,14 +94,14 @@ class RecordFiles(NewFiles):
             self.flush()
 
     def flush(self) -> None:
-        """Let all that is held be written, when what was held before is."""
+        """Write all that is held, on the other thread, after what was held before."""
         held, self._held, self._held_bytes = self._held, [], 0
         self._wait()
         if held:
             self._writing = self._thread.submit(self._write_days, held)
 
     def finish(self) -> None:
-        """All is written when this returns."""
+        """Write all that is held, and wait for it."""
         try:
             self.flush()
             self._wait()
@@ -123,7 +123,7 @@ class RecordFiles(NewFiles):
             self.write(rows, {"day": day.isoformat()})
 
     def _with_items(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch with the columns of the table. Records of an array may share a line: `item` counts them from 1."""
+        """Add the table's columns. Records of an array may share a line: `item` counts them from 1."""
         revisions = batch.column("revision").to_numpy()
         lines = batch.column("line").to_numpy()
         revision, line, item = self._last
@@ -148,7 +148,7 @@ class RecordFiles(NewFiles):
 
 
 def _by_day(batches: list[pa.RecordBatch]) -> Iterator[tuple[date, pa.Table]]:
-    """The rows of each UTC day, sorted by time; those of the same second in the order in which they came."""
+    """Yield the rows of each UTC day, sorted by time; those of one second in the order in which they came."""
     rows = pa.Table.from_batches(batches)
     times = rows.column("time").cast(pa.int64()).to_numpy()
     if (times[1:] < times[:-1]).any():
@@ -191,7 +191,7 @@ class RejectFiles(NewFiles):
 
 
 def _statistics(rows: pa.Table) -> str:
-    """What the log says of a file, so that engines can pass it over."""
+    """Write the statistics of a file for the log, so that engines can pass it over."""
     smallest: dict[str, Any] = {}
     largest: dict[str, Any] = {}
     for name in STATISTICS_COLUMNS:

@@ -43,7 +43,7 @@ _NAMESPACE: Final = UUID("5ccfc2c0-aad4-4ac0-afad-998ad7f51ca2")
 
 @define
 class MigrationCounts:
-    """Counts of what became of records on the way to a target: give one as `counts=`, and it is added to.
+    """Counts of records on the way to a target, sent or left out: give one as `counts=`, and it is added to.
 
     `passed` records have nothing to say there: an alias of identities that are joined already, a property set in which
     there is no value. At the end every record is counted: `records == lines + rejected + passed`.
@@ -249,7 +249,7 @@ def line_id(record: Record, rule: Rule) -> str:
     """Return a UUID of what makes the record itself under a rule of duplicates, and of nothing else.
 
     classic: an event is its person, second and folded name, whatever its properties; so if another one of its
-    duplicates is met first next time, the id stays. A property set is its person, second and the names of its
+    duplicates comes first next time, the id stays. A property set is its person, second and the names of its
     properties. strict: events of one person, second and name differ by their properties, so all that the rule compares
     goes in. An alias holds for all time: it is its two identities. 36 characters (letters, digits, "-") suit every
     target.

@@ -124,7 +124,7 @@ def read_answer(status: int, body: bytes, lines: list[bytes]) -> tuple[list[byte
 
     Mixpanel takes the others of a request in which it refuses some. Amplitude takes none of them: they are to be sent
     again. Raises AnswerError where the answer refuses the request as a whole: a wrong key, a full quota, a body that
-    is too large (of which halves may pass). 408, 429 and 500 and more mean: wait, and send the same again.
+    is too large (its halves may pass). 408, 429 and 500 and more mean: wait, and send the same again.
 
     >>> body = (
     ...     b'{"code": 400, "num_records_imported": 1, "failed_records": [{"index": 1}]}'

@@ -191,7 +191,7 @@ def check_name(rules: Rules, name: object, spelling: Spelling, changes: Changes)
 def prepare_properties(
     rules: Rules, properties: object, spelling: Spelling, changes: Changes, *, of_a_person: bool
 ) -> dict[str, Any]:
-    """Return the properties as they are sent. Null is no value; of two spellings of a name the first counts."""
+    """Return the properties as they are sent. Null is left out; of two spellings of a name the first counts."""
     if not isinstance(properties, dict):
         reason = f"the properties are {shown(properties)}, not a dict"
         raise RejectedByTarget(reason)

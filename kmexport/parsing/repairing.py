@@ -189,7 +189,7 @@ class LineRepairer:
     def _continues(self, line: bytes) -> bool:
         """Tell whether the line is as the vendor prints further lines: indented, or closing brackets alone.
 
-        Half a record at the start of a line does not continue the object, nor does a new object that is no deeper.
+        Half a record at the start of a line does not continue the object, nor does a new object at the same depth.
         """
         text = line.lstrip(_SPACE)
         if not text:

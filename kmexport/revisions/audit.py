@@ -1,4 +1,4 @@
-"""What the status, the index, the listing and the files of an export say of each other."""
+"""The audit of an export: do status, index, listing and files agree?"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Audit:
 
     `far`, `lateness`, `cut_off` and `malformed` (the number of malformed lines by path) are filled by a deep audit
     only. `far` are revisions with records that windows miss, for they came more than a day late. `lateness` counts all
-    records by how late they came, at least: it is no disagreement.
+    records by how late they came at least; it does not count as a disagreement.
     """
 
     missing: list[Revision] = Factory(list)  # in the index, the file is gone
@@ -32,7 +32,7 @@ class Audit:
     # Between the first and the last number, nowhere; of a gap that would make them more than a million, only its ends.
     skipped_numbers: list[int] = Factory(list)
     doubled: list[str] = Factory(list)  # paths that are not read, for another file is the same revision
-    unknown: list[str] = Factory(list)  # paths in revisions/ that are no revision files
+    unknown: list[str] = Factory(list)  # paths of other files in revisions/
     disagreements: list[str] = Factory(list)  # of status.csv with the index
     odd_rows: list[IndexFormatError] = Factory(list)  # of index.csv: no range, or no revision
     empty: list[Revision] = Factory(list)  # the index says that records were received, the file has none
@@ -43,7 +43,7 @@ class Audit:
 
     @property
     def problems(self) -> list[str]:
-        """All of it, in sentences."""
+        """Every disagreement as a sentence."""
         problems = list(self.disagreements)
         problems += map(str, self.odd_rows)
         problems += [f"{revision.path} is in the index and its file is gone" for revision in self.missing]
@@ -59,7 +59,7 @@ class Audit:
 
     @property
     def is_clean(self) -> bool:
-        """Whether everything agrees."""
+        """True where everything agrees."""
         return not self.problems
 
     def _repr_html_(self) -> str:
@@ -68,7 +68,7 @@ class Audit:
 
 
 def compare(folder: Folder, status: Status, listing: Listing, *, deep: bool) -> Audit:
-    """Hold status, index and the files that are there against each other; with `deep`, what is in them too."""
+    """Compare status, index and the files that are there; with `deep`, what is in the files too."""
     named = {row.number for row in listing.index}
     audit = Audit(
         missing=list(listing.missing),
@@ -105,7 +105,7 @@ def _look_into_files(folder: Folder, listing: Listing, audit: Audit) -> None:
 
 
 def _disagreements(status: Status, listing: Listing) -> list[str]:
-    """Of status.csv with the index. Counts are held against counts: a bucket may begin at any number."""
+    """List where status.csv and the index disagree. Counts are compared: a bucket may begin at any number."""
     found = []
     known, named = listing.known, len(listing.index)
     if len(known) > status.total_revisions:

@@ -1,4 +1,4 @@
-"""Numbers of revisions that are nowhere: between those that are there, and behind the last one."""
+"""The coverage of a window: is the export past it, and are all its files there and whole?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_SKIPPED = 1_000_000  # numbers that are listed one by one
 
 
 def skipped_numbers(known: Collection[int]) -> list[int]:
-    """The numbers between the first and the last that are not there, in order.
+    """List the numbers between the first and the last that are not there, in order.
 
     A file that is named after a date makes a gap of billions. So a million numbers are listed one by one; of a gap
     that does not fit in, only the first and the last.
@@ -39,7 +39,7 @@ def skipped_numbers(known: Collection[int]) -> list[int]:
 
 
 def count_lacking(status: Status, known: Collection[int]) -> int:
-    """How many more revisions status.csv counts as exported than there are, behind the last one.
+    """Count the revisions after the last one that status.csv counts as exported and that are not there.
 
     A bucket may begin at any number: then the count is from its first revision if it is below that, else from 1 (from
     0 where there is a revision 0).
@@ -58,7 +58,7 @@ def count_lacking(status: Status, known: Collection[int]) -> int:
 
 @frozen
 class Coverage:
-    """Whether the records of a window are all there: `is_complete`, and the facts if not.
+    """The answer to whether all records of a window are there: `is_complete`, and the facts if not.
 
     `exported_until` says until when all that the vendor received is exported (unix seconds, None while nothing is).
     `starts_at` is when the first file was received, None where that is revision 1: what came before it is not there.
@@ -82,7 +82,7 @@ class Coverage:
 
     @property
     def is_exported(self) -> bool:
-        """Whether the export has come past the window's end, and `margin` seconds further for what came late."""
+        """True where the export has come past the window's end, and `margin` seconds further for what came late."""
         return self.exported_until is not None and self.exported_until >= self.window.end + (self.margin or 0)
 
     @property
@@ -114,7 +114,7 @@ class Coverage:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing speaks against the window."""
+        """True where there are no reasons against it."""
         return not self.reasons
 
     def __bool__(self) -> bool:
@@ -130,7 +130,7 @@ class Coverage:
 def cover(
     folder: Folder, window: Window, status: Status, listing: Listing, margin: int | None, *, deep: bool
 ) -> Coverage:
-    """What the manifests and the listing say of a window; with `deep`, its files too."""
+    """Check a window by the manifests and the listing; with `deep`, by its files too."""
     needed = select_revisions(listing.revisions, window, margin)
     contents: Mapping[int, RevisionScan] = {
         revision.number: RevisionScan(revision, is_empty=True)
@@ -164,7 +164,7 @@ def cover(
 
 
 def _exported_until(status: Status, listing: Listing) -> int | None:
-    """As status.csv says; but not later than the last file that is known, for rows may be lost at the end."""
+    """Read the end from status.csv; not later than the last known file, for rows may be lost at the end."""
     received = max((one.max_timestamp for one in listing.in_order if one.max_timestamp is not None), default=None)
     stated = status.max_exported_timestamp
     if stated is None or received is None:
@@ -173,7 +173,7 @@ def _exported_until(status: Status, listing: Listing) -> int | None:
 
 
 def _starts_at(status: Status, listing: Listing) -> int | None:
-    """When the first file with a range was received; where none has one, how far the export has come."""
+    """Find when the first file with a range was received; where none has one, how far the export has come."""
     if min(listing.known, default=1) <= 1:
         return None
     received = (one.min_timestamp for one in listing.in_order if one.min_timestamp is not None)
@@ -181,10 +181,10 @@ def _starts_at(status: Status, listing: Listing) -> int | None:
 
 
 def _skipped_in(window: Window, listing: Listing, margin: int | None) -> list[int]:
-    """The numbers that are nowhere, and may be of files that the window needs: received between those around them."""
+    """List the missing numbers whose files the window may need: received between the files around them."""
     ranged = [one for one in listing.in_order if one.has_range]
     found = []
-    at = 0  # of the first revision behind the number
+    at = 0  # of the first revision after the number
     for number in skipped_numbers(listing.known):
         while at < len(ranged) and ranged[at].number < number:
             at += 1

@@ -1,8 +1,8 @@
-"""How late records came: their times against those at which the vendor received their file.
+"""Late records: their times against those at which the vendor received their file.
 
 A window of a bucket reads the files that were received around it (see `select_revisions`). A record that came later
-than the margin, or was imported years after its time, is in none of them. Who reads all files anyway sees such records,
-and says once which revisions hold them.
+than the margin, or was imported years after its time, is in none of them. Each pass over all files sees such records,
+and reports once which revisions hold them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FarRevision:
     last: int = field(repr=spell_moment)
 
     def __str__(self) -> str:
-        """In a sentence."""
+        """Say so in a sentence."""
         far = [spell_moment(second) for second in sorted({self.first, self.last}) if _is_far(self.revision, second)]
         received = spell_moment(self.revision.min_timestamp)
         return (
@@ -72,12 +72,12 @@ class ReceivedTimes:
                 self.see(rows[number], (first, last))
 
     def far(self) -> list[FarRevision]:
-        """The revisions that hold records further away than the default margin."""
+        """List the revisions that hold records further away than the default margin."""
         found = [FarRevision(*span) for span in self._spans.values()]
         return [one for one in found if _is_far(one.revision, one.first) or _is_far(one.revision, one.last)]
 
     def log(self) -> None:
-        """Say it once: one message for all of them, at level INFO."""
+        """Log one message for all of them, at level INFO."""
         far = self.far()
         if far:
             more = f" (and {len(far) - 3:,} more revisions)" if len(far) > 3 else ""
@@ -85,7 +85,7 @@ class ReceivedTimes:
 
 
 def count_lateness(revision: Revision, times: Iterable[int]) -> Mapping[str, int]:
-    """How many records of a revision came how late: counted from the first batch of its file, so at least so late.
+    """Count the records of a revision by how late they came, at least: from the first batch of its file.
 
     >>> revision = Revision(143, "revisions/143.json", 1351300202, 1351300502)
     >>> times = [1351300190, 1351300400, 1323651600]
@@ -110,5 +110,5 @@ def count_lateness(revision: Revision, times: Iterable[int]) -> Mapping[str, int
 
 
 def _is_far(revision: Revision, second: int) -> bool:
-    """Whether the window of this one second would not read the file."""
+    """Tell whether a window of this one second would miss the file."""
     return not select_revisions([revision], Window(second, second + 1), MARGIN)

@@ -1,4 +1,4 @@
-"""Which revisions are in a bucket now, and which of them a window needs."""
+"""The revisions that are in a bucket now, and the choice of those that a window needs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 
 logger: logging.Logger = logging.getLogger("kmexport")
 
-MARGIN: Final = 86_400  # seconds behind a window in which its records are still looked for
+MARGIN: Final = 86_400  # seconds after a window in which its records are still looked for
 _AHEAD: Final = 3_600  # seconds by which the clock of a sender may run ahead
 BATCH: Final = 300  # seconds: the range of an index says when batches were received, and a batch takes so long
 
@@ -40,16 +40,16 @@ _SHOWN = 3
 
 @frozen
 class Listing:
-    """What lies in revisions/, and what the index says of it."""
+    """The files in revisions/, matched with the rows of the index."""
 
     url: str  # of the bucket, without credentials
     index: Sequence[Revision]  # its rows, in numeric order
     revisions: Sequence[Revision]  # to be read, in numeric order: size as listed, range of the index
     missing: Sequence[Revision]  # rows of the index whose file is gone
     doubled: Sequence[str]  # paths that are not read, for another file is the same revision
-    unknown: Sequence[str]  # paths of files that are no revision
+    unknown: Sequence[str]  # paths of other files
     odd_rows: Sequence[IndexFormatError] = ()  # of the index
-    warned: set[str] = field(factory=set)  # paths of which the log knows already
+    warned: set[str] = field(factory=set)  # paths that were logged already
 
     @property
     def known(self) -> set[int]:
@@ -62,9 +62,9 @@ class Listing:
         return sorted([*self.revisions, *self.missing])
 
     def select(self, window: Window | None, after: int, margin: int | None) -> list[Revision]:
-        """The revisions above `after` that may hold records of the window, or all of them; what is left out is logged.
+        """Choose the revisions above `after` that may hold records of the window, or all; log what is left out.
 
-        EmptyListingError where the index names files and the listing has none.
+        Raises EmptyListingError where the index names files and the listing has none.
         """
         named = _above(after, self.index)
         if named and not self.revisions:
@@ -90,7 +90,7 @@ class Listing:
 
 
 def list_revisions(folder: Folder, index: Index, warned: set[str]) -> Listing:
-    """List revisions/ now, and hold it against an index that was read before.
+    """List revisions/ now, and match it with an index that was read before.
 
     In that order, for the vendor writes new files before their rows: so no row is without its file. A web server has
     no listing: there the index is the listing, and a file that it names and that is gone shows when it is read.
@@ -106,7 +106,7 @@ def list_revisions(folder: Folder, index: Index, warned: set[str]) -> Listing:
 
 
 def match_with_index(url: str, index: Index, files: Iterable[tuple[str, int | None]], warned: set[str]) -> Listing:
-    r"""Hold the listing of revisions/, given as names and sizes, against the index.
+    r"""Match the listing of revisions/, given as names and sizes, with the index.
 
     The paths in `warned` are not logged again.
 
@@ -149,27 +149,27 @@ def match_with_index(url: str, index: Index, files: Iterable[tuple[str, int | No
 
 
 def _above(after: int, revisions: Sequence[Revision]) -> list[Revision]:
-    """Those whose number is above `after`; with 0 all of them, a revision 0 too."""
+    """Keep the revisions whose number is above `after`; with 0 all of them, a revision 0 too."""
     return [revision for revision in revisions if not after or revision.number > after]
 
 
 def _by_number(paths: Sequence[str]) -> dict[int, str]:
-    """What may be a revision in another form, such as 12.json.bz2 or 12.JSON, by its number."""
+    """Find files that may be a revision in another form, such as 12.json.bz2 or 12.JSON, by their numbers."""
     found = (_ANY_FORM.fullmatch(path) for path in paths)
     return {int(match[1]): match[0] for match in found if match is not None}
 
 
 def _strangeness(path: str, named: str) -> tuple[bool, bool, str]:
-    """The file that the index names comes first, then the same packed or unpacked, then other spellings of a number."""
+    """Order files: the one that the index names, then the same packed or unpacked, then other spellings of a number."""
     return path != named, path.removesuffix(".gz") != named.removesuffix(".gz"), path
 
 
 def select_revisions(revisions: Sequence[Revision], window: Window, margin: int | None) -> list[Revision]:
-    """Of the revisions in a bucket, those that may hold records of the window.
+    """Choose the revisions that may hold records of the window.
 
     The range of a revision is when the vendor received its batches, of five minutes each: a record lies in a file that
     was received when it happened or later, and earlier only where the sender's clock ran ahead. So these are the files
-    received from an hour before the window (`margin` seconds, if that is less) to `margin` seconds behind its end, and
+    received from an hour before the window (`margin` seconds, if that is less) to `margin` seconds after its end, and
     all without a range. All files where `margin` is None, and none for an empty window.
 
     >>> hours = [Revision(n, f"{n}.json", n * 3600, n * 3600 + 300) for n in range(9)]
@@ -195,7 +195,7 @@ def select_revisions(revisions: Sequence[Revision], window: Window, margin: int 
 
 
 def check_selecting(window: Window | None, margin: int | None) -> None:
-    """TypeError for what is no window or no number of seconds, ValueError for less than none."""
+    """Raise TypeError for anything but a window and a number of seconds, ValueError for a number below 0."""
     if window is not None:
         check_window(window)
     if margin is None:
@@ -209,7 +209,7 @@ def check_selecting(window: Window | None, margin: int | None) -> None:
 
 
 def why_no_manifest(folder: Folder) -> str | None:
-    """What an export from before October 2012 is, and how its files are read; None for anything else."""
+    """Explain how the files of an export from before October 2012 are read; None for anything else."""
     years = [name for name in folder.list_folders("") if re.fullmatch("20[0-9]{2}", name)]
     if not any(set(_MONTHS) & set(folder.list_folders(year)) for year in years):
         return None

@@ -48,7 +48,7 @@ _CELL_LIMIT: Final = 120
 
 @frozen
 class CsvColumn:
-    """What a column is called in errors, how its header is spelt, and what else its header may hold."""
+    """A column of a manifest: its name in errors, the spellings of its header, and a test for other spellings."""
 
     name: str
     spellings: Collection[str]  # without spaces, underscores and case
@@ -56,10 +56,10 @@ class CsvColumn:
 
 
 def read_csv_rows(text: bytes, fail: Fail, *, is_strict: bool) -> Iterator[tuple[int, list[str]]]:
-    r"""The rows that are not blank, each with the number of its line; spaces around cells are cut off.
+    r"""Yield the rows that are not blank, each with the number of its line; spaces around cells are cut off.
 
-    No cell goes over several lines, so a quote that is not closed is an error. With `is_strict`, bytes that are no
-    UTF-8 and huge cells are too; without, the row comes out as far as it can be read.
+    No cell goes over several lines, so a quote that is not closed is an error. With `is_strict`, bytes that are not
+    UTF-8 and huge cells are errors too; without, the row comes out as far as it can be read.
 
     >>> list(read_csv_rows(b'a,"b,c"\r\n\r\n 1 ,2\n', ValueError, is_strict=True))
     [(1, ['a', 'b,c']), (3, ['1', '2'])]
@@ -71,7 +71,7 @@ def read_csv_rows(text: bytes, fail: Fail, *, is_strict: bool) -> Iterator[tuple
         except UnicodeDecodeError as error:
             raise fail(number, None, "the line is not UTF-8") from error
         try:
-            # Behind a quote that is open, the second line is a part of the first.
+            # After a quote that is not closed, the second line is a part of the first.
             row, *others = csv.reader([f"{decoded}\n", "\n"])
         except csv.Error as error:
             if is_strict:
@@ -85,7 +85,7 @@ def read_csv_rows(text: bytes, fail: Fail, *, is_strict: bool) -> Iterator[tuple
 
 
 def find_column(header: Sequence[str], line_number: int, column: CsvColumn, fail: Fail) -> int | None:
-    """Where a column stands: its exact name wins over words in others. None if nowhere; an error if in two places.
+    """Find a column: its exact name wins over words in others. None if it is not there; an error if it is there twice.
 
     >>> file = CsvColumn("filename", {"filename"}, lambda header: "file" in header)
     >>> headers = ["File Size", "File_Name"], ["x", "The file"], ["x"]
@@ -101,7 +101,7 @@ def find_column(header: Sequence[str], line_number: int, column: CsvColumn, fail
 
 
 def read_number(cell: str) -> Decimal | None:
-    """A number between the first and the last unix second of the calendar, None for anything else.
+    """Read a number between the first and the last unix second of the calendar, None for anything else.
 
     Counts of revisions are read by it too: none comes near those limits.
 
@@ -115,7 +115,7 @@ def read_number(cell: str) -> Decimal | None:
 
 
 def is_rounded(number: Decimal) -> bool:
-    """Whether the exponent of a number is all that says how large it is: its last digits are lost.
+    """Tell whether the last digits of a number are lost: only its exponent says how large it is.
 
     >>> [is_rounded(Decimal(cell)) for cell in ("1.34922E+09", "1349161501")]
     [True, False]
@@ -125,13 +125,13 @@ def is_rounded(number: Decimal) -> bool:
 
 
 def quoted(cell: str) -> str:
-    """A cell for an error text, cut where it is long."""
+    """Quote a cell for an error text, cut where it is long."""
     return repr(cell if len(cell) <= _CELL_LIMIT else f"{cell[:_CELL_LIMIT]}…")
 
 
-# What a file may be called: nothing here can lead out of the folder revisions/.
+# The names that a file may have: nothing here can lead out of the folder revisions/.
 _FILE_NAME: Final = re.compile(r"[0-9]{1,18}\.json(?:\.gz)?")
-# In the index it may have the folders of its whole key before it. They are dropped: a bucket looks into its own only.
+# The index may give the folders of its whole key too. They are dropped: a bucket looks into its own folder only.
 _NAME_IN_INDEX: Final = re.compile(rf"(?:(?:(?!\.\.?/)[\w .=+@-]+/)*revisions/)?({_FILE_NAME.pattern})")
 
 _TOTAL: Final = CsvColumn("total revisions", {"totalrevisions"}, lambda header: "total" in header)
@@ -158,7 +158,7 @@ _LAST: Final = CsvColumn(
 
 @frozen
 class Status:
-    r"""How far the export has come.
+    r"""The state of an export, from status.csv: how far it has come.
 
     >>> status = parse_status(b"12,10,1349222400,2012-10-03 00:00 GMT\n")
     >>> status.pending_revisions, status.max_exported_time.isoformat()
@@ -171,7 +171,7 @@ class Status:
 
     @property
     def pending_revisions(self) -> int:
-        """How many revisions are not exported yet."""
+        """The number of revisions that are not exported yet."""
         return self.total_revisions - self.exported_revisions
 
     @property
@@ -189,7 +189,7 @@ class Revision:
     `path` is relative to the bucket. `min_timestamp` and `max_timestamp` are the unix seconds at which the vendor
     received its first and its last batch of five minutes, or None while the index has no row for it, or one without a
     range. Its records happened then or earlier: seconds, hours or years. `size` is in bytes
-    as it was listed, None where the storage does not tell it; it is no part of equality, order or hash.
+    as it was listed, None where the storage does not tell it; comparisons leave it out.
 
     >>> Revision(22770, "revisions/22770.json", 1349161501, 1349162102).path
     'revisions/22770.json'
@@ -204,12 +204,12 @@ class Revision:
 
     @property
     def has_range(self) -> bool:
-        """Whether the index says when its batches were received."""
+        """True where the index says when its batches were received."""
         return self.min_timestamp is not None and self.max_timestamp is not None
 
     @property
     def has_records(self) -> bool:
-        """Whether the index says that batches were received: of a revision without records, the range is 0 to 0."""
+        """True where the index says that batches were received: a revision without records has the range 0 to 0."""
         return self.has_range and self.max_timestamp != 0
 
     def _repr_html_(self) -> str:
@@ -219,7 +219,7 @@ class Revision:
 
 
 def is_revision_name(name: str) -> bool:
-    """Whether a file in the folder revisions/ is called like a revision.
+    """Tell whether a file in the folder revisions/ has the name of a revision.
 
     >>> names = "22770.json", "22770.json.gz", "notes.txt", "../1.json"
     >>> [is_revision_name(name) for name in names]
@@ -229,7 +229,7 @@ def is_revision_name(name: str) -> bool:
 
 
 def revision_number(path: str) -> int:
-    """The number in a revision's file name.
+    """Read the number in a revision's file name.
 
     >>> revision_number("revisions/22770.json.gz")
     22770
@@ -239,7 +239,7 @@ def revision_number(path: str) -> int:
 
 @frozen
 class Index:
-    """The rows of an index.csv: those that name a revision, in the order of the numbers, and what is odd in any."""
+    """The rows of an index.csv: those that name a revision, in the order of the numbers, and the odd ones."""
 
     revisions: list[Revision]
     odd_rows: list[IndexFormatError]
@@ -285,8 +285,8 @@ def read_index(text: bytes, source: str = "index.csv") -> Index:
 
     An odd row never hides a file: where the range is odd the revision has none, and a row without the name of a
     revision is passed over (its file, if there is one, is not named then). Holds all rows: about 200 bytes
-    each. Raises IndexFormatError with the line and the column for content that is no index: no row names a revision,
-    two columns have one name, or a quote is not closed, which could swallow rows.
+    each. Raises IndexFormatError with the line and the column for other content: no row names a revision, two columns
+    have one name, or a quote is not closed, which could swallow rows.
 
     >>> text = b"acme/revisions/7.json,1349161501.0,1349162102\n8.json,,\n../9.json,1,2\n"
     >>> index = read_index(text)
@@ -335,13 +335,13 @@ def read_index(text: bytes, source: str = "index.csv") -> Index:
 
 
 def _moment(cell: str) -> int | None:
-    """The second of a time; None for what is none, or is rounded."""
+    """Read the second of a time; None for anything else, or a rounded number."""
     number = read_number(cell)
     return None if number is None or is_rounded(number) else math.floor(number)
 
 
 def _why_no_range(first: str, last: str) -> tuple[str, str]:
-    """The column that is odd, and the reason."""
+    """Name the odd column, and the reason."""
     if _moment(first) is None:
         return _FIRST.name, _no_number(first)
     if _moment(last) is None:
@@ -380,13 +380,11 @@ def _no_number(cell: str) -> str:
     return f"a whole number belongs there, not {quoted(cell)}"
 
 
-_LAST_SECOND: Final = 253_402_300_799  # of the calendar
-
 HEADER = "filename,min_timestamp,max_timestamp,min_utc_date,max_utc_date"
 
 
 def spell_index(revisions: Iterable[Revision]) -> bytes:
-    r"""The whole text. A revision without a range has empty cells.
+    r"""Write the text of an index.csv. A revision without a range has empty cells.
 
     >>> revision = Revision(7, "revisions/7.json", 1349161501, 1349162102)
     >>> print(spell_index([revision]).decode(), end="")
@@ -398,21 +396,21 @@ def spell_index(revisions: Iterable[Revision]) -> bytes:
 
 
 def index_row(path: str, first: int | None, last: int | None) -> str:
-    """One row, without its end."""
+    """Write one row, without its newline."""
     times = ("" if second is None else spell_time(second) for second in (first, last))
     return ",".join([path, *("" if second is None else str(second) for second in (first, last)), *times])
 
 
 def batch_time(number: int, second: float) -> int:
-    """When the vendor receives what comes at a moment: some seconds past a full five minutes, never before it.
+    """Compute when the vendor receives what is sent at a moment: some seconds past the next full five minutes.
 
     >>> batch_time(7, 1349161203), batch_time(7, 1349161202)
     (1349161502, 1349161202)
     """
     past = 1 + number % 3
-    return min(math.ceil((second - past) / 300) * 300 + past, _LAST_SECOND)
+    return min(math.ceil((second - past) / 300) * 300 + past, LAST_TIMESTAMP)
 
 
 def spell_time(second: int) -> str:
-    """The vendor's form of a moment."""
+    """Write a moment in the vendor's form."""
     return f"{time_at(second).isoformat(' ')[:16]} GMT"  # strftime's years below 1000 differ by system

@@ -1,4 +1,4 @@
-"""Revisions in groups of about so many bytes, each for one commit or one task."""
+"""The reader of revisions: files opened and read in order, and groups of files for one task each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _UNKNOWN_SIZE: Final = 4 << 20  # what a revision is taken for whose storage doe
 
 
 def in_groups(revisions: Iterable[Revision], most_bytes: int) -> Iterator[list[Revision]]:
-    """Neighbours together, as many as have at most so many bytes, or one; their order stays.
+    """Group neighbours up to a number of bytes, or one revision alone; their order stays.
 
     >>> revisions = [Revision(n, f"revisions/{n}.json", size=40) for n in range(1, 6)]
     >>> [[revision.number for revision in group] for group in in_groups(revisions, 100)]
@@ -70,7 +70,7 @@ class ReadKeywords(TypedDict, total=False):
 
 @frozen
 class ReadOptions:
-    """How revisions are read, and who is told of it. Raises for what can't be, as the caller calls."""
+    """The options of a reading, checked when they are made."""
 
     on_error: OnError = "raise"
     callback: Progress = None
@@ -85,7 +85,7 @@ class ReadOptions:
 
 
 class ReadFile(Protocol[_Found_co]):
-    """How one open file is read: what it gives, and at the end its counts, which `reading.counts` has too."""
+    """A function that reads one open file: it yields what it finds and returns its counts, also in `reading.counts`."""
 
     def __call__(
         self, file: BinaryFile, revision: Revision, reading: ReadOptions, /
@@ -95,7 +95,7 @@ class ReadFile(Protocol[_Found_co]):
 def read_records(
     file: BinaryFile, revision: Revision, reading: ReadOptions
 ) -> Generator[list[Record], None, LineCounts]:
-    """The wanted records of one revision, in lists."""
+    """Yield the wanted records of one revision, in lists."""
     return read_lists(
         file, revision.path, reading.on_error, reading.max_line_bytes, reading.counts, selection=reading.selection
     )
@@ -107,7 +107,7 @@ def read_revisions(
     reading: ReadOptions,
     read_file: ReadFile[T],
 ) -> Generator[T, None, None]:
-    """What `read_file` gives of each revision, in the order given."""
+    """Open each revision in the order given, and yield what `read_file` finds in it."""
     with closing(open_revisions(folder, revisions, reading)) as openings:
         for revision, opening in openings:
             is_open = False
@@ -132,7 +132,7 @@ def open_revisions(
     *,
     unpack: bool = True,
 ) -> Generator[tuple[Revision, AbstractContextManager[BinaryFile]], None, None]:
-    """Each revision with what opens it; the callback moves as it is read, and by its size in all."""
+    """Yield each revision with what opens it; the callback moves as it is read, and by its size in all."""
     sizes = [revision.size for revision in revisions if revision.size is not None]
     with progress_bar(reading.callback) as callback:
         if callback is not None and len(sizes) == len(revisions):
@@ -152,7 +152,7 @@ def open_revisions(
 
 
 def check_revisions(revisions: Iterable[Revision | int]) -> list[Revision | int]:
-    """Revisions or their numbers as a list. TypeError for anything else, ValueError for a path out of revisions/."""
+    """Check revisions or their numbers. TypeError for anything else, ValueError for a path out of revisions/."""
     if isinstance(revisions, Revision | int):
         msg = f"several revisions belong there: write [{revisions!r}]"
         raise TypeError(msg)

@@ -1,4 +1,4 @@
-"""What a revision really holds: whether its file is whole, its broken lines, and how late its records came."""
+"""The scan of a file: whether it is whole, its broken lines, and how late its records came."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["RevisionScan", "scan_revisions"]
 
 @frozen
 class RevisionScan:
-    """What one revision holds: the unix seconds of its `first` and `last` record, and how many lines are malformed.
+    """The content of one revision: the unix seconds of its `first` and `last` record, and the number of broken lines.
 
     `is_gone`: there is no such file. `is_empty`: it has no line, and the index says that records were received.
     `is_cut_off`: it ends inside a line. `lateness` counts its records by how late they came.
@@ -39,11 +39,11 @@ class RevisionScan:
 
     @property
     def is_damaged(self) -> bool:
-        """Whether something of it is lacking."""
+        """True where something of it is lacking."""
         return self.is_empty or self.is_cut_off
 
     def __str__(self) -> str:
-        """In a sentence."""
+        """Say so in a sentence."""
         path = self.revision.path
         if self.is_gone:
             return f"{path} is in the index and its file is gone"

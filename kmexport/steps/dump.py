@@ -20,7 +20,7 @@ def dump_records(records: Iterable[Record], file: IO[bytes]) -> int:
     import reads the result. Holds one record at a time.
 
     Values of classes that are derived from Python's own (an enum of strings, say) are written as these. Raises
-    ValueError for what would not be read back: a person, name or alias that is no string, a time that is no whole
+    ValueError for what would not be read back: a person, name or alias other than a string, a time other than a whole
     number of seconds in the years 1 to 9999, a property named `_p`, `_t`, `_n` or `_p2`, NaN, values of other types,
     more than 500 levels of nesting. What was written before it stays written.
 
@@ -51,7 +51,7 @@ def _as_line(record: Record) -> bytes:
 
 
 def _what_is_wrong(record: Any) -> str | None:
-    """Why the reader would refuse the record, or read another one; None where it would not."""
+    """Say why the reader would refuse the record, or read another one; None where it would not."""
     texts = {"person": record.person}
     if isinstance(record, Event):
         texts["name"] = record.name

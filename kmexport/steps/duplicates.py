@@ -1,4 +1,4 @@
-"""Which records are the same one twice, by the vendor's two rules.
+"""The rule of duplicates over records, in the vendor's two forms.
 
 Classic counts names: of a person's events of one second and name the first, of their properties of one second and name
 the first. So the names that were said in each second of a person are held, as a set of numbers that all moments with
@@ -92,8 +92,8 @@ def drop_duplicates(
     Persons are compared as they are: merge identities first, or the same event under two identities of one
     person stays twice.
 
-    What was seen is known by hashes with a random part, of 81 bits for each person (classic) or 128 for each record
-    (strict). Holds about 90 bytes for each person and second, whatever was said there; under strict, for each record.
+    What was seen is known by fingerprints with a random part, of 81 bits for each person (classic) or 128 for each
+    record (strict). Holds about 90 bytes for each person and second, or under strict for each record.
     With `within=` (seconds) it forgets what is older than that, for streams that never end: a duplicate is found when
     it is at most `within` seconds older than the newest record, and at most twice that long is remembered. A record
     dated ahead of its stream makes it forget early. Inputs are never changed.
@@ -172,10 +172,10 @@ def _stretches(records: Iterable[Record], within: int | None) -> Iterator[tuple[
         yield memory, run
 
 
-# The classic rule. These loops run once a record. The key of a moment is one integer of 40 bytes: 81 bits of hashes of
-# the person, and the second. 64 of them have a random prefix, so nobody can prepare two persons that meet; and of a
-# billion persons, a hundred in each second, two meet by chance once in 10^13 exports. Measured: a number for each
-# person, which is exact, takes a sixth more time and 150 bytes a person.
+# The classic rule. These loops run once a record. The key of a moment is one integer of 40 bytes: a fingerprint of the
+# person in 81 bits, and the second. 64 of them have a random prefix, so nobody can prepare two persons that collide;
+# and of a billion persons, a hundred in each second, two collide by chance once in 10^13 exports. Measured: a number
+# for each person, which is exact, takes a sixth more time and 150 bytes a person.
 
 
 def _drop_classic(stretches: Iterable[tuple[_Memory, Iterable[Record]]], *, once: bool) -> Iterator[Record]:
@@ -242,7 +242,7 @@ def _without_nulls(properties: dict[str, Any]) -> dict[str, Any]:
 
 @define
 class _NameIds:
-    """The names on a record as numbers: its event's, and all of them; and whether one stands there in two spellings."""
+    """The names on a record as numbers: its event's, and all of them; and whether one is there in two spellings."""
 
     event: int
     names: frozenset[int]
@@ -268,7 +268,7 @@ class _NameSets:
         return found
 
     def add(self, seen: _Seen, names: frozenset[int]) -> _Seen:
-        """Join both. Small sets are shared by all who have the same; a large one has one moment, and grows in place."""
+        """Join both. Equal small sets are held once; a large one belongs to one moment, and grows in place."""
         if not seen:
             return names
         if isinstance(seen, set):
@@ -279,7 +279,7 @@ class _NameSets:
         return self._shared(seen | names)
 
     def fresh(self, properties: dict[str, Any], seen: _Seen) -> dict[str, Any]:
-        """Return what is new, the first spelling of each name; with nulls and the vendor's keys, which say nothing."""
+        """Return the new properties, the first spelling of each name; nulls and the vendor's keys stay with them."""
         met: set[int] = set()
         fresh = {}
         for name, value in properties.items():
@@ -304,7 +304,7 @@ class _NameSets:
 
 
 def _drop_strict(stretches: Iterable[tuple[_Memory, Iterable[Record]]]) -> Iterator[Record]:
-    # A random key: nobody can prepare two records that meet in 128 bits.
+    # A random key: nobody can prepare two records that collide in 128 bits.
     keyed = hashlib.blake2b(key=os.urandom(16), digest_size=16)
     for met, records in stretches:
         for record in records:
@@ -353,14 +353,14 @@ _encode: Final = msgspec.json.Encoder(order="sorted", decimal_format="number").e
 
 @lru_cache(1 << 14)
 def _in_order(names: tuple[str, ...]) -> tuple[list[str], list[str], bool]:
-    """Sort names as they compare: so, and as they were sent; and whether two are spellings of one."""
+    """Sort names as they compare: give them folded, then as sent, and whether two are spellings of one."""
     pairs = sorted((fold_name(name), name) for name in names)
     folded = [one for one, _ in pairs]
     return folded, [name for _, name in pairs], len(set(folded)) < len(folded)
 
 
 def _canonical(value: Any) -> Any:
-    """The value with each number as the integer or the shortest decimal number that is equal."""
+    """Turn each number in a value into the integer or the shortest decimal number that is equal."""
     convert = _CANONICAL.get(type(value))
     return value if convert is None else convert(value)
 

@@ -1,4 +1,4 @@
-"""The choice of the identity that a person is called by."""
+"""The identities of people: which belong together, the one that a person is called by, and their file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Prefer: TypeAlias = Literal["named_first", "numeric_first"] | Callable[[str], An
 
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _DIGITS: Final = re.compile(r"[0-9]+")
-# What browsers and phones are called before they have a name. Real exports write it in small letters.
+# The ids of browsers and phones before they have a name. Real exports write them in small letters.
 _ANONYMOUS: Final = re.compile(
     r"[A-Za-z0-9+/]{27}=?"  # 20 bytes in base64, from the JavaScript library; one page of the vendor prints no "="
     r"|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"  # a UUID, from the libraries for Android and iOS
@@ -72,7 +72,7 @@ POLICIES: Final[dict[str, Callable[[str], Any]]] = {"named_first": named_first, 
 
 
 def sort_key_of(prefer: Prefer) -> Callable[[str], Any]:
-    """The key function of a policy. Raises ValueError where there is no such policy.
+    """Find the key function of a policy. Raises ValueError where there is no such policy.
 
     >>> sort_key_of("numeric_first")("10017")
     -1
@@ -86,13 +86,13 @@ def sort_key_of(prefer: Prefer) -> Callable[[str], Any]:
 
 
 class IdentityMap:
-    """A map of which identities are one person, learnt from aliases.
+    """The identities that are one person, learnt from aliases.
 
     Aliases hold for all time, before and after their own time. They may chain, repeat and point to themselves, and
     their order does not matter. A person is called by one of their identities: the one with the smallest `prefer` key;
     ties go to the lowest string. `prefer` is "named_first" (an e-mail address, a name, digits alone, an anonymous id,
     in this order), "numeric_first" (digits alone before those, as km-db does), or any key function. So the name depends
-    on the set of identities only. Anonymous ids are told by their form, as the vendor's libraries make them: 20 bytes
+    on the set of identities only. Anonymous ids are known by their form, as the vendor's libraries make them: 20 bytes
     in base64, with or without the "=" at their end, UUIDs, and 20 small letters and digits with at least one of each.
 
     Identities compare exactly, and real exports have small letters only: see `identities_of`. An empty identity links
@@ -113,15 +113,15 @@ class IdentityMap:
         sort_key_of(prefer)  # raises where there is no such policy
         self.prefer = prefer
         self.ignored_links: int = 0
-        # Union-find: each identity points towards the one that stands for its person.
+        # Union-find: each identity points towards the root of its person.
         self._parents: dict[str, str] = {}
-        # The identities and the name of each person, by the identity that stands for them. They are gathered at the
-        # first question and kept up from then on: to keep them up from the start would halve the speed of linking.
+        # The identities and the name of each person, by their root. They are gathered at the first question and kept up
+        # from then on: to keep them up from the start would halve the speed of linking.
         self._members: dict[str, list[str]] | None = None
         self._names: dict[str, str] = {}
 
     def __len__(self) -> int:
-        """How many identities are known from aliases."""
+        """Count the identities that are known from aliases."""
         return len(self._parents)
 
     def __contains__(self, identity: object) -> bool:
@@ -132,7 +132,7 @@ class IdentityMap:
         return f"<IdentityMap({prefer}) of {len(self):,} identities>"
 
     def link(self, a: str, b: str) -> None:
-        """Two identities are one person.
+        """Note that two identities are one person.
 
         >>> people = IdentityMap()
         >>> people.link("a", "b")
@@ -144,7 +144,7 @@ class IdentityMap:
     def update(self, records: Iterable[Record]) -> Self:
         """Learn from every alias among the records, and return the map; other records are passed over.
 
-        Raises TypeError for what is no record; what came before it is learnt.
+        Raises TypeError for anything but a record; what came before it is learnt.
 
         >>> aliases = [Alias("a", 1349222400, "b"), Alias("b", 1349222400, "c")]
         >>> IdentityMap().update(aliases).people()
@@ -154,7 +154,7 @@ class IdentityMap:
         return self
 
     def link_pairs(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """As `link`, for many pairs; twice as fast. Raises TypeError for what is no pair of strings.
+        """Link many pairs; twice as fast as `link`. Raises TypeError for anything but pairs of strings.
 
         >>> people = IdentityMap()
         >>> people.link_pairs([("a", "b"), ("c", "b")])
@@ -170,7 +170,7 @@ class IdentityMap:
                 self.ignored_links += not (a and b)
                 continue
             if self._members is not None:
-                self._link_told(a, b, self._members)
+                self._link_and_update(a, b, self._members)
                 continue
             # Each search halves the path that it goes. A root is its own parent, the same string: `is` will do.
             root_a = parents.setdefault(a, a)
@@ -182,8 +182,8 @@ class IdentityMap:
             if root_a is not root_b:
                 parents[root_b] = root_a
 
-    def _link_told(self, a: str, b: str, members: dict[str, list[str]]) -> None:
-        """As above, and keep up members and names. The policy is asked first: where it raises, nothing changes."""
+    def _link_and_update(self, a: str, b: str, members: dict[str, list[str]]) -> None:
+        """Link, and keep up members and names. The policy is asked first: where it raises, nothing changes."""
         root, other = self._root(a), self._root(b)
         if root == other:
             return
@@ -204,7 +204,7 @@ class IdentityMap:
         self._parents[other] = root
 
     def resolve(self, identity: str) -> str:
-        """The name of the person that an identity belongs to; an identity without aliases is its own.
+        """Return the name of the person that an identity belongs to; an identity without aliases is its own.
 
         >>> IdentityMap().update([Alias("a", 1349222400, "b")]).resolve("b")
         'a'
@@ -224,7 +224,7 @@ class IdentityMap:
     def identities_of(self, identity: str) -> frozenset[str]:
         """Return all identities of the person that an identity belongs to, itself among them.
 
-        An identity that no alias names stands alone. Identities compare exactly, and real exports have small letters
+        An identity that no alias names is alone. Identities compare exactly, and real exports have small letters
         only: they know `bob@example.com` and not `Bob@Example.com`. If the map has the identity that was asked for in
         small letters and not as it was asked for, the log says so, at level WARNING (logger `kmexport`).
 
@@ -259,7 +259,7 @@ class IdentityMap:
         return self._members
 
     def people(self) -> list[str]:
-        """The names of the persons who have more than one identity, in order.
+        """List the names of the persons who have more than one identity, in order.
 
         >>> aliases = [Alias("d", 1349222400, "c"), Alias("a", 1349222400, "b")]
         >>> IdentityMap().update(aliases).people()
@@ -271,7 +271,7 @@ class IdentityMap:
         """Write the map as JSON Lines to a path or an fsspec URL: after a first line, one array of identities a person.
 
         The file is written whole, or stays as it was before. The first line counts the persons, so that half a file is
-        known as such. The same map gives the same bytes.
+        known as such. Equal maps give equal bytes.
 
         >>> people = IdentityMap().update([Alias("a", 1349222400, "b")])
         >>> people.save("memory://people.jsonl")
@@ -290,7 +290,7 @@ class IdentityMap:
 
         Raises IdentityMapFormatError with the line for anything that `save` did not write, and for half of a map.
         A map of an earlier version, whose first line does not count the persons, is read all the same; if it was cut
-        off at the end of a line, nothing tells. Costs the file beside the map while it is read.
+        off at the end of a line, that does not show. Costs the file beside the map while it is read.
 
         >>> people = IdentityMap()
         >>> people.link("10017", "bob@example.com")
@@ -303,9 +303,9 @@ class IdentityMap:
         people = cls(prefer if prefer is not None else _policy(saved, source))
         parents = people._parents
         for number, identities in enumerate(persons, 2):
-            met = len(parents)
+            before = len(parents)
             parents.update(dict.fromkeys(identities, identities[0]))
-            if len(parents) - met < len(identities):
+            if len(parents) - before < len(identities):
                 raise IdentityMapFormatError(source, number, None, "an identity stands twice in the map")
         return people
 
@@ -329,7 +329,7 @@ def _pairs_of(records: Iterable[object]) -> Iterator[tuple[str, str]]:
 
 
 def _checked(pair: object) -> tuple[str, str]:
-    """A text of two characters would pass for two identities, and numbers would never be found again."""
+    """Check a pair: a text of two characters would pass for two identities, and numbers would never be found again."""
     if isinstance(pair, tuple | list) and len(pair) == 2:
         a, b = pair
         if isinstance(a, str) and isinstance(b, str):
@@ -342,7 +342,7 @@ R = TypeVar("R", bound=Record)
 
 
 def merge_identities(records: Iterable[R], people: IdentityMap) -> Iterator[R]:
-    """The records under their person's name.
+    """Put the records under their person's name.
 
     Records whose person has that name already come out as they are, others as copies; properties are not
     parsed for it. Aliases come out too, under the name. Holds nothing but the map. Source: the vendor joins
@@ -374,14 +374,14 @@ _decode_person: Final = msgspec.json.Decoder(list[str]).decode
 
 
 def spell_map(prefer: str | None, count: int, persons: Iterable[list[str]]) -> Iterator[bytes]:
-    """The lines of a map of `count` persons; the first of the identities is the person's name."""
+    """Write the lines of a map of `count` persons; the first of the identities is the person's name."""
     yield json.dumps({"format": _FORMAT, "prefer": prefer, "people": count}).encode() + b"\n"
     for identities in persons:
         yield json.dumps(identities).encode() + b"\n"
 
 
 def parse_map(content: bytes, source: str) -> tuple[object, Iterator[list[str]]]:
-    """The policy as the first line names it, and the identities of each person.
+    """Read the policy, as the first line names it, and the identities of each person.
 
     Raises IdentityMapFormatError for anything that `spell_map` did not give, and at the end for half of it.
     """

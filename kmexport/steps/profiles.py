@@ -1,4 +1,4 @@
-"""What an export holds: names, counts, types, lengths: what one needs to write a database schema for it."""
+"""The profile of an export: names, counts, types and lengths, as one needs them to write a database schema."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class PropertyProfile:
 
 @define(repr=False)
 class Profile:
-    """What `profile` found. `events` and `properties` are in the order of their counts, the commonest first.
-    `vendor_keys` are the vendor's own keys (`_d`, `_server_timestamp` …), which are no properties of a person.
+    """The result of `profile`. `events` and `properties` are in the order of their counts, the commonest first.
+    `vendor_keys` are the vendor's own keys (`_d`, `_server_timestamp` …), which say nothing of a person.
 
     `kinds` counts the records by class name; `people` is the number of persons who did something or have a property
     (an alias alone makes none); `first` and `last` are unix seconds, None where there was no record.
@@ -160,7 +160,7 @@ _BLOCK: Final = 1_000  # records whose values are held together
 def _in_tables(
     events: Iterable[EventProfile], properties: Iterable[PropertyProfile]
 ) -> tuple[list[EventProfile], list[PropertyProfile], list[PropertyProfile]]:
-    """The events, properties and vendor's keys of a profile, each the commonest first."""
+    """Sort the events, properties and vendor's keys of a profile, each by count, the commonest first."""
     ranked = sorted(properties, key=_rank)
     own = [one for one in ranked if one.name in VENDOR_KEYS]
     return sorted(events, key=_rank), [one for one in ranked if one.name not in VENDOR_KEYS], own
@@ -171,7 +171,7 @@ def _rank(found: EventProfile | PropertyProfile) -> tuple[int, str]:
 
 
 class _Tally:
-    """What was counted so far. It goes block by block, for whole columns are counted without a step for each value."""
+    """The counts so far. Records come in blocks, for whole columns are counted without a step for each value."""
 
     def __init__(self) -> None:
         self.kinds: Counter[str] = Counter()
@@ -180,7 +180,7 @@ class _Tally:
         self.last: int | None = None
         self.events: dict[str, EventProfile] = {}
         self.columns: dict[tuple[bool, str], PropertyProfile] = {}
-        # Where the longest value stands (record, place in it): ties go to the first.
+        # The place of the longest value (record, place in it): ties go to the first.
         self.places: dict[tuple[bool, str], tuple[int, int]] = {}
 
     def add(self, start: int, block: list[Record]) -> None:
@@ -245,7 +245,7 @@ def _first_spellings(
 
 
 def _add_times(found: EventProfile | PropertyProfile, times: int, first: int, last: int) -> None:
-    """It was met so many times more, from the first to the last of these unix seconds."""
+    """Count more occurrences, between the first and the last of these unix seconds."""
     found.first = min(found.first, first) if found.count else first
     found.last = max(found.last, last) if found.count else last
     found.count += times
@@ -257,7 +257,7 @@ _TYPES: Final[dict[type, str]] = {
 
 
 def _lengths(values: tuple[Any, ...], types: set[type], longest: int) -> list[int]:
-    """How long each value is as it shows; nothing where none can be as long as the longest so far."""
+    """Measure each value as it is shown; empty where none can be as long as the longest so far."""
     if types == {str}:
         return list(map(len, values))
     if types == {int}:
@@ -269,7 +269,7 @@ def _lengths(values: tuple[Any, ...], types: set[type], longest: int) -> list[in
 
 
 def _spell_value(value: object) -> str:
-    """What a value shows as: text itself, of anything else its JSON."""
+    """Spell a value as it is shown: text itself, of anything else its JSON."""
     if isinstance(value, str):
         return value
     if type(value) is float and isfinite(value):

@@ -17,11 +17,11 @@ _COLUMNS: Final = frozenset({"kind", "person", "time", "name", "alias"})
 
 
 def to_rows(records: Iterable[Record], *, tz: Zone | None = None) -> Iterator[dict[str, Any]]:
-    """Each record as one flat dict: `kind`, `person`, `time`, `name`, `alias`, then its properties as they were sent.
+    """Turn each record into a flat dict: `kind`, `person`, `time`, `name`, `alias`, then its properties as sent.
 
     `pd.DataFrame(to_rows(records))` is a frame. `kind` is "event", "property_set" or "alias"; `time` an aware datetime,
-    in UTC or in the zone `tz`; `name` and `alias` are None where the kind has none. A property that is called like
-    one of these five is put under its name with a `property:` before it, so that nothing is lost.
+    in UTC or in the zone `tz`; `name` and `alias` are None where the kind has none. A property with one of these five
+    names is put under `property:` and its name, so that nothing is lost.
 
     Lazy; holds one record. For millions of records `Bucket.to_batches` is much faster. Raises ValueError for an
     unknown zone.
@@ -63,12 +63,12 @@ def _time(timestamp: int, zone: tzinfo) -> datetime:
 
 
 def latest_properties(records: Iterable[Record], *, before: Moment | None = None) -> dict[str, dict[str, Any]]:
-    """For each person, the last value of each property, by the folded name of the property.
+    """Find the last value of each property of each person, by the folded name of the property.
 
     Events and property sets set properties; the order of the records does not matter, their times do. With `before`
     (an aware datetime or unix seconds), only what was set earlier than that moment counts. Of two values set in the
-    same second the first one met counts, as in `drop_duplicates`. Null sets nothing, and the vendor's own keys (`_d`
-    …) are no properties. Persons are those of the records: merge identities first.
+    same second the first one seen counts, as in `drop_duplicates`. Null sets nothing, and the vendor's own keys (`_d`
+    …) are left out. Persons are those of the records: merge identities first.
 
     Reads all records before it returns. Holds a dict for each person, with the time of each value while it reads: about
     250 bytes for each value. Raises ValueError for a naive datetime.

@@ -17,7 +17,7 @@ _R = TypeVar("_R", bound=Record)
 
 
 def in_window(records: Iterable[_R], window: Window) -> Iterator[_R]:
-    """The records inside the window, in their order.
+    """Keep the records inside the window, in their order.
 
     Holds nothing. Source: the vendor's files hold records of neighbouring days, so each record has to be tested.
 
@@ -37,7 +37,7 @@ def sort_by_time(
     max_delay: int | None = None,
     on_late: Callable[[_R], object] | None = None,
 ) -> Iterator[_R]:
-    """The records in the order of their time; those of the same second stay in the order in which they came.
+    """Sort the records by time; those of one second stay in the order in which they came.
 
     Without `max_delay` all are held in memory before the first comes out. With it, a stream is sorted: a record
     comes out as soon as one came that is `max_delay` seconds newer, and only the records of that many seconds are

@@ -73,7 +73,7 @@ def amplitude(records: Iterable[Record], *, min_id_length: int = 5, **options: U
     characters, 40 layers, `$identify`: the smaller limits of both are kept, so the bodies suit either),
     /docs/apis/analytics/user-mapping (2,000 mappings and 1 MB), /docs/data/data-backfill; the Python package
     amplitude-analytics (1,024 properties). Not confirmed: how far ahead
-    a time may lie, the longest name of a property, and what becomes of a string that is too long.
+    a time may lie, the longest name of a property, and what happens to a string that is too long.
 
     >>> from kmexport import PropertySet
     >>> plan = PropertySet("bob@example.com", 1349222400, {"Plan": "Pro"})
