@@ -9,14 +9,14 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import field, frozen
 
-from kmexport.reports.occurrences import SETTING
+from kmexport.reports.sql import ASSIGNED
 
-__all__ = ["CHANNEL_EVENTS", "CHANNEL_PROPERTIES", "COMPUTED", "ChannelRules", "channel_settings"]
+__all__ = ["CHANNEL_EVENTS", "CHANNEL_PROPERTIES", "COMPUTED", "ChannelRules", "channel_assignments"]
 
-Kind: TypeAlias = Literal["channel", "origin", "both"]
+ChannelKind: TypeAlias = Literal["channel", "origin", "both"]
 
 # The computed properties by their folded names.
-COMPUTED: Final[dict[str, Kind]] = {"channel": "channel", "origin": "origin", "channel  origin": "both"}
+COMPUTED: Final[dict[str, ChannelKind]] = {"channel": "channel", "origin": "origin", "channel  origin": "both"}
 
 _MEDIA: Final[Mapping[str, str]] = MappingProxyType({
     **dict.fromkeys(("cpc", "cpm", "display", "cpv", "cpa", "cpp", "ppc"), "Paid"),
@@ -72,8 +72,8 @@ class ChannelRules:
     social: Mapping[str, str] = field(default=_SOCIAL, kw_only=True)
 
 
-def channel_settings(kind: Kind, rules: ChannelRules, parameter: str, params: dict[str, object]) -> str:
-    """Each second in which a channel shows, as `settings` of a property has it: person, time, value (JSON), setting.
+def channel_assignments(kind: ChannelKind, rules: ChannelRules, parameter: str, params: dict[str, object]) -> str:
+    """Return the query of the seconds in which a channel shows, with the columns that `assignments` has.
 
     The first rule that fits: the campaign's medium; a Google click id on the landing page; a search engine; a social
     network; any other referrer of a site visit; a visit without one.
@@ -87,7 +87,7 @@ def channel_settings(kind: Kind, rules: ChannelRules, parameter: str, params: di
         return f"${prefix}_{name}_names[list_position(${prefix}_{name}, {key})]"
 
     columns = ", ".join(
-        f"arg_max(text, {SETTING}) filter (name = '{name}') as {column}" for column, name in _NAMES.items()
+        f"arg_max(text, {ASSIGNED}) filter (name = '{name}') as {column}" for column, name in _NAMES.items()
     )
     names = ", ".join(f"'{name}'" for name in _NAMES.values())
     campaign = "coalesce(nullif(campaign, ''), 'Campaign Name Unknown')"
@@ -124,6 +124,6 @@ def channel_settings(kind: Kind, rules: ChannelRules, parameter: str, params: di
                 coalesce(host_network, {looked_up("social", "site")}) as network
             from said full join visits using (person, time)
         )
-        select person, time, to_json({value}) as value, epoch_us(time)::hugeint * {1 << 64} as setting
+        select person, time, to_json({value}) as value, epoch_us(time)::hugeint * {1 << 64} as assigned
         from (select person, time, {channel} as channel, {origin} as origin from hosts)
         where {value} is not null"""

@@ -8,20 +8,30 @@ from typing import TYPE_CHECKING, Unpack
 
 from attrs import define, frozen
 
-from kmexport.reports.asking import ask
-from kmexport.reports.cuts import GAP, PLENTY, Periods, cut_into_groups, last_moment, stretches_of
-from kmexport.reports.filing import At, By, by_name
-from kmexport.reports.occurrences import events, firsts, in_periods
-from kmexport.reports.periods import LENGTHS, Every, Group, check_every, check_group
-from kmexport.reports.query import Query
-from kmexport.reports.results import ALL, Choice, Column, Persons, Result, check_choice
-from kmexport.reports.writing import counted
+from kmexport.reports.breakdown import Question
+from kmexport.reports.periods import (
+    GAP,
+    LENGTHS,
+    PLENTY,
+    Every,
+    Group,
+    Periods,
+    check_every,
+    check_group,
+    find_groups,
+    last_moment,
+    stretches_of,
+)
+from kmexport.reports.query import ask
+from kmexport.reports.results import ALL, Choice, PeopleQuery, Result, ResultColumn, check_choice, counted
+from kmexport.reports.splits import At, By, by_name
+from kmexport.reports.sql import events, firsts, in_periods
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from kmexport.reports.conditions import Condition
-    from kmexport.reports.sources import Reading, Source
+    from kmexport.reports.query import FactsKeywords, ReportSource
     from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
 
@@ -65,7 +75,7 @@ class Cohorts(Result):
         if cohort is not ALL:
             condition, params = "label is not distinct from $label", {"label": cohort}
         if bucket is None:
-            return self._behind.where(condition, **params)
+            return self._people_query.where(condition, **params)
         longest = max((len(row.buckets) for row in self.rows), default=0)
         if not 0 <= bucket < longest:
             msg = (
@@ -75,7 +85,7 @@ class Cohorts(Result):
             )
             raise LookupError(msg)
         compare = "<=" if self.cumulative else "="
-        return self._behind.where(f"{condition} and bucket {compare} $bucket", **params, bucket=bucket)
+        return self._people_query.where(f"{condition} and bucket {compare} $bucket", **params, bucket=bucket)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A heat map of the shares: a line for each cohort, a column for each bucket; cells in the future are blank."""
@@ -93,20 +103,20 @@ class Cohorts(Result):
             f"{self.first} → {self.second}: {counted(people, 'person', 'people')} by {self.by or self.group}, {shown}"
         )
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[ResultColumn]:
         count = max((len(row.buckets) for row in self.rows), default=0)
         return [
-            Column(self.by or self.group, "string", [row.cohort for row in self.rows]),
-            Column("people", "int64", [row.people for row in self.rows]),
+            ResultColumn(self.by or self.group, "string", [row.cohort for row in self.rows]),
+            ResultColumn("people", "int64", [row.people for row in self.rows]),
             *(
-                Column(str(at), "int64", [row.buckets[at] if at < row.begun else None for row in self.rows])
+                ResultColumn(str(at), "int64", [row.buckets[at] if at < row.begun else None for row in self.rows])
                 for at in range(count)
             ),
         ]
 
 
 def cohorts(
-    facts: Source,
+    facts: ReportSource,
     first: str,
     second: str,
     window: Window | None = None,
@@ -119,7 +129,7 @@ def cohorts(
     cumulative: bool = False,
     tz: Zone | None = None,
     among: Condition | None = None,
-    **reading: Unpack[Reading],
+    **reading: Unpack[FactsKeywords],
 ) -> Cohorts:
     """Retention: people by the time of their first event 1 in the window, and how much later they did event 2.
 
@@ -164,7 +174,7 @@ def cohorts(
     check_every(bucket, "bucket")
     names = {"first": first, "second": second}
     allowed: tuple[At, ...] = ("last_ever", "first_ever")
-    asked = Query.of(
+    asked = Question.of(
         facts,
         window,
         tz,
@@ -179,7 +189,7 @@ def cohorts(
     params = asked.params
     params["length"] = LENGTHS[bucket]
     if by is None:
-        periods = cut_into_groups(
+        periods = find_groups(
             asked.facts, asked.narrowed(events("first")), params, window=window, group=group, zone=asked.zone
         )
     else:
@@ -203,11 +213,11 @@ def cohorts(
     def place(label: str | None) -> tuple[float, bool, str]:
         return (people[label][1] if by is None else -people[label][0], label is None, label or "")
 
-    behind = f"""
+    query = f"""
         with starts as ({starts})
         select s.person, s.label, r.bucket from starts s left join ({returns}) r on s.person = r.person"""
     return Cohorts(
-        behind=Persons(asked.facts, behind, params, asked.is_own),
+        people_query=PeopleQuery(asked.facts, query, params, asked.is_own),
         first=first,
         second=second,
         group=group,
@@ -268,10 +278,12 @@ def _counts(
     return people, counts
 
 
-def _queries(asked: Query, periods: Periods, *, only_first: bool, is_same: bool) -> tuple[str, str]:
+def _queries(asked: Question, periods: Periods, *, only_first: bool, is_same: bool) -> tuple[str, str]:
     """Who starts: person, label (of the cohort), time, seq. And of `starts`, who came back: person, label, bucket."""
     found = firsts(events("first"), "person", numbered=is_same)
-    starts = asked.narrowed(asked.by.valued(found, None) if asked.by is not None else in_periods(found, periods.cut))
+    starts = asked.narrowed(
+        asked.by.with_split_value(found, None) if asked.by is not None else in_periods(found, periods.lookup)
+    )
     label = "value" if asked.by is not None else "$labels[period + 1]"
     seq = "seq" if is_same else "null as seq"
     bucket = "(epoch_us(e.time) - epoch_us(s.time)) // 1000000 // $length"

@@ -8,17 +8,17 @@ from typing import Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from kmexport.facts.sql import text_of
-from kmexport.reports.asking import bounds_of, known_name
-from kmexport.reports.filing import Split, as_name, needed, settings_of, shaped
+from kmexport.reports.query import bounds_of, known_name
+from kmexport.reports.splits import Split, as_name, assignments_of, in_form, needed
 from kmexport.tables import Facts
 from kmexport.windows import Window, check_window
 
-__all__ = ["Binder", "Condition", "Needs", "check_condition", "did", "has"]
+__all__ = ["Binder", "Condition", "WantedNames", "check_condition", "did", "has"]
 
 Key: TypeAlias = Literal["person", "moment"]
 
 
-class Needs:
+class WantedNames:
     """Collects what a condition has to read, in place of a Binder."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Needs:
         self.events.append(name)
         return ""
 
-    def settings(self, split: Split) -> str:
+    def assignments(self, split: Split) -> str:
         events, properties = needed(split)
         self.events += events
         self.properties += properties
@@ -60,20 +60,20 @@ class Binder:
     def event(self, name: str) -> str:
         return self.put(known_name(self._facts, "event", name))
 
-    def raw_settings(self, split: Split) -> str | None:
-        """Return the settings of the property (person, time, value, setting); None for the name of the person."""
+    def raw_assignments(self, split: Split) -> str | None:
+        """Return the assignments of the property (person, time, value, assigned); None for the name of the person."""
         name = self._free()
         self._params[name] = None
-        return settings_of(self._facts, split, name, self._params)
+        return assignments_of(self._facts, split, name, self._params)
 
-    def settings(self, split: Split) -> str:
+    def assignments(self, split: Split) -> str:
         """Return the query of all values that were given: person, time (null for an identity), text."""
-        found = self.raw_settings(split)
+        found = self.raw_assignments(split)
         if found is None:
             return (
                 "select person_id as person, null::timestamptz as time, identity as text from kmexport.numbered_people"
             )
-        return f"select person, time, {shaped(text_of('value'), split.form)} as text from ({found})"
+        return f"select person, time, {in_form(text_of('value'), split.form)} as text from ({found})"
 
     def within(self, window: Window | None) -> str:
         """Return the expression for a time within the window."""
@@ -106,7 +106,7 @@ class Condition:
         msg = "a condition is no truth value: join conditions with & and | in place of `and` and `or`"
         raise TypeError(msg)
 
-    def sql(self, key: Key, binder: Binder | Needs) -> str:
+    def sql(self, key: Key, binder: Binder | WantedNames) -> str:
         """Return the expression for a row: of its person, or of its moment (person and time)."""
         raise NotImplementedError
 
@@ -125,7 +125,7 @@ class _Joined(Condition):
     first: Condition
     second: Condition
 
-    def sql(self, key: Key, binder: Binder | Needs) -> str:
+    def sql(self, key: Key, binder: Binder | WantedNames) -> str:
         return f"({self.first.sql(key, binder)} {self.word} {self.second.sql(key, binder)})"
 
     def __repr__(self) -> str:
@@ -136,7 +136,7 @@ class _Joined(Condition):
 class _Not(Condition):
     condition: Condition
 
-    def sql(self, key: Key, binder: Binder | Needs) -> str:
+    def sql(self, key: Key, binder: Binder | WantedNames) -> str:
         return f"(not {self.condition.sql(key, binder)})"
 
     def __repr__(self) -> str:
@@ -151,12 +151,14 @@ class _Has(Condition):
     tests: dict[str, str] = field(factory=dict)
     window: Window | None = None
 
-    def sql(self, key: Key, binder: Binder | Needs) -> str:
+    def sql(self, key: Key, binder: Binder | WantedNames) -> str:
         tests = [_TESTS[name].format(binder.put(value)) for name, value in self.tests.items()]
         where = " and ".join([binder.within(self.window), *tests])
         if key == "person":
-            return f"person in (select person from ({binder.settings(self.split)}) where text is not null and {where})"
-        return f"(person, time) in (select person, time from ({binder.settings(self.split)}) where {where})"
+            return (
+                f"person in (select person from ({binder.assignments(self.split)}) where text is not null and {where})"
+            )
+        return f"(person, time) in (select person, time from ({binder.assignments(self.split)}) where {where})"
 
     def __repr__(self) -> str:
         tests = " and ".join(f"{name.replace('_', ' ')} {value!r}" for name, value in self.tests.items())
@@ -181,7 +183,7 @@ class _Did(Condition):
     where: Condition | None
     window: Window | None
 
-    def sql(self, key: Key, binder: Binder | Needs) -> str:
+    def sql(self, key: Key, binder: Binder | WantedNames) -> str:
         if key != "person":
             msg = "where= tests the values of the event's second: it takes has(…), not did(…)"
             raise TypeError(msg)

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Literal, Unpack
 from attrs import define, frozen
 
 from kmexport.format.names import fold_name
-from kmexport.reports.filing import By, by_name
-from kmexport.reports.occurrences import events, firsts
-from kmexport.reports.query import Query
-from kmexport.reports.results import ALL, Choice, Column, ratio
-from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
+from kmexport.reports.breakdown import Breakdown, QueryParts, Question, SplitResult, SplitRow
+from kmexport.reports.results import ALL, Choice, ResultColumn, ratio
+from kmexport.reports.splits import By, by_name
+from kmexport.reports.sql import events, firsts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.reports.sources import Reading, Source
+    from kmexport.reports.query import FactsKeywords, ReportSource
     from kmexport.windows import Window, Zone
 
 __all__ = ["Conversion", "ConversionRow", "conversion"]
@@ -33,7 +32,7 @@ _CONDITIONS: dict[Side, str] = {
 
 
 @frozen
-class ConversionRow(Part):
+class ConversionRow(SplitRow):
     """One part of a `Conversion`."""
 
     numerator: int
@@ -82,18 +81,18 @@ class Conversion(SplitResult):
         rate = "" if self.rate is None else f" ({self.rate:.1%})"
         return f"{self.first} → {self.second}: {self.numerator:,} of {self.denominator:,}{rate}"
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[ResultColumn]:
         rows = self.rows if self.is_split else (ConversionRow(None, None, self.numerator, self.denominator, self.rate),)
         return [
-            *(Column(name, "string", values) for name, values in self._split_columns()),
-            Column("numerator", "int64", [row.numerator for row in rows]),
-            Column("denominator", "int64", [row.denominator for row in rows]),
-            Column("rate", "float64", [row.rate for row in rows], form="share"),
+            *(ResultColumn(name, "string", values) for name, values in self._split_columns()),
+            ResultColumn("numerator", "int64", [row.numerator for row in rows]),
+            ResultColumn("denominator", "int64", [row.denominator for row in rows]),
+            ResultColumn("rate", "float64", [row.rate for row in rows], form="share"),
         ]
 
 
 def conversion(
-    facts: Source,
+    facts: ReportSource,
     first: str,
     second: str,
     window: Window | None = None,
@@ -103,7 +102,7 @@ def conversion(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
-    **reading: Unpack[Reading],
+    **reading: Unpack[FactsKeywords],
 ) -> Conversion:
     """The conversion rate from event 1 to event 2: of people, once each, or of occurrences.
 
@@ -133,21 +132,21 @@ def conversion(
     (1, 3, ['b', 'd'])
     """
     names = {"first": first, "second": second}
-    asked = Query.of(facts, window, tz, events=names, splits={"by": by}, among=among, reading=reading)
+    asked = Question.of(facts, window, tz, events=names, splits={"by": by}, among=among, reading=reading)
     both = f"{events('first')} union all {events('second')}"
-    splitting = Splitting.of(asked, both if repeating else events("first"), every)
+    breakdown = Breakdown.of(asked, both if repeating else events("first"), every)
 
-    def query(pieces: Pieces) -> str:
-        return _repeating(pieces) if repeating else _once(pieces)
+    def query(parts: QueryParts) -> str:
+        return _repeating(parts) if repeating else _once(parts)
 
     numbers = "count(*) filter (in_denominator), count(*) filter (in_numerator)"
-    measured = splitting.measure(
-        query, _row, numbers, (0, 0), periods_add_up=repeating, values_add_up=repeating or not splitting.is_by_touch
+    measured = breakdown.measure(
+        query, _row, numbers, (0, 0), periods_add_up=repeating, values_add_up=repeating or not breakdown.is_by_touch
     )
     denominator, numerator = measured.numbers
     return Conversion(
-        behind=measured.whole,
-        parts=measured.parts,
+        people_query=measured.whole,
+        parts_query=measured.parts,
         by=by_name(by),
         every=every,
         first=first,
@@ -161,25 +160,25 @@ def conversion(
     )
 
 
-def _once(pieces: Pieces) -> str:
-    starts = pieces.valued(firsts(pieces.in_periods(events("first"))))
+def _once(parts: QueryParts) -> str:
+    starts = parts.with_split_value(firsts(parts.in_periods(events("first"))))
     seconds = firsts(events("second", in_window=False), "person")
     is_same = "true"
-    if pieces.is_by_touch:  # a value at both events
-        seconds = pieces.valued(seconds)
+    if parts.is_by_touch:  # a value at both events
+        seconds = parts.with_split_value(seconds)
         is_same = "(not in_numerator or value is not distinct from second_value)"
     return f"""
         select person, period, value, true as in_denominator, in_numerator
         from (
-            select s.person, s.period, s.value, {"e.value" if pieces.is_by_touch else "null"} as second_value,
+            select s.person, s.period, s.value, {"e.value" if parts.is_by_touch else "null"} as second_value,
                 coalesce(e.time > s.time and e.time < s.until, false) as in_numerator
             from ({starts}) s left join ({seconds}) e on s.person = e.person
             where e.time is null or e.time >= s.time
         ) where {is_same}"""
 
 
-def _repeating(pieces: Pieces) -> str:
-    first, second = (pieces.valued(pieces.in_periods(events(name))) for name in ("first", "second"))
+def _repeating(parts: QueryParts) -> str:
+    first, second = (parts.with_split_value(parts.in_periods(events(name))) for name in ("first", "second"))
     return f"""
         select person, period, value, true as in_denominator, false as in_numerator from ({first})
         union all select person, period, value, false, true from ({second})"""

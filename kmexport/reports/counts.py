@@ -1,4 +1,4 @@
-"""How many people did an event, and how often."""
+"""How many people did an event, how often, and how often before each conversion."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ from typing import TYPE_CHECKING, Unpack
 
 from attrs import define, frozen
 
+from kmexport.reports.breakdown import Breakdown, QueryParts, Question, SplitResult, SplitRow
 from kmexport.reports.distributions import Distribution, distribution_of
-from kmexport.reports.filing import By, by_name
-from kmexport.reports.occurrences import events
-from kmexport.reports.query import Query
-from kmexport.reports.results import ALL, Choice, Column, ratio
-from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
-from kmexport.reports.writing import counted
+from kmexport.reports.results import ALL, Choice, ResultColumn, counted, ratio
+from kmexport.reports.splits import By, by_name
+from kmexport.reports.sql import IN_WINDOW, events
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.reports.sources import Reading, Source
+    from kmexport.reports.query import FactsKeywords, ReportSource
     from kmexport.windows import Window, Zone
-
-__all__ = ["CountRow", "EventCounts", "event_counts"]
 
 
 @frozen
-class CountRow(Part):
+class CountRow(SplitRow):
     """One part of `EventCounts`."""
 
     people: int
@@ -50,7 +46,7 @@ class EventCounts(SplitResult):
 
     def distribution(self) -> Distribution:
         """How many people did it how many times."""
-        return distribution_of(self._behind, "count(*)", f"times of {self.event}", "number")
+        return distribution_of(self._people_query, "count(*)", f"times of {self.event}", "number")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Lines of people in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
@@ -68,18 +64,18 @@ class EventCounts(SplitResult):
         people = counted(self.people, "person", "people")
         return f"{self.event}: {people}, {counted(self.times, 'time')}{average}"
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[ResultColumn]:
         rows = self.rows if self.is_split else (CountRow(None, None, self.people, self.times, self.average),)
         return [
-            *(Column(name, "string", values) for name, values in self._split_columns()),
-            Column("people", "int64", [row.people for row in rows]),
-            Column("times", "int64", [row.times for row in rows]),
-            Column("average", "float64", [row.average for row in rows], form="average"),
+            *(ResultColumn(name, "string", values) for name, values in self._split_columns()),
+            ResultColumn("people", "int64", [row.people for row in rows]),
+            ResultColumn("times", "int64", [row.times for row in rows]),
+            ResultColumn("average", "float64", [row.average for row in rows], form="average"),
         ]
 
 
 def event_counts(
-    facts: Source,
+    facts: ReportSource,
     event: str,
     window: Window | None = None,
     *,
@@ -87,7 +83,7 @@ def event_counts(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
-    **reading: Unpack[Reading],
+    **reading: Unpack[FactsKeywords],
 ) -> EventCounts:
     """People who did an event, and times: each person once, each occurrence.
 
@@ -110,19 +106,19 @@ def event_counts(
     >>> counts.people_of()
     ['a', 'b']
     """
-    asked = Query.of(facts, window, tz, events={"event": event}, splits={"by": by}, among=among, reading=reading)
+    asked = Question.of(facts, window, tz, events={"event": event}, splits={"by": by}, among=among, reading=reading)
     source = events("event")
-    splitting = Splitting.of(asked, source, every)
+    breakdown = Breakdown.of(asked, source, every)
 
-    def query(pieces: Pieces) -> str:
-        return pieces.valued(pieces.in_periods(source))
+    def query(parts: QueryParts) -> str:
+        return parts.with_split_value(parts.in_periods(source))
 
     numbers = "count(distinct person), count(*)"
-    measured = splitting.measure(query, _row, numbers, (0, 0), periods_add_up=True)
+    measured = breakdown.measure(query, _row, numbers, (0, 0), periods_add_up=True)
     people, times = measured.numbers
     return EventCounts(
-        behind=measured.whole,
-        parts=measured.parts,
+        people_query=measured.whole,
+        parts_query=measured.parts,
         by=by_name(by),
         every=every,
         event=event,
@@ -136,3 +132,132 @@ def event_counts(
 
 def _row(label: str | None, value: str | None, people: int, times: int) -> CountRow:
     return CountRow(label, value, people, times, ratio(times, people))
+
+
+@frozen
+class BeforeRow(SplitRow):
+    """One part of `OccurrencesBefore`."""
+
+    people: int
+    times: int
+    conversions: int
+    average: float | None
+
+
+@define(repr=False, kw_only=True)
+class OccurrencesBefore(SplitResult):
+    """What `occurrences_before` gives: `times` of the event, `conversions`, `average` (None for none), `people`."""
+
+    event: str
+    conversion: str
+    people: int
+    times: int
+    conversions: int
+    average: float | None
+    rows: tuple[BeforeRow, ...]
+
+    def people_of(self, *, label: Choice = ALL, value: Choice = ALL) -> list[str]:
+        """The persons who converted: in one period, with one value (None: without one), or all."""
+        return self._people(label, value)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """A line of the average in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
+        from kmexport.reports.plots import bars, lines  # noqa: PLC0415
+
+        title = f"“{self.event}” before each “{self.conversion}”"
+        if self.every is None:
+            rows = self.rows or (BeforeRow(None, "all", self.people, self.times, self.conversions, self.average),)
+            return bars([row.value for row in rows], [row.average for row in rows], title, "times", ax, form="average")
+        labels, series = self._series(lambda row: row.average)
+        return lines(labels, series, title, "times", ax, form="average")
+
+    def _title(self) -> str:
+        average = "" if self.average is None else f"{self.average:,.2f} times on average; "
+        people = counted(self.people, "person", "people")
+        return f"{self.event} before {self.conversion}: {average}{counted(self.conversions, 'conversion')} of {people}"
+
+    def _columns(self) -> list[ResultColumn]:
+        whole = BeforeRow(None, None, self.people, self.times, self.conversions, self.average)
+        rows = self.rows if self.is_split else (whole,)
+        return [
+            *(ResultColumn(name, "string", values) for name, values in self._split_columns()),
+            ResultColumn("people", "int64", [row.people for row in rows]),
+            ResultColumn("times", "int64", [row.times for row in rows]),
+            ResultColumn("conversions", "int64", [row.conversions for row in rows]),
+            ResultColumn("average", "float64", [row.average for row in rows], form="average"),
+        ]
+
+
+def occurrences_before(
+    facts: ReportSource,
+    event: str,
+    conversion: str,
+    window: Window | None = None,
+    *,
+    by: By | None = None,
+    every: Every | None = None,
+    tz: Zone | None = None,
+    among: Condition | None = None,
+    **reading: Unpack[FactsKeywords],
+) -> OccurrencesBefore:
+    """The average number of times that people do an event before each conversion in the window.
+
+    An occurrence of the event belongs to the person's next conversion, at it or after it, if that lies in the window;
+    the occurrence itself may lie before the window. What comes after the last conversion counts nowhere. The average is
+    all these occurrences by all conversions in the window: not the mean of people's own averages.
+
+    `by=` takes a name or a `Split`: by last touch (the default) everything stands under the value at the conversion.
+    `every=` gives a row for each period of the zone `tz`. `among=` counts only people who fulfil a condition.
+
+    Source: https://oldsupport.kissmetrics.com/tools/metrics/average-occurrences-between-two-events.html; that the event
+    in the conversion's own second belongs to it is ours. Raises UnknownNameError for names that no record has. Costs
+    one pass over the rows of both events.
+
+    >>> from kmexport import Event, Facts
+    >>> did = [(1, "viewed"), (2, "viewed"), (3, "bought"), (4, "viewed"), (5, "bought")]
+    >>> facts = Facts([Event("a", moment, name) for moment, name in did])
+    >>> found = occurrences_before(facts, "viewed", "bought")
+    >>> found.times, found.conversions, found.average
+    (3, 2, 1.5)
+    """
+    names = {"event": event, "conversion": conversion}
+    asked = Question.of(facts, window, tz, events=names, splits={"by": by}, among=among, reading=reading)
+    breakdown = Breakdown.of(asked, events("conversion"), every)
+
+    def query(parts: QueryParts) -> str:
+        return parts.with_split_value(parts.in_periods(_before()))
+
+    numbers = "count(distinct person), count(*) filter (not is_conversion), count(*) filter (is_conversion)"
+    measured = breakdown.measure(query, _before_row, numbers, (0, 0, 0), periods_add_up=True)
+    whole = _before_row(None, None, *measured.numbers)
+    return OccurrencesBefore(
+        people_query=measured.whole,
+        parts_query=measured.parts,
+        by=by_name(by),
+        every=every,
+        event=event,
+        conversion=conversion,
+        people=whole.people,
+        times=whole.times,
+        conversions=whole.conversions,
+        average=whole.average,
+        rows=measured.rows,
+        notes=measured.notes,
+    )
+
+
+def _before_row(label: str | None, value: str | None, people: int, times: int, conversions: int) -> BeforeRow:
+    return BeforeRow(label, value, people, times, conversions, ratio(times, conversions))
+
+
+def _before() -> str:
+    """Each conversion in the window, and each event that belongs to one, with the time of the conversion."""
+    every_event, every_conversion = (events(name, in_window=False) for name in ("event", "conversion"))
+    belonging = f"""
+        select e.person, c.time from ({every_event}) e
+        asof join (select distinct person, time from ({every_conversion})) c
+            on e.person = c.person and e.time <= c.time"""
+    return f"""
+        select person, time, true as is_conversion from ({events("conversion")})
+        union all
+        select person, time, false from ({belonging}) where {IN_WINDOW}"""

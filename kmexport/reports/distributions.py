@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, frozen
 
-from kmexport.reports.results import Column, Persons, Result
-from kmexport.reports.writing import Form, counted, texts_of
+from kmexport.reports.results import NumberForm, PeopleQuery, Result, ResultColumn, counted, texts_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +44,7 @@ class Distribution(Result):
     """
 
     name: str
-    form: Form
+    form: NumberForm
     people: int
     minimum: float | None
     mean: float | None
@@ -56,8 +55,8 @@ class Distribution(Result):
     def people_of(self, row: DistributionRow) -> list[str]:
         """The persons of a row."""
         if row.end is None:
-            return self._behind.where("number = $first", first=row.first)
-        return self._behind.where("number >= $first and number < $end", first=row.first, end=row.end)
+            return self._people_query.where("number = $first", first=row.first)
+        return self._people_query.where("number >= $first and number < $end", first=row.first, end=row.end)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A bar of people for each row."""
@@ -80,20 +79,22 @@ class Distribution(Result):
         )
         return f"{self.name}: {counted(self.people, 'person', 'people')}, {told}"
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[ResultColumn]:
         return [
-            Column("number", "string", self._names()),
-            Column("people", "int64", [row.people for row in self.rows]),
+            ResultColumn("number", "string", self._names()),
+            ResultColumn("people", "int64", [row.people for row in self.rows]),
         ]
 
 
-def distribution_of(behind: Persons, expression: str, name: str, form: Form) -> Distribution:
+def distribution_of(people_query: PeopleQuery, expression: str, name: str, form: NumberForm) -> Distribution:
     """Return the distribution of an aggregate over each person's rows. Holds a number for each person."""
-    query = f"select person, {expression} as number from ({behind.query}) group by person having number is not null"
-    persons = Persons(behind.facts, query, behind.params)
+    query = (
+        f"select person, {expression} as number from ({people_query.query}) group by person having number is not null"
+    )
+    persons = PeopleQuery(people_query.facts, query, people_query.params)
     numbers = persons.numbers("number")
     return Distribution(
-        behind=persons,
+        people_query=persons,
         name=name,
         form=form,
         people=len(numbers),
@@ -105,7 +106,7 @@ def distribution_of(behind: Persons, expression: str, name: str, form: Form) -> 
     )
 
 
-def _rows(numbers: list[float], form: Form) -> list[DistributionRow]:
+def _rows(numbers: list[float], form: NumberForm) -> list[DistributionRow]:
     different = sorted(set(numbers))
     if len(different) <= _SINGLE:
         return [DistributionRow(number, None, numbers.count(number)) for number in different]
@@ -120,7 +121,7 @@ def _rows(numbers: list[float], form: Form) -> list[DistributionRow]:
     ]
 
 
-def _round_step(step: float, form: Form) -> float:
+def _round_step(step: float, form: NumberForm) -> float:
     """A step of 1, 2 or 5 and zeros, or one of a clock, as long as this one or longer."""
     if form == "duration" and step <= _OF_CLOCKS[-1]:
         return next(seconds for seconds in _OF_CLOCKS if seconds >= step)

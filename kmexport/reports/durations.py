@@ -6,27 +6,25 @@ from typing import TYPE_CHECKING, Unpack
 
 from attrs import define, frozen
 
+from kmexport.reports.breakdown import Breakdown, QueryParts, Question, SplitResult, SplitRow
 from kmexport.reports.distributions import Distribution, distribution_of
-from kmexport.reports.filing import By, by_name
-from kmexport.reports.occurrences import IN_WINDOW, events, firsts
-from kmexport.reports.query import Query
-from kmexport.reports.results import ALL, Choice, Column
-from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
-from kmexport.reports.writing import counted, write_duration
+from kmexport.reports.results import ALL, Choice, ResultColumn, counted, write_duration
+from kmexport.reports.splits import By, by_name
+from kmexport.reports.sql import IN_WINDOW, events, firsts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.reports.sources import Reading, Source
+    from kmexport.reports.query import FactsKeywords, ReportSource
     from kmexport.windows import Window, Zone
 
 __all__ = ["TimeBetween", "TimeBetweenRow", "time_between"]
 
 
 @frozen
-class TimeBetweenRow(Part):
+class TimeBetweenRow(SplitRow):
     """One part of a `TimeBetween`; `mean` and `median` in seconds."""
 
     people: int
@@ -62,11 +60,11 @@ class TimeBetween(SplitResult):
 
     def seconds(self) -> list[int]:
         """The seconds that each person took, the shortest first."""
-        return self._behind.numbers("seconds")
+        return self._people_query.numbers("seconds")
 
     def distribution(self) -> Distribution:
         """How many people took how long."""
-        return distribution_of(self._behind, "any_value(seconds)", f"{self.first} → {self.second}", "duration")
+        return distribution_of(self._people_query, "any_value(seconds)", f"{self.first} → {self.second}", "duration")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """How many people took how long, with the median; with `every=`, the median in each period as a line."""
@@ -84,18 +82,18 @@ class TimeBetween(SplitResult):
         mean, median = map(write_duration, (self.mean, self.median))
         return f"{self.first} → {self.second}: {counted(self.people, 'person', 'people')}, mean {mean}, median {median}"
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[ResultColumn]:
         rows = self.rows if self.is_split else (TimeBetweenRow(None, None, self.people, self.mean, self.median),)
         return [
-            *(Column(name, "string", values) for name, values in self._split_columns()),
-            Column("people", "int64", [row.people for row in rows]),
-            Column("mean", "float64", [row.mean for row in rows], form="duration"),
-            Column("median", "float64", [row.median for row in rows], form="duration"),
+            *(ResultColumn(name, "string", values) for name, values in self._split_columns()),
+            ResultColumn("people", "int64", [row.people for row in rows]),
+            ResultColumn("mean", "float64", [row.mean for row in rows], form="duration"),
+            ResultColumn("median", "float64", [row.median for row in rows], form="duration"),
         ]
 
 
 def time_between(
-    facts: Source,
+    facts: ReportSource,
     first: str,
     second: str,
     window: Window | None = None,
@@ -105,7 +103,7 @@ def time_between(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
-    **reading: Unpack[Reading],
+    **reading: Unpack[FactsKeywords],
 ) -> TimeBetween:
     """The average time from event 1 to the first event 2 after it, over the people who did both in this order.
 
@@ -132,25 +130,25 @@ def time_between(
     (2, 30.0, ['a'])
     """
     names = {"first": first, "second": second}
-    asked = Query.of(facts, window, tz, events=names, splits={"by": by}, among=among, reading=reading)
-    splitting = Splitting.of(asked, events("second" if first_ever else "first"), every)
+    asked = Question.of(facts, window, tz, events=names, splits={"by": by}, among=among, reading=reading)
+    breakdown = Breakdown.of(asked, events("second" if first_ever else "first"), every)
 
-    def query(pieces: Pieces) -> str:
-        return _from_first_ever(pieces) if first_ever else _inside(pieces)
+    def query(parts: QueryParts) -> str:
+        return _from_first_ever(parts) if first_ever else _inside(parts)
 
     numbers = "count(*), avg(seconds), median(seconds)"
-    measured = splitting.measure(
+    measured = breakdown.measure(
         query,
         TimeBetweenRow,
         numbers,
         (0, None, None),
         periods_add_up=first_ever,
-        values_add_up=not splitting.is_by_touch,
+        values_add_up=not breakdown.is_by_touch,
     )
     people, mean, median = measured.numbers
     return TimeBetween(
-        behind=measured.whole,
-        parts=measured.parts,
+        people_query=measured.whole,
+        parts_query=measured.parts,
         by=by_name(by),
         every=every,
         first=first,
@@ -166,29 +164,29 @@ def time_between(
 _SECONDS = "(epoch_us(min(e.time)) - epoch_us(any_value(s.time))) // 1000000 as seconds"
 
 
-def _from_first_ever(pieces: Pieces) -> str:
+def _from_first_ever(parts: QueryParts) -> str:
     starts = firsts(events("first", in_window=False), "person")
     later = events("second", in_window=False)
     pairs = f"""
         select s.person, any_value(s.time) as started, min(e.time) as time, {_SECONDS}
         from ({starts}) s join ({later}) e on s.person = e.person and e.time > s.time group by s.person"""
-    return _with_value(pieces, pieces.in_periods(f"select * from ({pairs}) where {IN_WINDOW}"))
+    return _with_value(parts, parts.in_periods(f"select * from ({pairs}) where {IN_WINDOW}"))
 
 
-def _inside(pieces: Pieces) -> str:
-    starts = firsts(pieces.in_periods(events("first")))
+def _inside(parts: QueryParts) -> str:
+    starts = firsts(parts.in_periods(events("first")))
     pairs = f"""
         select s.person, s.period, any_value(s.time) as started, min(e.time) as time, {_SECONDS}
         from ({starts}) s join ({events("second")}) e on s.person = e.person and e.time > s.time and e.time < s.until
         group by s.person, s.period"""
-    return _with_value(pieces, pairs)
+    return _with_value(parts, pairs)
 
 
-def _with_value(pieces: Pieces, pairs: str) -> str:
+def _with_value(parts: QueryParts, pairs: str) -> str:
     """The pairs with the value that they are filed under; by last touch those that have the same at both events."""
-    if not pieces.is_by_touch:
-        return pieces.valued(pairs)
-    at_second = pieces.valued(pairs)
-    at_first = pieces.valued(f"""
+    if not parts.is_by_touch:
+        return parts.with_split_value(pairs)
+    at_second = parts.with_split_value(pairs)
+    at_first = parts.with_split_value(f"""
         select * exclude (value, time, started), started as time, value as second_value from ({at_second})""")
     return f"select * from ({at_first}) where value is not distinct from second_value"

@@ -14,8 +14,8 @@ from attrs import define, field, frozen
 from kmexport.bucket import Bucket
 from kmexport.format.names import fold_name
 from kmexport.records import Event
-from kmexport.reports.filing import as_name
-from kmexport.reports.results import Column, Table
+from kmexport.reports.results import ResultColumn, Table
+from kmexport.reports.splits import as_name
 from kmexport.revisions.manifest import Revision
 from kmexport.revisions.reader import ReadOptions, open_revisions
 from kmexport.steps.duplicates import drop_duplicates
@@ -92,16 +92,16 @@ class Explanation(Table):
     def _title(self) -> str:
         return f"{self.event}: {self.people:,} people, {self.times:,} times"
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[ResultColumn]:
         marks = [] if self.expected is None else [["← expected" if row.is_expected else "" for row in self.rows]]
         return [
-            Column("step", "string", [row.step for row in self.rows]),
-            Column("people", "int64", [row.people for row in self.rows]),
-            Column("change", "string", [_signed(row.people_change) for row in self.rows]),
-            Column("times", "int64", [row.times for row in self.rows]),
-            Column("change of times", "string", [_signed(row.times_change) for row in self.rows]),
-            Column("for example", "string", [row.examples[0] if row.examples else " " for row in self.rows]),
-            *(Column(" ", "string", [mark or " " for mark in column]) for column in marks),
+            ResultColumn("step", "string", [row.step for row in self.rows]),
+            ResultColumn("people", "int64", [row.people for row in self.rows]),
+            ResultColumn("change", "string", [_signed(row.people_change) for row in self.rows]),
+            ResultColumn("times", "int64", [row.times for row in self.rows]),
+            ResultColumn("change of times", "string", [_signed(row.times_change) for row in self.rows]),
+            ResultColumn("for example", "string", [row.examples[0] if row.examples else " " for row in self.rows]),
+            *(ResultColumn(" ", "string", [mark or " " for mark in column]) for column in marks),
         ]
 
 
@@ -154,7 +154,7 @@ def explain(
     near = {revision.number for revision in bucket.revisions(window)}
     of_day_numbers = {revision.number for revision in of_day}
 
-    def chosen(numbers: Iterable[int], where: Window, *, as_given: bool = False) -> list[int]:
+    def first_or_last(numbers: Iterable[int], where: Window, *, as_given: bool = False) -> list[int]:
         return [
             place
             for place, one in enumerate(found)
@@ -170,17 +170,17 @@ def explain(
         line = [_Occurrence(found[p].revision, found[p].line, persons[p].person, found[p].timestamp) for p in places]
         steps.append((step, source, line))
 
-    add("lines repaired", _DATA, chosen(of_day_numbers, in_utc, as_given=True))
-    add("the name in any case", _NAMES, chosen(of_day_numbers, in_utc))
-    add("neighbouring files", _DATA, chosen(around, in_utc))
-    in_window = chosen(near, window)
+    add("lines repaired", _DATA, first_or_last(of_day_numbers, in_utc, as_given=True))
+    add("the name in any case", _NAMES, first_or_last(of_day_numbers, in_utc))
+    add("neighbouring files", _DATA, first_or_last(around, in_utc))
+    in_window = first_or_last(near, window)
     add("the zone's day", _ZONES, in_window)
     add("duplicates once", _DUPLICATES, _without_duplicates(events, in_window, rule))
     people = bucket.identities(on_error="skip") if identities is None else identities
     merged = list(merge_identities(events, people))
     add("identities merged", _IDENTITIES, _without_duplicates(merged, in_window, rule), merged)
     if late:
-        add("records that came late", _DATA, _without_duplicates(merged, chosen(index, window), rule), merged)
+        add("records that came late", _DATA, _without_duplicates(merged, first_or_last(index, window), rule), merged)
     return _explanation(event, steps, expected)
 
 

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Final, Literal, Unpack
 
 from attrs import define, frozen
 
 from kmexport.format.names import fold_name
-from kmexport.reports.cuts import cut_into_days
-from kmexport.reports.filing import PERSONS_OWN, By, by_name
-from kmexport.reports.funnel_sql import FunnelQuery, step_events
-from kmexport.reports.query import Query
-from kmexport.reports.results import ALL, Choice, Column, check_choice, ratio
-from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
-from kmexport.reports.writing import as_seconds, counted
+from kmexport.reports.breakdown import Breakdown, QueryParts, Question, SplitResult, SplitRow
+from kmexport.reports.periods import PeriodLookup, find_days
+from kmexport.reports.query import as_seconds
+from kmexport.reports.results import ALL, Choice, ResultColumn, check_choice, counted, ratio
+from kmexport.reports.splits import PERSONS_OWN, BoundSplit, By, by_name
+from kmexport.reports.sql import IN_WINDOW, in_periods
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.reports.sources import Reading, Source
+    from kmexport.reports.query import FactsKeywords, ReportSource
     from kmexport.windows import Window, Zone
-
-__all__ = ["Funnel", "FunnelRow", "FunnelStep", "funnel"]
 
 
 @frozen
@@ -43,7 +40,7 @@ class FunnelStep:
 
 
 @frozen
-class FunnelRow(Part):
+class FunnelRow(SplitRow):
     """The funnel of one period, of the people with one value of the property (None: without one), or of both."""
 
     steps: tuple[FunnelStep, ...]
@@ -89,21 +86,21 @@ class Funnel(SplitResult):
         share = "" if last.share is None else f" ({last.share:.1%})"
         return f"{first.event} → {last.event}: {last.people:,} of {counted(first.people, 'person', 'people')}{share}"
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[ResultColumn]:
         rows = self.rows if self.is_split else (FunnelRow(None, None, self.steps),)
         lines = [(row, step) for row in rows for step in row.steps]
         return [
-            *(Column(name, "string", values) for name, values in self._split_columns([row for row, _ in lines])),
-            Column("step", "string", [step.event for _, step in lines]),
-            Column("people", "int64", [step.people for _, step in lines]),
-            Column("times", "int64", [step.times for _, step in lines]),
-            Column("share", "float64", [step.share for _, step in lines], form="share"),
-            Column("of_previous", "float64", [step.of_previous for _, step in lines], form="share"),
+            *(ResultColumn(name, "string", values) for name, values in self._split_columns([row for row, _ in lines])),
+            ResultColumn("step", "string", [step.event for _, step in lines]),
+            ResultColumn("people", "int64", [step.people for _, step in lines]),
+            ResultColumn("times", "int64", [step.times for _, step in lines]),
+            ResultColumn("share", "float64", [step.share for _, step in lines], form="share"),
+            ResultColumn("of_previous", "float64", [step.of_previous for _, step in lines], form="share"),
         ]
 
 
 def funnel(
-    facts: Source,
+    facts: ReportSource,
     steps: Sequence[str],
     window: Window | None = None,
     *,
@@ -115,7 +112,7 @@ def funnel(
     by: By | None = None,
     every: Every | None = None,
     among: Condition | None = None,
-    **reading: Unpack[Reading],
+    **reading: Unpack[FactsKeywords],
 ) -> Funnel:
     """How many people reach each step of a list of events.
 
@@ -165,7 +162,7 @@ def funnel(
     if occurrences not in ("last_of_day", "all"):
         msg = f'occurrences is "last_of_day" or "all", not {occurrences!r}'
         raise ValueError(msg)
-    asked = Query.of(
+    asked = Question.of(
         facts,
         window,
         tz,
@@ -180,21 +177,21 @@ def funnel(
     folded = [str(params[step]) for step in named]
     params |= {"within": _limit("within", within), "step_within": _limit("step_within", step_within)}
     source = step_events(folded)
-    splitting = Splitting.of(asked, source, every)
-    days = None if occurrences == "all" else cut_into_days(asked.facts, asked.zone, source, params)
+    breakdown = Breakdown.of(asked, source, every)
+    days = None if occurrences == "all" else find_days(asked.facts, asked.zone, source, params)
     last = place_of(asked.by.step, steps) if asked.by is not None and asked.by.step is not None else len(steps) - 1
 
-    def query(pieces: Pieces) -> str:
+    def query(parts: QueryParts) -> str:
         limits = {"within": within is not None, "step_within": step_within is not None}
-        return FunnelQuery(folded, days, pieces.cut, pieces.filing, last, skip_steps=skip_steps, **limits).text()
+        return FunnelQuery(folded, days, parts.lookup, parts.split, last, skip_steps=skip_steps, **limits).text()
 
     def row(label: str | None, value: str | None, *counts: int) -> FunnelRow:
         return FunnelRow(label, value, _steps(steps, counts))
 
-    measured = splitting.measure(query, row, _counts(len(steps)), (0,) * 2 * len(steps), periods_add_up=False)
+    measured = breakdown.measure(query, row, _counts(len(steps)), (0,) * 2 * len(steps), periods_add_up=False)
     return Funnel(
-        behind=measured.whole,
-        parts=measured.parts,
+        people_query=measured.whole,
+        parts_query=measured.parts,
         by=by_name(by),
         every=every,
         steps=_steps(steps, measured.numbers),
@@ -236,3 +233,184 @@ def place_of(step: str | int, steps: Sequence[str]) -> int:
 
 def _limit(name: str, limit: timedelta | str | None) -> float | None:
     return None if limit is None else as_seconds(name, limit)
+
+
+_SECONDS: Final = "epoch_us(time) // 1000000"
+_DAY: Final = 1 << 40  # more than twice the seconds of any time
+_RANK: Final = f"period * {_DAY} - {_SECONDS}"
+_EARLIEST: Final = f"(min(o.rank) + {_DAY // 2}) // {_DAY} * {_DAY} - min(o.rank)"
+
+
+def step_events(steps: Sequence[str]) -> str:
+    """The occurrences of all steps, `steps` being the folded names; their parameters are $step0, $step1 …"""
+    return _events(f"in ({', '.join(f'$step{place}' for place in _first_places(steps))})")
+
+
+def _events(named: str) -> str:
+    return f"""
+        select person_id as person, time, name from kmexport.numbered_events where name {named} and {IN_WINDOW}"""
+
+
+def _first_places(steps: Sequence[str]) -> dict[int, str]:
+    """The places of the steps without those that come again."""
+    return {place: step for place, step in enumerate(steps) if step not in steps[:place]}
+
+
+@frozen
+class FunnelQuery:
+    """A funnel's steps (folded names) and options, the days of its zone (None: all counts), what it is split by."""
+
+    steps: Sequence[str]
+    days: PeriodLookup | None
+    lookup: PeriodLookup | None
+    split: BoundSplit | None
+    filed_at: int
+    skip_steps: bool
+    within: bool
+    step_within: bool
+
+    def text(self) -> str:
+        """person, period, value; t0, t1 … (when it was reached, or null) and n0, n1 … (how often) of each entrant."""
+        if not self.within and not self.step_within:
+            tables = dict(self._unlimited())
+        else:
+            tables = {"kept": self._kept(), "ways": self._skipping() if self.skip_steps else self._limited()}
+        times = ", ".join(f"count(*) filter (name = $step{place}) as n{place}" for place in range(len(self.steps)))
+        tables["often"] = f"select {self._keys}, {times} from ({self._entrants(step_events(self.steps))}) group by all"
+        period = "part" if self.lookup is not None else "0"
+        moment = f"to_timestamp(t{self.filed_at}) as time"
+        columns = "".join(f", {kind}{place}" for kind in "tn" for place in range(len(self.steps)))
+        found = f"select person, {period} as period, {moment}{columns} from ways join often using ({self._keys})"
+        return f"""
+            with {", ".join(f"{name} as materialized ({text})" for name, text in tables.items())}
+            {self._with_value(found)}"""
+
+    def _with_value(self, found: str) -> str:
+        if self.split is None:
+            return f"select *, null::varchar as value from ({found})"
+        if self.split.at != "at_step":
+            return self.split.with_split_value(found, self.lookup)
+        valued = self.split.with_split_value(found, self.lookup)
+        return f"select * replace (case when t{self.filed_at} is not null then value end as value) from ({valued})"
+
+    @property
+    def _keys(self) -> str:
+        return "person" if self.lookup is None else "person, part"
+
+    def _same(self, one: str, other: str) -> str:
+        """The condition that two rows are of one entrant."""
+        return " and ".join(f"{one}.{key} = {other}.{key}" for key in self._keys.split(", "))
+
+    def _entrants(self, source: str) -> str:
+        """Occurrences, as person, part, time, name."""
+        if self.lookup is None:
+            return source
+        return f"select person, period as part, time, name from ({in_periods(source, self.lookup)})"
+
+    # Without limits.
+
+    def _unlimited(self) -> Iterator[tuple[str, str]]:
+        """way0, way1 …: how far entrants came with the first steps. Skipping, everyone goes on to the next step."""
+        keys, last = self._keys, len(self.steps) - 1
+        earliest = _EARLIEST if self.days is not None else "min(o.rank)"
+        name = "way0" if last else "ways"
+        yield name, f"select {keys}, {earliest} as t0 from ({self._ranked(0)}) o group by {keys}"
+        for place in range(1, last + 1):
+            before, name = name, f"way{place}" if place < last else "ways"
+            columns = ", ".join(f"w.t{other}" for other in range(place))
+            follows = [f"o.time >= greatest({columns})" if self.skip_steps else f"o.time >= w.t{place - 1}"]
+            follows += [f"o.time > w.t{other}" for other in _same_before(self.steps, place)]
+            if self.skip_steps:
+                follows = [f"coalesce({condition}, true)" for condition in follows]
+            joined = f"{'left ' if self.skip_steps else ''}join {before} w using ({keys}) where {' and '.join(follows)}"
+            yield (
+                f"reached{place}",
+                f"select {keys}, {earliest} as t{place} from ({self._ranked(place)}) o {joined} group by {keys}",
+            )
+            all_of = "full" if self.skip_steps else "left"
+            yield (
+                name,
+                f"select {keys}, {columns}, r.t{place} from {before} w {all_of} join reached{place} r using ({keys})",
+            )
+
+    def _ranked(self, place: int) -> str:
+        occurrences = self._entrants(_events(f"= $step{place}"))
+        if self.days is None:
+            return f"select {self._keys}, {_SECONDS} as time, {_SECONDS} as rank from ({occurrences})"
+        return f"select {self._keys}, {_SECONDS} as time, {_RANK} as rank from ({in_periods(occurrences, self.days)})"
+
+    # With limits.
+
+    def _kept(self) -> str:
+        occurrences = self._entrants(step_events(self.steps))
+        if self.days is None:
+            return f"select distinct {self._keys}, name, {_SECONDS} as time from ({occurrences})"
+        days = in_periods(occurrences, self.days)
+        return f"select {self._keys}, name, max({_SECONDS}) as time from ({days}) group by {self._keys}, name, period"
+
+    def _skipping(self) -> str:
+        """One way through all steps in their order from each occurrence of the step at which the person enters."""
+        query = f"""
+            select {self._keys}, time as entered, null::bigint as moment, place
+            from (select *, {_place(self.steps)} as place from kept)
+            qualify place = min(place) over (partition by {self._keys})"""
+        for place in range(len(self.steps)):
+            since = _since("coalesce(w.moment, w.entered)", self.steps, place)
+            taken = f"case when w.place <= {place} and k.time <= w.entered + $within then k.time end"
+            query = f"""
+                select w.* exclude (moment, since), {taken} as t{place}, coalesce({taken}, w.moment) as moment
+                from (select w.*, {since} as since from ({query}) w) w
+                asof left join {self._occurrences(place)} k on {self._same("w", "k")} and w.since <= k.time"""
+        columns = ", ".join(f"min(t{place}) as t{place}" for place in range(len(self.steps)))
+        return f"select {self._keys}, {columns} from ({query}) group by {self._keys}"
+
+    def _limited(self) -> str:
+        """All ways that the limits allow; of ways that go on alike only one is kept."""
+        steps = self.steps
+        needed = {place: _remembered(steps, place) for place in range(len(steps))}
+        own = ", time as t0" if needed[0] else ""
+        first = f"select {self._keys}, time as entered, time as moment{own} from {self._occurrences(0)}"
+        parts = [("reached0", first)]
+        for place in range(1, len(steps)):
+            keys = [f"w.{key}" for key in self._keys.split(", ")] + (["w.entered"] if self.within else [])
+            keys += [f"w.t{other}" for other in needed[place] if other != place]
+            conditions = [self._same("w", "k"), f"k.time >= {_since('w.moment', steps, place)}"]
+            conditions += ["k.time <= w.entered + $within"] if self.within else []
+            conditions += ["k.time <= w.moment + $step_within"] if self.step_within else []
+            # The earliest goes as far as any, if only the start limits.
+            time = "k.time" if self.step_within else "min(k.time)"
+            reached = [f"{time} as moment", *([f"{time} as t{place}"] if place in needed[place] else [])]
+            columns = ", ".join([*keys, *reached])
+            joined = f"from reached{place - 1} w join {self._occurrences(place)} k on {' and '.join(conditions)}"
+            parts.append((f"reached{place}", f"select {columns} {joined} group by all"))
+        tables = ", ".join(f"{name} as materialized ({text})" for name, text in parts)
+        places = range(len(steps))
+        reached_by = " union all ".join(
+            f"select {self._keys}, {place} as place, moment from reached{place}" for place in places
+        )
+        columns = ", ".join(f"min(moment) filter (place = {place}) as t{place}" for place in places)
+        return f"with {tables} select {self._keys}, {columns} from ({reached_by}) group by {self._keys}"
+
+    def _occurrences(self, place: int) -> str:
+        return f"(select {self._keys}, time from kept where name = $step{place})"
+
+
+def _place(steps: Sequence[str]) -> str:
+    """The first place of a row's event among the steps."""
+    return "case name " + " ".join(f"when $step{place} then {place}" for place in _first_places(steps)) + " end"
+
+
+def _same_before(steps: Sequence[str], place: int) -> list[int]:
+    """The earlier steps of the same event: one occurrence reaches only one of them."""
+    return [other for other in range(place) if steps[other] == steps[place]]
+
+
+def _since(moment: str, steps: Sequence[str], place: int) -> str:
+    """The moment from which on an occurrence reaches the step; null stays null."""
+    later = [f"coalesce(w.t{other} + 1, {moment})" for other in _same_before(steps, place)]
+    return f"greatest({', '.join([moment, *later])})" if later else moment
+
+
+def _remembered(steps: Sequence[str], place: int) -> list[int]:
+    """The places up to this one whose event is a later step too."""
+    return [other for other in range(place + 1) if steps[other] in steps[place + 1 :]]

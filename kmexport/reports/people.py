@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Unpack
 from attrs import define, field, frozen
 
 from kmexport.facts.sql import text_of
-from kmexport.reports.asking import ask
+from kmexport.reports.breakdown import Question
 from kmexport.reports.conditions import Binder
-from kmexport.reports.filing import Split, as_split
-from kmexport.reports.occurrences import EVERYONE, chosen
-from kmexport.reports.query import Query
-from kmexport.reports.results import Column, Result
-from kmexport.reports.writing import counted
+from kmexport.reports.query import ask
+from kmexport.reports.results import Result, ResultColumn, counted
+from kmexport.reports.splits import Split, as_split
+from kmexport.reports.sql import EVERYONE, first_or_last
 from kmexport.windows import Window, check_window
 
 if TYPE_CHECKING:
     from kmexport.reports.conditions import Condition
-    from kmexport.reports.sources import Reading, Source
+    from kmexport.reports.query import FactsKeywords, ReportSource
 
 __all__ = ["People", "Show", "people"]
 
@@ -75,12 +74,12 @@ class Show:
             when = binder.within(self.window)
             shown = f"{_OF_EVENTS[self.what]} as shown"
             return f"select person_id as person, {shown} from {source} and {when} group by person_id"
-        settings = binder.raw_settings(as_split(self.name))
-        if settings is None:
+        assignments = binder.raw_assignments(as_split(self.name))
+        if assignments is None:
             return f"select person, person as shown from ({EVERYONE})"
         which: Literal["first", "last"] = "first" if self.what.startswith("first") else "last"
-        source = f"select * from ({settings}) where {binder.within(self.window)}"
-        return f"select person, {_OF_PROPERTIES[self.what]} as shown from ({chosen(source, which)})"
+        source = f"select * from ({assignments}) where {binder.within(self.window)}"
+        return f"select person, {_OF_PROPERTIES[self.what]} as shown from ({first_or_last(source, which)})"
 
 
 @define(repr=False, kw_only=True)
@@ -113,24 +112,24 @@ class People(Result):
     def _title(self) -> str:
         return f"{counted(self.people, 'person', 'people')}{f' who {self.condition}' if self.condition else ''}"
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[ResultColumn]:
         types: dict[str, Literal["string", "int64", "time"]] = {"times": "int64"}
         types |= dict.fromkeys(("first_value", "last_value"), "string")
         return [
-            Column("person", "string", [row[0] for row in self.rows]),
+            ResultColumn("person", "string", [row[0] for row in self.rows]),
             *(
-                Column(show.title, types.get(show.what, "time"), [row[place] for row in self.rows])
+                ResultColumn(show.title, types.get(show.what, "time"), [row[place] for row in self.rows])
                 for place, show in enumerate(self._shows, 1)
             ),
         ]
 
 
 def people(
-    facts: Source,
+    facts: ReportSource,
     among: Condition | None = None,
     *,
     columns: Sequence[Show] = (),
-    **reading: Unpack[Reading],
+    **reading: Unpack[FactsKeywords],
 ) -> People:
     """Everyone who fulfils a condition (everyone who did or was given anything, without one), in the order of names.
 
@@ -153,7 +152,7 @@ def people(
       bob       2009-02-13 23:31:30  Pro
     """
     shown = [show.name for show in columns if show.what in _OF_PROPERTIES]
-    asked = Query.of(facts, None, None, among=among, everyone=True, also=shown, reading=reading)
+    asked = Question.of(facts, None, None, among=among, everyone=True, also=shown, reading=reading)
     binder = Binder(asked.facts, asked.params)
     query = asked.narrowed(EVERYONE)
     for place, show in enumerate(columns):
@@ -161,7 +160,7 @@ def people(
     found = ask(asked.facts, f"select * from ({query}) order by person", asked.params)
     rows = tuple(tuple(_zero(show, cell) for show, cell in zip((None, *columns), row, strict=True)) for row in found)
     return People(
-        behind=asked.persons(EVERYONE),
+        people_query=asked.persons(EVERYONE),
         condition="" if among is None else str(among),
         people=len(rows),
         columns=tuple(show.title for show in columns),

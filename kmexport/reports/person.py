@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from attrs import define, field, frozen
 
 from kmexport.format.names import fold_name
-from kmexport.reports.asking import ask
-from kmexport.reports.filing import as_name
-from kmexport.reports.results import Column, Persons, Result
-from kmexport.reports.sources import facts_of
-from kmexport.reports.writing import counted, texts_of, write_duration
+from kmexport.reports.query import ask, facts_of
+from kmexport.reports.results import PeopleQuery, Result, ResultColumn, counted, texts_of, write_duration
+from kmexport.reports.splits import as_name
 from kmexport.windows import time_at
 
 if TYPE_CHECKING:
-    from kmexport.reports.sources import Reading, Source
+    from kmexport.reports.query import FactsKeywords, ReportSource
 
 __all__ = ["Moment", "Person", "person"]
 
@@ -84,23 +82,25 @@ class Person(Result):
         also = f" (also {', '.join(others)})" if others else ""
         return f"{self.name}{also}: {', '.join(filter(None, told))}"
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[ResultColumn]:
         return [
-            Column("time", "time", [line.timestamp for line in self.timeline]),
-            Column("event", "string", [line.event or "(properties)" for line in self.timeline]),
-            Column("properties", "string", [json.dumps(line.properties, ensure_ascii=False) for line in self.timeline]),
+            ResultColumn("time", "time", [line.timestamp for line in self.timeline]),
+            ResultColumn("event", "string", [line.event or "(properties)" for line in self.timeline]),
+            ResultColumn(
+                "properties", "string", [json.dumps(line.properties, ensure_ascii=False) for line in self.timeline]
+            ),
         ]
 
 
 def person(
-    facts: Source,
+    facts: ReportSource,
     identity: str,
     *,
     visit: str = "visited site",
     signup: str = "signed up",
     purchase: str = "purchased",
     amount: str = "billing amount",
-    **reading: Unpack[Reading],
+    **reading: Unpack[FactsKeywords],
 ) -> Person:
     """A page about one person, found by any of their identities, with every event and property in the order of time.
 
@@ -159,7 +159,7 @@ def person(
         firsts.setdefault(row[1], row[4])
     before = [moment for moment in visits if began is not None and moment <= began]
     return Person(
-        behind=Persons(facts, "select $person as person", params, facts is not source),
+        people_query=PeopleQuery(facts, "select $person as person", params, facts is not source),
         name=who[0][1],
         identities=tuple(row[2] for row in who),
         first_seen=min(seen, default=None),

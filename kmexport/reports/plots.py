@@ -1,4 +1,4 @@
-"""Pictures of results: plain numbers in, Axes out. Needs matplotlib (extra `plot`).
+"""Pictures of results: plain numbers in, Axes out. WantedNames matplotlib (extra `plot`).
 
 Colours are those of Okabe and Ito, which the colour-blind can tell; lines differ in their markers too. Names come
 from data: they are cut to a length, and never read as formulas.
@@ -18,8 +18,7 @@ except ImportError as _error:
     _msg = f"pictures need {_error.name}: pip install 'kmexport[plot]'"
     raise ImportError(_msg, name=_error.name) from _error
 
-from kmexport.reports.results import value_shown
-from kmexport.reports.writing import Form, texts_of
+from kmexport.reports.results import NumberForm, texts_of, value_shown
 
 COLOURS: Final = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#555555"]
 MARKERS: Final = ["o", "s", "^", "D", "v", "X"]
@@ -40,7 +39,7 @@ def bars(
     unit: str,
     ax: Axes | None,
     *,
-    form: Form = "number",
+    form: NumberForm = "number",
 ) -> Axes:
     """A horizontal bar for each name, the first at the top; none for a number that is None."""
     shown = min(len(names), BARS_SHOWN)
@@ -68,7 +67,7 @@ def lines(
     unit: str,
     ax: Axes | None,
     *,
-    form: Form = "number",
+    form: NumberForm = "number",
 ) -> Axes:
     """A line for each series, over the same periods; gaps where there is no number."""
     axes = _axes(ax, title, width=6.4 if len(series) == 1 else 7.6)
@@ -234,7 +233,7 @@ def _drawn(number: float) -> float:
     return min(max(number, -MOST_DRAWN), MOST_DRAWN)
 
 
-def _formatter(form: Form) -> Any:
+def _formatter(form: NumberForm) -> Any:
     return PercentFormatter(1, decimals=0) if form == "share" else FuncFormatter(lambda number, _: f"{number:,.6g}")
 
 

@@ -1,100 +1,199 @@
-"""What a report asks: its facts, window, zone, the names that it takes, how it is split, and whom it is about."""
+"""Questions to Facts: the facts of a report's source, queries with their parameters, and names in any spelling."""
 
 from __future__ import annotations
 
+import difflib
+import logging
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import tzinfo
-from typing import Final
+from datetime import UTC, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict
 
-from attrs import define, field
-
-from kmexport.reports.asking import bounds_of, known_name, zone_of
-from kmexport.reports.conditions import Binder, Condition, Needs, check_condition
-from kmexport.reports.filing import At, By, Filing, as_name, as_split, needed
-from kmexport.reports.results import Persons
-from kmexport.reports.sources import Reading, Source, facts_of
+from kmexport.bucket import Bucket
+from kmexport.errors import UnknownNameError
+from kmexport.format.decoding import FIRST_TIMESTAMP, LAST_TIMESTAMP
+from kmexport.format.names import fold_name
+from kmexport.parsing.records import OnError
+from kmexport.records import Record
+from kmexport.steps.identities import IdentityMap, Prefer
+from kmexport.storage.open_files import Progress
 from kmexport.tables import Facts
-from kmexport.windows import Window, Zone
+from kmexport.windows import Window, Zone, check_window, find_zone
 
-__all__ = ["TOUCHES", "Query"]
+if TYPE_CHECKING:
+    from kmexport.facts.source import Rule
 
-TOUCHES: Final[tuple[At, ...]] = ("last_touch", "first_ever", "last_ever", "first_in_window", "last_in_window")
+__all__ = [
+    "END",
+    "FIRST_TIMESTAMP",
+    "FactsKeywords",
+    "ReportSource",
+    "as_seconds",
+    "ask",
+    "bounds_of",
+    "closest",
+    "facts_of",
+    "given",
+    "is_known",
+    "known_name",
+    "zone_of",
+]
+
+logger: logging.Logger = logging.getLogger("kmexport")
+
+END: Final = LAST_TIMESTAMP + 1  # of the year 9999: no record and no engine has a later time
+
+NameKind: TypeAlias = Literal["event", "property"]
+_TABLES: Final[dict[NameKind, str]] = {"event": "numbered_events", "property": "numbered_properties"}
+_WORDS: Final = {
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1),
+    **dict.fromkeys(("min", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hour", "hours"), 3_600),
+    **dict.fromkeys(("d", "day", "days"), 86_400),
+    **dict.fromkeys(("week", "weeks"), 7 * 86_400),
+}
+_LENGTH: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.ASCII)
+_PARAMETER: Final = re.compile(r"\$(\w+)")
 
 
-@define
-class Query:
-    """The facts and the parameters of a report's queries."""
+def ask(facts: Facts, query: str, params: Mapping[str, object]) -> list[tuple[Any, ...]]:
+    """Return the rows of a query. Only the parameters that it names are handed over: the engine takes no others."""
+    from duckdb import ConnectionException  # noqa: PLC0415  # kmexport.tables says which extra is missing
 
-    facts: Facts
-    window: Window | None
-    zone: tzinfo
-    params: dict[str, object]
-    filings: dict[str, Filing] = field(factory=dict)
-    among: str | None = None
-    is_own: bool = False  # whether the report made the facts itself
+    used = {name: params[name] for name in _PARAMETER.findall(query)}
+    try:
+        rows: list[tuple[Any, ...]] = facts.sql(query, used or None).fetchall()
+    except ConnectionException as error:
+        msg = "these Facts are closed: ask before .close() and inside the with statement, or build them again"
+        raise ValueError(msg) from error
+    return rows
 
-    @classmethod
-    def of(
-        cls,
-        source: Source,
-        window: Window | None,
-        tz: Zone | None,
-        *,
-        events: Mapping[str, str] | None = None,
-        properties: Mapping[str, str] | None = None,
-        splits: Mapping[str, By | None] | None = None,
-        at: At = "last_touch",
-        allowed: Sequence[At] = TOUCHES,
-        among: Condition | None = None,
-        everyone: bool = False,
-        also: Iterable[By] = (),
-        reading: Reading,
-    ) -> Query:
-        """`splits` names the properties that people are filed by, each under its parameter; None for no split.
 
-        Of a source that is no Facts, only what these name is read (`also`: further properties), and every event where
-        the report is about `everyone`. UnknownNameError for a name that no record has, ValueError for a moment that is
-        not `allowed`.
-        """
-        params, zone = bounds_of(window), zone_of(tz, window)
-        if among is not None:
-            check_condition(among)
-        wanted = Needs()
-        wanted.everyone = everyone
-        for by in (*(properties or {}).values(), *(splits or {}).values(), *also):
-            if by is not None:
-                names, told = needed(as_split(by))
-                wanted.events += names
-                wanted.properties += told
-        wanted.events += map(as_name, (events or {}).values())
-        if among is not None:
-            among.sql("person", wanted)
-        facts = facts_of(source, reading, None if wanted.everyone else wanted.events, wanted.properties)
-        query = cls(facts, window, zone, params, is_own=facts is not source)
-        # Properties come first: what they need is all that events need, and a bucket is read once.
-        params |= {key: known_name(facts, "property", name) for key, name in (properties or {}).items()}
-        for key, by in (splits or {}).items():
-            if by is None:
-                continue
-            split = as_split(by)
-            if split.at is not None and split.at not in allowed:
-                msg = f"this report splits at {', '.join(map(repr, allowed))}, not at {split.at!r}"
-                raise ValueError(msg)
-            query.filings[key] = Filing.of(facts, split, key, params, at)
-        params |= {key: known_name(facts, "event", name) for key, name in (events or {}).items()}
-        if among is not None:
-            query.among = among.sql("person", Binder(facts, params))
-        return query
+def given(**names: str | None) -> dict[str, str]:
+    """Return the names that are given, for arguments that may be None."""
+    return {key: name for key, name in names.items() if name is not None}
 
-    @property
-    def by(self) -> Filing | None:
-        """What the report is split by."""
-        return self.filings.get("by")
 
-    def narrowed(self, source: str) -> str:
-        """The rows of a source (with a person) that are of the people whom the report is about."""
-        return source if self.among is None else f"select * from ({source}) where {self.among}"
+def zone_of(tz: Zone | None, window: Window | None) -> tzinfo:
+    """Return the zone of a report: the one that is asked for, else the window's own, else UTC."""
+    if tz is None:
+        return UTC if window is None or window.tz is None else window.tz
+    return find_zone(tz)
 
-    def persons(self, query: str) -> Persons:
-        """The query of a result, of the people whom the report is about: one row or more for each."""
-        return Persons(self.facts, self.narrowed(query), self.params, self.is_own)
+
+def bounds_of(window: Window | None) -> dict[str, object]:
+    """`start` and `end` of a window in unix seconds, as parameters; of all time without one."""
+    if window is None:
+        return {"start": FIRST_TIMESTAMP, "end": END}
+    start, end = check_window(window)
+    return {"start": _within_years(start), "end": _within_years(end)}
+
+
+def _within_years(moment: int) -> int:
+    return min(max(moment, FIRST_TIMESTAMP), END)
+
+
+def is_known(facts: Facts, kind: NameKind, folded: str) -> bool:
+    """Whether a record has the event or the property."""
+    return bool(ask(facts, f"select 1 from kmexport.{_TABLES[kind]} where name = $name limit 1", {"name": folded}))
+
+
+def known_name(facts: Facts, kind: NameKind, name: str) -> str:
+    """Return a name as the tables have it; UnknownNameError for one that no record has."""
+    _check_text(kind, name)
+    folded = fold_name(name)
+    if not is_known(facts, kind, folded):
+        names = [known for (known,) in ask(facts, f"select distinct name from kmexport.{_TABLES[kind]}", {})]
+        raise UnknownNameError(kind, name, _closest(folded, names))
+    return folded
+
+
+def _check_text(kind: str, name: object) -> None:
+    if not isinstance(name, str):
+        msg = f"the name of an event or a property is text: the {kind} can't be {name!r}"
+        raise TypeError(msg)
+
+
+def _closest(name: str, known: Iterable[str]) -> list[str]:
+    known = sorted(known)
+    parts = [one for one in known if name and (name in one or one in name)]
+    return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *parts]))[:3]
+
+
+def closest(name: str, known: Sequence[str]) -> str:
+    """The end of a sentence about something that is not there: which ones come close, or which there are."""
+    near = _closest(name, known) or list(known[:3])
+    if not near:
+        return ": it has none"
+    return f": the closest are {', '.join(map(repr, near))}" if len(near) > 1 else f": the closest is {near[0]!r}"
+
+
+# Facts; or a Bucket, the address of a lake, or records.
+ReportSource: TypeAlias = Facts | Bucket | str | os.PathLike[str] | Iterable[Record]
+
+
+class FactsKeywords(TypedDict, total=False):
+    """How a report reads a source that is no Facts: arguments of Facts."""
+
+    margin: int | None
+    identities: IdentityMap | None
+    rule: Rule
+    prefer: Prefer
+    on_error: OnError
+    callback: Progress
+
+
+def check_keywords(reading: dict[str, Any]) -> None:
+    """TypeError for an argument that no reading has."""
+    known = FactsKeywords.__annotations__
+    if unknown := [name for name in reading if name not in known]:
+        msg = f"there is no argument {unknown[0]!r}; how a source is read is said by {', '.join(known)}"
+        raise TypeError(msg)
+
+
+def facts_of(
+    source: ReportSource, reading: FactsKeywords, names: Iterable[str] | None, properties: Iterable[str] | bool
+) -> Facts:
+    """Return ready Facts as they are, and of another source those with just these events (None: all) and properties."""
+    check_keywords(dict(reading))
+    if isinstance(source, Facts):
+        if reading:
+            msg = f"{next(iter(reading))}= is said where Facts are made: Facts(source, {next(iter(reading))}=…)"
+            raise TypeError(msg)
+        return source
+    if isinstance(source, Bucket):
+        revisions = source.revisions()
+        size = sum(revision.size or 0 for revision in revisions)
+        logger.info(
+            "a report reads %d revisions, %d bytes: Facts(bucket) reads them once for many", len(revisions), size
+        )
+    wanted = properties if isinstance(properties, bool) else sorted(set(properties)) or False
+    return Facts(source, names=None if names is None else sorted(set(names)), properties=wanted, **reading)
+
+
+def as_seconds(name: str, length: object) -> float:
+    """Return the seconds of a timedelta, or of text such as "7 days", "1 h" or "1 h 30 min".
+
+    >>> as_seconds("within", "7 days"), as_seconds("within", timedelta(minutes=1))
+    (604800.0, 60.0)
+    """
+    how = f'{name} takes a timedelta, or text such as "7 days", "1 h" or "90 s"'
+    if isinstance(length, timedelta):
+        seconds = length.total_seconds()
+    elif isinstance(length, str):
+        text = length.strip().lower()
+        found = list(_LENGTH.finditer(text))
+        if not found or "".join(match[0] for match in found) != text or any(m[2] not in _WORDS for m in found):
+            msg = f"{how}, not {length!r}"
+            raise ValueError(msg)
+        seconds = sum(float(match[1]) * _WORDS[match[2]] for match in found)
+    else:
+        is_number = isinstance(length, int | float) and not isinstance(length, bool)
+        unit = f': write "{length} s" or "{length} days", for a number does not say its unit' if is_number else ""
+        msg = f"{how}, not {length!r}{unit}"
+        raise TypeError(msg)
+    if seconds < 0:
+        msg = f"{name} is a length of time, 0 or more, not {length!r}"
+        raise ValueError(msg)
+    return seconds

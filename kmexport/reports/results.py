@@ -1,17 +1,17 @@
-"""What every report gives back: numbers that print as a table, and a way to the persons behind them."""
+"""What every report gives back: numbers that print as a table, and a way to the people they count."""
 
 from __future__ import annotations
 
 import enum
 import html
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 import attrs
 from attrs import define, field
 
-from kmexport.reports.asking import ask, closest
-from kmexport.reports.writing import Form, texts_of
+from kmexport.reports.query import ask, closest
 from kmexport.windows import time_at
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ Choice: TypeAlias = str | Literal[All.ALL] | None
 
 
 @define(frozen=True)
-class Column:
+class ResultColumn:
     """One column of a result: how it is called, its Arrow type, how it is shown, its values."""
 
     name: str
     type: Literal["string", "int64", "float64", "time"]
     values: Sequence[Any]
-    form: Form = "number"
+    form: NumberForm = "number"
 
     def cells(self, most: int | None = ROWS_SHOWN) -> list[str]:
         shown = self.values[:most]
@@ -52,7 +52,7 @@ class Column:
 
 
 @define
-class Persons:
+class PeopleQuery:
     """The query behind a result: one row a person, and the columns that tell which numbers the person is in."""
 
     facts: Facts
@@ -104,7 +104,7 @@ class Table:
     def _title(self) -> str:
         raise NotImplementedError
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[ResultColumn]:
         raise NotImplementedError
 
     def __str__(self) -> str:
@@ -135,7 +135,7 @@ class Table:
         return f"<p>{html.escape(self._title())}</p><table><tr>{head}</tr>{''.join(rows)}</table>{rest}"
 
     @staticmethod
-    def _left_out(columns: Sequence[Column]) -> list[str]:
+    def _left_out(columns: Sequence[ResultColumn]) -> list[str]:
         more = len(columns[0].values) - ROWS_SHOWN if columns else 0
         return [f"… and {more:,} rows more: .to_arrow() has all"] if more > 0 else []
 
@@ -161,12 +161,12 @@ class Result(Table):
     by `close()`, or at the end of a `with` statement. Facts that were given stay open.
     """
 
-    _behind: Persons = field(repr=False, eq=False)
+    _people_query: PeopleQuery = field(repr=False, eq=False)
 
     def close(self) -> None:
         """Give back what the report read for itself; `people_of` has no answer after it."""
-        if self._behind.is_own:
-            self._behind.facts.close()
+        if self._people_query.is_own:
+            self._people_query.facts.close()
 
     def __enter__(self) -> Self:
         return self
@@ -219,3 +219,61 @@ def check_choice(what: str, wanted: Choice, known: Sequence[str | None]) -> None
 def ratio(part: float, whole: float) -> float | None:
     """None where there is nothing to divide by."""
     return part / whole if whole else None
+
+
+NumberForm: TypeAlias = Literal["number", "amount", "average", "share", "duration"]
+
+_HUGE: Final = 1e15  # from here on a float does not hold cents
+_UNITS: Final = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
+
+
+def texts_of(numbers: Sequence[float | None], form: NumberForm) -> list[str]:
+    """Write the numbers of one column; "-" for None.
+
+    Amounts have two digits after the point, or none where all of them are whole; averages always have two.
+
+    >>> texts_of([26011.11, 5.5, None], "amount"), texts_of([26011.0, 5], "amount")
+    (['26,011.11', '5.50', '-'], ['26,011', '5'])
+    """
+    is_whole = all(number is None or number == round(number) for number in numbers)
+    return ["-" if number is None else _text_of(number, form, is_whole=is_whole) for number in numbers]
+
+
+def _text_of(number: float, form: NumberForm, *, is_whole: bool) -> str:
+    if form == "share":
+        return f"{number:,.1%}" if abs(number) < _HUGE else f"{number:.6g}"
+    if form == "duration":
+        return write_duration(number)
+    if isinstance(number, int):
+        return f"{number:,}"
+    if abs(number) >= _HUGE:
+        return f"{number:.6g}"
+    if form == "amount" and is_whole:
+        return f"{number:,.0f}"
+    return f"{number:.2g}" if 0 < abs(number) < 0.005 else f"{number:,.2f}"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Write a number and what it counts.
+
+    >>> counted(1, "person", "people"), counted(2_000, "value")
+    ('1 person', '2,000 values')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def write_duration(seconds: float) -> str:
+    """Write seconds in their two largest units.
+
+    >>> [write_duration(seconds) for seconds in (2.5, 45, 802.2, 3_600, 54_465.7)]
+    ['2.5 s', '45 s', '13 min 22 s', '1 h', '15 h 8 min']
+    """
+    if seconds < 10 and seconds != round(seconds):
+        return f"{seconds:.1f} s"
+    lengths = list(_UNITS.items())
+    for (unit, length), (smaller, step) in pairwise(lengths):
+        rounded = round(seconds / step) * step
+        if rounded >= length:
+            whole, rest = divmod(rounded, length)
+            return f"{whole:,} {unit}" + (f" {rest // step} {smaller}" if rest else "")
+    return f"{round(seconds)} s"

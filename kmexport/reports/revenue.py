@@ -7,22 +7,19 @@ from typing import TYPE_CHECKING, Final, Literal, Unpack
 
 from attrs import define, frozen
 
-from kmexport.reports.amounts import amounts, check_amounts, count_others, reading_of
-from kmexport.reports.asking import ask, given
-from kmexport.reports.cuts import last_moment
-from kmexport.reports.filing import EVER, By, by_name
-from kmexport.reports.occurrences import events
-from kmexport.reports.query import Query
-from kmexport.reports.results import ALL, Choice, Column, ratio
-from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
-from kmexport.reports.writing import as_seconds, counted, texts_of
+from kmexport.reports.breakdown import Breakdown, QueryParts, Question, SplitResult, SplitRow
+from kmexport.reports.periods import last_moment
+from kmexport.reports.query import as_seconds, ask, given
+from kmexport.reports.results import ALL, Choice, ResultColumn, counted, ratio, texts_of
+from kmexport.reports.splits import EVER, By, by_name
+from kmexport.reports.sql import amounts, check_amounts, count_others, events, reading_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.reports.sources import Reading, Source
+    from kmexport.reports.query import FactsKeywords, ReportSource
     from kmexport.windows import Window, Zone
 
 __all__ = ["Revenue", "RevenueRow", "revenue"]
@@ -38,7 +35,7 @@ _CONDITIONS: Final[dict[Which, str]] = {
 
 
 @frozen
-class RevenueRow(Part):
+class RevenueRow(SplitRow):
     """One part of a `Revenue`."""
 
     total: float
@@ -81,11 +78,11 @@ class Revenue(SplitResult):
 
     def top(self, count: int = 10) -> list[tuple[str, float]]:
         """The customers behind most of the total, each with their own, the largest first."""
-        behind = self._behind
+        people = self._people_query
         query = f"""
-            select person, fsum(number) as total from ({behind.query}) where number is not null
+            select person, fsum(number) as total from ({people.query}) where number is not null
             group by person order by total desc, person limit $top"""
-        return [(person, total) for person, total in ask(behind.facts, query, {**behind.params, "top": count})]
+        return [(person, total) for person, total in ask(people.facts, query, {**people.params, "top": count})]
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A line of the total in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
@@ -108,15 +105,15 @@ class Revenue(SplitResult):
         changes = f"{self.gained:,} gained, {self.lost:,} lost, {self.paying:,} paying"
         return f"{self.property}: {total} from {people}; {changes}"
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[ResultColumn]:
         rows = self.rows if self.is_split else (self._whole(None),)
         return [
-            *(Column(name, "string", values) for name, values in self._split_columns()),
-            Column("total", "float64", [row.total for row in rows], form="amount"),
-            *(Column(name, "int64", [getattr(row, name) for row in rows]) for name in _COUNTS),
-            Column("average_per_person", "float64", [row.average_per_person for row in rows], form="average"),
-            Column("churn_rate", "float64", [row.churn_rate for row in rows], form="share"),
-            Column("lifetime_value", "float64", [row.lifetime_value for row in rows], form="average"),
+            *(ResultColumn(name, "string", values) for name, values in self._split_columns()),
+            ResultColumn("total", "float64", [row.total for row in rows], form="amount"),
+            *(ResultColumn(name, "int64", [getattr(row, name) for row in rows]) for name in _COUNTS),
+            ResultColumn("average_per_person", "float64", [row.average_per_person for row in rows], form="average"),
+            ResultColumn("churn_rate", "float64", [row.churn_rate for row in rows], form="share"),
+            ResultColumn("lifetime_value", "float64", [row.lifetime_value for row in rows], form="average"),
         ]
 
 
@@ -124,7 +121,7 @@ _COUNTS: Final = ("people", "paying", "gained", "lost")
 
 
 def revenue(
-    facts: Source,
+    facts: ReportSource,
     property: str,  # noqa: A002  # the contract's name
     window: Window | None = None,
     *,
@@ -135,7 +132,7 @@ def revenue(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
-    **reading: Unpack[Reading],
+    **reading: Unpack[FactsKeywords],
 ) -> Revenue:
     """The revenue of a window, and its customers: who pays, who was gained, who was lost.
 
@@ -166,7 +163,7 @@ def revenue(
     if churn_after is None and churn_event is None:
         msg = 'a customer is lost after a time, at an event, or both: give churn_after="30 days" or churn_event='
         raise ValueError(msg)
-    asked = Query.of(
+    asked = Question.of(
         facts,
         window,
         tz,
@@ -187,23 +184,23 @@ def revenue(
     not_numbers, notes = count_others(
         asked.facts, property, asked.narrowed(amounts(params, numbers_only=False)), params
     )
-    splitting = Splitting.of(asked, amounts(params), every)
+    breakdown = Breakdown.of(asked, amounts(params), every)
 
-    def query(pieces: Pieces) -> str:
-        return pieces.valued(_rows(pieces, params, has_event=churn_event is not None))
+    def query(parts: QueryParts) -> str:
+        return parts.with_split_value(_rows(parts, params, has_event=churn_event is not None))
 
     people = [f"count(distinct person) filter ({_CONDITIONS[which]})" for which in _CONDITIONS]
     numbers = ", ".join(["coalesce(fsum(number), 0)", *people])
-    measured = splitting.measure(query, _row, numbers, (0.0, 0, 0, 0, 0), periods_add_up=False)
+    measured = breakdown.measure(query, _row, numbers, (0.0, 0, 0, 0, 0), periods_add_up=False)
     whole = _row(None, None, *measured.numbers)
     return Revenue(
-        behind=measured.whole,
-        parts=measured.parts,
+        people_query=measured.whole,
+        parts_query=measured.parts,
         by=by_name(by),
         every=every,
         property=property,
         total=whole.total,
-        average=ratio(whole.total, len(splitting.periods.labels)),
+        average=ratio(whole.total, len(breakdown.periods.labels)),
         people=whole.people,
         paying=whole.paying,
         gained=whole.gained,
@@ -223,9 +220,9 @@ def _row(label: str | None, value: str | None, total: float, *customers: int) ->
     return RevenueRow(label, value, total, people, paying, gained, lost, *rates)
 
 
-def _rows(pieces: Pieces, params: dict[str, object], *, has_event: bool) -> str:
+def _rows(parts: QueryParts, params: dict[str, object], *, has_event: bool) -> str:
     """person, period; number of each value; is_paying, is_gained, is_lost of each customer."""
-    periods = pieces.periods()
+    periods = parts.periods()
     left_at = f"""
         asof left join (select person, time as left_at from ({events("churn", in_window=False)})) l
             on c.person = l.person and l.left_at < c.until""" if has_event else ""  # fmt: skip
@@ -248,6 +245,6 @@ def _rows(pieces: Pieces, params: dict[str, object], *, has_event: bool) -> str:
             from latest c {left_at}
         )
         select person, period, number, false as is_paying, false as is_gained, false as is_lost
-        from ({pieces.in_periods(amounts(params))})
+        from ({parts.in_periods(amounts(params))})
         union all
         select person, period, null, churned is null, began >= since, coalesce(churned >= since, false) from states"""

@@ -1,215 +1,230 @@
-"""Results in parts: by the periods of a zone, by the values of a property, by both, or not at all."""
+"""By which value of a property a report files people: at which moment, and in which form."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import product
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final, Literal, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
-from kmexport.reports.cuts import Cut, Periods, cut_into_periods
-from kmexport.reports.filing import Filing
-from kmexport.reports.occurrences import EVERYONE, in_periods
-from kmexport.reports.periods import Every
-from kmexport.reports.query import Query
-from kmexport.reports.results import ALL, Choice, Persons, Result, check_choice
+from kmexport.facts.sql import text_of
+from kmexport.format.names import fold_name
+from kmexport.reports.channels import CHANNEL_EVENTS, CHANNEL_PROPERTIES, COMPUTED, ChannelRules, channel_assignments
+from kmexport.reports.periods import PeriodLookup
+from kmexport.reports.query import ask, is_known, known_name
+from kmexport.reports.sql import IN_WINDOW, assignments, first_or_last, in_periods, with_last_value
+from kmexport.tables import Facts
+
+__all__ = [
+    "CUSTOMER_ID",
+    "At",
+    "BoundSplit",
+    "By",
+    "Split",
+    "ValueForm",
+    "as_split",
+    "assignments_of",
+    "by_name",
+    "in_form",
+]
+
+At: TypeAlias = Literal["last_touch", "first_ever", "last_ever", "first_in_window", "last_in_window", "at_step"]
+ValueForm: TypeAlias = Literal["as_sent", "lowercase", "url", "domain", "path"]
+
+CUSTOMER_ID: Final = "customer id"
+EVER: Final[tuple[At, ...]] = ("first_ever", "last_ever")
+PERSONS_OWN: Final[tuple[At, ...]] = (*EVER, "first_in_window", "last_in_window")
+
+_ADDRESS: Final = r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://)?"
+_HOST: Final = rf"{_ADDRESS}(?:[^/?#@]*@)?([^/:?#]*)"
+_PATH: Final = rf"{_ADDRESS}[^/?#]*([^?#]*)"
+_FORMS: Final[dict[str, str]] = {
+    "as_sent": "{}",
+    "lowercase": "lower({})",
+    "url": "coalesce(nullif({}, ''), 'Direct')",
+    "domain": f"coalesce(nullif(lower(regexp_extract({{}}, '{_HOST}', 1)), ''), 'Direct')",
+    "path": f"case when coalesce({{}}, '') = '' then 'Direct' "
+    f"else coalesce(nullif(regexp_extract({{}}, '{_PATH}', 1), ''), '/') end",
+}
+
+
+def _known(what: str, known: Sequence[str], value: object) -> None:
+    if value not in known:
+        msg = f"{what} is one of {', '.join(map(repr, known))}, not {value!r}"
+        raise ValueError(msg)
 
 
 @frozen
-class Part:
-    """One part of a split: `label` is the period's (None without `every=`), `value` the property's (None for none)."""
+class Split:
+    """A property to split by: `by=Split("referrer", at="first_ever", form="domain")`.
 
-    label: str | None
-    value: str | None
+    `at` says which of a person's values counts: `"last_touch"` (in force at the event itself: of its second, else the
+    latest before), `"first_ever"`, `"last_ever"` (of all time), `"first_in_window"`, `"last_in_window"` (received
+    within it), or `"at_step"` (in force when the person reached a step: `step=`, the event or the number of a funnel's
+    step). None is the report's own choice, which its page tells.
+
+    `form` says how values are shown: `"as_sent"`, `"lowercase"`, `"url"`, `"domain"` or `"path"` of an address. Who has
+    no address stands under "Direct"; else who has no value stands under None.
+
+    "Customer ID" is a property of everyone: the person's name. "Channel", "Origin" and "Channel: Origin" are computed
+    from the automatic properties where no record sets them, by the `channels` rules.
+
+    Sources: https://oldsupport.kissmetrics.com/tools/attribution.html,
+    https://oldsupport.kissmetrics.com/tools/advanced-properties.html and
+    https://oldsupport.kissmetrics.com/tools/channel-definition.html.
+
+    >>> from kmexport import Event, Facts, reports
+    >>> facts = Facts([
+    ...     Event("a", 1, "visited site", {"referrer": "https://News.example.org/front"}),
+    ...     Event("a", 2, "signed up"), Event("b", 3, "signed up"),
+    ... ])
+    >>> by = reports.Split("referrer", at="first_ever", form="domain")
+    >>> found = reports.event_counts(facts, "signed up", by=by)
+    >>> [(row.value, row.people) for row in found.rows]
+    [('Direct', 1), ('news.example.org', 1)]
+    """
+
+    property: str
+    at: At | None = field(default=None, kw_only=True)
+    step: str | int | None = field(default=None, kw_only=True)
+    form: ValueForm = field(default="as_sent", kw_only=True)
+    channels: ChannelRules = field(factory=ChannelRules, kw_only=True, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        as_name(self.property)
+        _known("form", list(_FORMS), self.form)
+        if self.at is not None:
+            _known("at", ["last_touch", *PERSONS_OWN, "at_step"], self.at)
+        if self.step is not None and self.at != "at_step":
+            msg = f'step= needs at="at_step": Split({self.property!r}, at="at_step", step={self.step!r})'
+            raise ValueError(msg)
 
 
-P = TypeVar("P")
+By: TypeAlias = str | Split
 
 
-@define
-class Splitting:
-    """What a report is split by; its names and periods are in the params of the query."""
+def as_split(by: By) -> Split:
+    """Return a Split of a name, and a Split as it is."""
+    return by if isinstance(by, Split) else Split(by)
 
-    query: Query
-    periods: Periods
+
+def as_name(name: object) -> str:
+    """Return the name; TypeError for what is no text."""
+    if not isinstance(name, str):
+        msg = f"the name of an event or a property is text, or a Split of one, not {name!r}"
+        raise TypeError(msg)
+    return name
+
+
+def by_name(by: By | None) -> str | None:
+    """Return the name of the property that is split by."""
+    return by.property if isinstance(by, Split) else by
+
+
+def in_form(text: str, form: ValueForm) -> str:
+    """The expression for a text in a form."""
+    return _FORMS[form].replace("{}", text)
+
+
+@frozen
+class BoundSplit:
+    """A Split as SQL: the assignments of its property (None: the person's name), the moment and the form."""
+
+    name: str
+    assignments: str | None
+    at: At
+    form: ValueForm
+    step: str | int | None = None
+    respelled: str | None = None  # the parameter of numbers that were sent otherwise before
 
     @classmethod
-    def of(cls, query: Query, source: str, every: Every | None) -> Splitting:
-        """`source` is the query whose rows the periods have to cover where there is no window."""
-        periods = cut_into_periods(
-            query.facts, query.narrowed(source), query.params, window=query.window, every=every, zone=query.zone
-        )
-        return cls(query, periods)
+    def of(cls, facts: Facts, split: Split, parameter: str, params: dict[str, object], at: At) -> BoundSplit:
+        """Put what the query needs into the params, under the parameter's name; UnknownNameError for no such name."""
+        source = assignments_of(facts, split, parameter, params)
+        respelled = respell(facts, parameter, params) if parameter in params else None
+        return cls(split.property, source, split.at or at, split.form, split.step, respelled)
 
-    @property
-    def by(self) -> Filing | None:
-        return self.query.by
-
-    @property
-    def cut(self) -> Cut | None:
-        return self.periods.cut
-
-    @property
-    def is_split(self) -> bool:
-        return self.cut is not None or self.by is not None
+    def _shown(self, value: str) -> str:
+        """The expression for a value (JSON) as it is shown."""
+        return in_form(shown_text(value, self.respelled), self.form)
 
     @property
     def is_by_touch(self) -> bool:
-        return self.by is not None and self.by.is_by_touch
+        """Whether each event of a person has a value of its own."""
+        return self.at == "last_touch" and self.assignments is not None
 
-    def measure(
-        self,
-        query: Callable[[Pieces], str],
-        make: Callable[..., P],
-        numbers: str,
-        zeros: tuple[object, ...],
-        *,
-        periods_add_up: bool,
-        values_add_up: bool = True,
-        key: str | None = None,
-    ) -> Measured[P]:
-        """The numbers of the whole, and a row for each period and value.
-
-        One query counts both where the rows of the parts are those of the whole, as the report says. `make` gets the
-        label, the value, that of the column `key` if there is one, and the numbers.
-        """
-        whole, parts = Pieces(cut=None, filing=None), Pieces(cut=self.cut, filing=self.by)
-        behind, behind_parts = (self.query.persons(query(pieces)) for pieces in (whole, parts))
-        # What is the same in all rows is no key: it would only cost time.
-        columns = {"period": self.cut is not None, "value": self.by is not None, **({key: True} if key else {})}
-        keys = [column for column, differs in columns.items() if differs]
-        if not keys:
-            return Measured(behind, behind_parts, behind.total(numbers), (), ())
-        if values_add_up and (self.cut is None or (periods_add_up and self.periods.is_all)):
-            groups, total = behind_parts.groups_and_total(keys, numbers)
+    def with_split_value(self, source: str, lookup: PeriodLookup | None, *, column: str = "value") -> str:
+        """The source (person, time where it matters, period), each row with the value that it is filed under."""
+        if self.assignments is None:
+            joined, text = "", in_form("o.person", self.form)
+        elif self.at in PERSONS_OWN:
+            keys = ["person", "period"] if lookup is not None and self.at not in EVER else ["person"]
+            joined = f"left join ({self._own(lookup)}) p using ({', '.join(keys)})"
+            text = self._shown("p.set_value")
         else:
-            groups, total = behind_parts.groups(keys, numbers), behind.total(numbers)
-        found = {}
-        for group in groups:
-            named = dict(zip(keys, group, strict=False))
-            names = named.get("value"), *([named[key]] if key else [])
-            found[named.get("period", 0), names] = group[len(keys) :]
-        never_empty = self.by is None and key is None
-        rows = self._rows(found, make, zeros, {(None,)} if never_empty else set())
-        return Measured(behind, behind_parts, total, rows, self.periods.notes)
+            text = self._shown("set_value")
+            return (
+                f"select * exclude (set_value), {text} as {column} from ({with_last_value(source, self.assignments)})"
+            )
+        return f"select o.*, {text} as {column} from ({source}) o {joined}"
 
-    def _rows(
-        self,
-        found: dict[tuple[int, tuple[str | None, ...]], tuple[Any, ...]],
-        make: Callable[..., P],
-        zeros: tuple[object, ...],
-        always: set[tuple[str | None, ...]],
-    ) -> tuple[P, ...]:
-        """The values with most in them first; zeros where nothing happened."""
-        size: dict[tuple[str | None, ...], float] = dict.fromkeys(always, 0)
-        for (_, names), (first, *_) in found.items():
-            for length in range(1, len(names) + 1):
-                size[names[:length]] = size.get(names[:length], 0) + (first or 0)
-
-        def place(names: tuple[str | None, ...]) -> list[tuple[float, bool, str]]:
-            return [(-size[names[: at + 1]], name is None, name or "") for at, name in enumerate(names)]
-
-        ordered = sorted(always | {names for _, names in found}, key=place)
-        labels: list[str | None] = [*self.periods.labels] if self.cut is not None else [None]
-        return tuple(
-            make(label, *names, *found.get((number, names), zeros))
-            for (number, label), names in product(enumerate(labels), ordered)
-        )
+    def _own(self, lookup: PeriodLookup | None) -> str:
+        which: Literal["first", "last"] = "first" if self.at.startswith("first") else "last"
+        if self.at in EVER:
+            return first_or_last(str(self.assignments), which)
+        within = f"select * from ({self.assignments}) where {IN_WINDOW}"
+        if lookup is None:
+            return first_or_last(within, which)
+        return first_or_last(in_periods(within, lookup), which, ["person", "period"])
 
 
-@frozen
-class Measured(Generic[P]):
-    """The queries of the whole and of the parts, and their numbers."""
-
-    whole: Persons
-    parts: Persons
-    numbers: tuple[Any, ...]
-    rows: tuple[P, ...]
-    notes: tuple[str, ...]
+def needed(split: Split) -> tuple[list[str], list[str]]:
+    """Return the events and the properties that a split has to read."""
+    folded = fold_name(split.property)
+    if folded == CUSTOMER_ID:
+        return [], []
+    return (CHANNEL_EVENTS, [folded, *CHANNEL_PROPERTIES]) if folded in COMPUTED else ([], [split.property])
 
 
-@frozen
-class Pieces:
-    """Which pieces a query is built of: cut into periods or not, with values or without."""
+def respell(facts: Facts, parameter: str, params: dict[str, object]) -> str | None:
+    """Put into the params which numbers of the property were sent in another spelling before, if any were.
 
-    cut: Cut | None
-    filing: Filing | None
-
-    @property
-    def is_whole(self) -> bool:
-        return self.cut is None and self.filing is None
-
-    def in_periods(self, source: str) -> str:
-        return in_periods(source, self.cut)
-
-    def everyone(self) -> str:
-        """A row for each person and period: person, period, since, until."""
-        return f"select * from ({EVERYONE}), ({self.periods()})"
-
-    def periods(self) -> str:
-        """A row for each period: period, since, until."""
-        whole = "select 0 as period, to_timestamp($start) as since, to_timestamp($end) as until"
-        return self.cut.periods() if self.cut is not None else whole
-
-    def valued(self, source: str) -> str:
-        """The source with the value that each row is filed under."""
-        if self.filing is None:
-            return f"select *, null::varchar as value from ({source})"
-        return self.filing.valued(source, self.cut)
-
-    @property
-    def is_by_touch(self) -> bool:
-        return self.filing is not None and self.filing.is_by_touch
+    1.50, 1.5 and 15e-1 are one number, and shown as it was first sent. Text is no number here. Returns the name of the
+    parameters' prefix.
+    """
+    numbers = f"kmexport.numbered_properties where name = ${parameter} and regexp_matches(value::varchar, '^-?[0-9]')"
+    odd = r"[eE]|\.[0-9]*0$|^-0(\.0*)?$"
+    if not ask(facts, f"select 1 from {numbers} and regexp_matches(value::varchar, '{odd}') limit 1", params):
+        return None
+    first: dict[Decimal, str] = {}
+    respelled = {}
+    for spelled, _ in ask(
+        facts, f"select value::varchar as v, min(seq) as s from {numbers} group by v order by s", params
+    ):
+        shown = first.setdefault(Decimal(spelled), spelled)
+        if shown != spelled:
+            respelled[spelled] = shown
+    if not respelled:
+        return None
+    params[f"{parameter}_sent"], params[f"{parameter}_shown"] = list(respelled), list(respelled.values())
+    return parameter
 
 
-@define(repr=False, kw_only=True)
-class SplitResult(Result):
-    """The base of results that may be split. `by` and `every` are what was asked for; `rows` has the parts."""
+def shown_text(value: str, respelled: str | None) -> str:
+    """The expression for a value (JSON) as text; a number as it was first sent."""
+    if respelled is None:
+        return text_of(value)
+    first = f"${respelled}_shown[list_position(${respelled}_sent, {value}::varchar)]"
+    return f"coalesce({first}, {text_of(value)})"
 
-    _parts: Persons = field(repr=False, eq=False)
-    by: str | None
-    every: str | None
-    if TYPE_CHECKING:  # each report has rows of its own
-        rows: Sequence[Any]
 
-    @property
-    def is_split(self) -> bool:
-        """Whether the report was asked for in parts."""
-        return self.by is not None or self.every is not None
-
-    def _people(self, label: Choice, value: Choice, condition: str = "true", **params: object) -> list[str]:
-        """The persons of one part, or of all."""
-        if label is ALL and value is ALL:
-            return self._behind.where(condition, **params)
-        labels = list(dict.fromkeys(part.label for part in self.rows))
-        check_choice("period", label, labels)
-        check_choice("value", value, list(dict.fromkeys(map(self._value_of, self.rows))))
-        if label is not ALL:
-            condition, params = f"({condition}) and period = $period", {**params, "period": labels.index(label)}
-        if value is not ALL:
-            condition, params = f"({condition}) and value is not distinct from $value", {**params, "value": value}
-        return self._parts.where(condition, **params)
-
-    @staticmethod
-    def _value_of(part: Any) -> str | None:
-        """The value of the split that a row stands under."""
-        value: str | None = part.value
-        return value
-
-    def _series(self, number: Callable[[Any], float | None]) -> tuple[list[str | None], dict[str | None, list[Any]]]:
-        """For a picture: the labels, and for each value the numbers of its rows."""
-        series: dict[str | None, list[Any]] = {}
-        for part in self.rows:
-            series.setdefault(part.value, []).append(number(part))
-        return list(dict.fromkeys(part.label for part in self.rows)), series
-
-    def _split_columns(self, parts: Sequence[Any] | None = None) -> list[tuple[str, list[str | None]]]:
-        """The columns that name the parts."""
-        parts = self.rows if parts is None else parts
-        columns: list[tuple[str, list[str | None]]] = []
-        if self.every is not None:
-            columns.append((self.every, [part.label for part in parts]))
-        if self.by is not None:
-            columns.append((self.by, [self._value_of(part) for part in parts]))
-        return columns
+def assignments_of(facts: Facts, split: Split, parameter: str, params: dict[str, object]) -> str | None:
+    """Each time that the property was set, as SQL: person, time, value, assigned. None: it is the person's name."""
+    folded = fold_name(split.property)
+    if folded == CUSTOMER_ID:
+        return None
+    if folded in COMPUTED and not is_known(facts, "property", folded):
+        return channel_assignments(COMPUTED[folded], split.channels, parameter, params)
+    params[parameter] = known_name(facts, "property", split.property)
+    return assignments(parameter)

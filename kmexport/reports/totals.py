@@ -8,30 +8,27 @@ from typing import TYPE_CHECKING, Unpack
 
 from attrs import define, frozen
 
-from kmexport.reports.amounts import amounts, check_amounts, count_others, reading_of
-from kmexport.reports.asking import given
+from kmexport.reports.breakdown import Breakdown, QueryParts, Question, SplitResult, SplitRow
 from kmexport.reports.distributions import Distribution, distribution_of
-from kmexport.reports.filing import By, by_name
-from kmexport.reports.occurrences import LAST_SECOND_OF_PERIOD, events
-from kmexport.reports.query import Query
-from kmexport.reports.results import ALL, Choice, Column, ratio
-from kmexport.reports.splits import Part, Pieces, SplitResult, Splitting
-from kmexport.reports.writing import counted, texts_of
+from kmexport.reports.query import given
+from kmexport.reports.results import ALL, Choice, ResultColumn, counted, ratio, texts_of
+from kmexport.reports.splits import By, by_name
+from kmexport.reports.sql import LAST_SECOND_OF_PERIOD, amounts, check_amounts, count_others, events, reading_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.reports.results import Persons
-    from kmexport.reports.sources import Reading, Source
+    from kmexport.reports.query import FactsKeywords, ReportSource
+    from kmexport.reports.results import PeopleQuery
     from kmexport.windows import Window, Zone
 
 __all__ = ["PropertyTotal", "TotalRow", "property_total"]
 
 
 @frozen
-class TotalRow(Part):
+class TotalRow(SplitRow):
     """One part of a `PropertyTotal`."""
 
     total: float
@@ -63,7 +60,7 @@ class PropertyTotal(SplitResult):
 
     def distribution(self) -> Distribution:
         """How many people have which total of their own; people without a value are left out."""
-        return distribution_of(self._behind, "fsum(number)", f"total of {self.property}", "amount")
+        return distribution_of(self._people_query, "fsum(number)", f"total of {self.property}", "amount")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A line of the total in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
@@ -83,20 +80,20 @@ class PropertyTotal(SplitResult):
             f"{self.property}: {total} in {counted(self.values, 'value')}, {counted(self.people, 'person', 'people')}"
         )
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[ResultColumn]:
         rows = self.rows if self.is_split else (_row(None, None, self.total, self.values, self.people),)
         return [
-            *(Column(name, "string", values) for name, values in self._split_columns()),
-            Column("total", "float64", [row.total for row in rows], form="amount"),
-            Column("values", "int64", [row.values for row in rows]),
-            Column("people", "int64", [row.people for row in rows]),
-            Column("average_per_incident", "float64", [row.average_per_incident for row in rows], form="average"),
-            Column("average_per_person", "float64", [row.average_per_person for row in rows], form="average"),
+            *(ResultColumn(name, "string", values) for name, values in self._split_columns()),
+            ResultColumn("total", "float64", [row.total for row in rows], form="amount"),
+            ResultColumn("values", "int64", [row.values for row in rows]),
+            ResultColumn("people", "int64", [row.people for row in rows]),
+            ResultColumn("average_per_incident", "float64", [row.average_per_incident for row in rows], form="average"),
+            ResultColumn("average_per_person", "float64", [row.average_per_person for row in rows], form="average"),
         ]
 
 
 def property_total(
-    facts: Source,
+    facts: ReportSource,
     property: str,  # noqa: A002  # the contract's name
     window: Window | None = None,
     *,
@@ -107,7 +104,7 @@ def property_total(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
-    **reading: Unpack[Reading],
+    **reading: Unpack[FactsKeywords],
 ) -> PropertyTotal:
     """The sum of a property's numbers in the window, its average per incident, and its average per person.
 
@@ -148,7 +145,7 @@ def property_total(
     _check_population(population)
     of_event = population not in ("with_property", "everyone")
     names = given(event=event, population=population if of_event else None)
-    asked = Query.of(
+    asked = Question.of(
         facts,
         window,
         tz,
@@ -166,27 +163,27 @@ def property_total(
     not_numbers, notes = count_others(asked.facts, property, asked.narrowed(asked_values), params)
     values = amounts(params, event=event is not None)
     covering = f"select person, time from ({values}) union all select person, time from ({events('population')})"
-    splitting = Splitting.of(asked, covering if of_event else values, every)
+    breakdown = Breakdown.of(asked, covering if of_event else values, every)
 
-    def query(pieces: Pieces) -> str:
-        return _totals(pieces, values, population)
+    def query(parts: QueryParts) -> str:
+        return _totals(parts, values, population)
 
     is_add_up = population == "with_property"
     numbers = f"""
         coalesce(fsum(number), 0), count(number), count(distinct person){"" if is_add_up else " filter (is_member)"}"""
-    measured = splitting.measure(query, _row, numbers, (0.0, 0, 0), periods_add_up=is_add_up)
+    measured = breakdown.measure(query, _row, numbers, (0.0, 0, 0), periods_add_up=is_add_up)
     total, count, people = measured.numbers
     rows = measured.rows
     if not all(map(math.isfinite, [total, *(row.total for row in rows)])):
         total = _exact_total(measured.whole.numbers("number", "number is not null"), property)
         rows = tuple(
-            _row(row.label, row.value, _total_of(row, measured.parts, splitting, property), row.values, row.people)
+            _row(row.label, row.value, _total_of(row, measured.parts, breakdown, property), row.values, row.people)
             for row in rows
         )
     overall = _row(None, None, total, count, people)
     return PropertyTotal(
-        behind=measured.whole,
-        parts=measured.parts,
+        people_query=measured.whole,
+        parts_query=measured.parts,
         by=by_name(by),
         every=every,
         property=property,
@@ -211,27 +208,27 @@ def _row(label: str | None, value: str | None, total: float, values: int, people
     return TotalRow(label, value, total, values, people, ratio(total, values), ratio(total, people))
 
 
-def _totals(pieces: Pieces, values: str, population: str) -> str:
+def _totals(parts: QueryParts, values: str, population: str) -> str:
     """person, period, value, number (null: a row of the population), is_member."""
-    counted = pieces.in_periods(values)
+    counted = parts.in_periods(values)
     if population == "with_property":
-        return f"select person, period, value, number, true as is_member from ({pieces.valued(counted)})"
+        return f"select person, period, value, number, true as is_member from ({parts.with_split_value(counted)})"
     if population == "everyone":
         members = (
-            f"select person, {LAST_SECOND_OF_PERIOD} as time, null::bigint as seq, period from ({pieces.everyone()})"
+            f"select person, {LAST_SECOND_OF_PERIOD} as time, null::bigint as seq, period from ({parts.everyone()})"
         )
     else:
-        members = pieces.in_periods(events("population"))
+        members = parts.in_periods(events("population"))
         counted = f"select * from ({counted}) semi join ({members}) using (person, period)"
     return f"""
-        select person, period, value, number, false as is_member from ({pieces.valued(counted)})
+        select person, period, value, number, false as is_member from ({parts.with_split_value(counted)})
         union all
-        select person, period, value, null::double, true from ({pieces.valued(members)})"""
+        select person, period, value, null::double, true from ({parts.with_split_value(members)})"""
 
 
-def _total_of(row: TotalRow, parts: Persons, splitting: Splitting, property: str) -> float:  # noqa: A002
+def _total_of(row: TotalRow, parts: PeopleQuery, breakdown: Breakdown, property: str) -> float:  # noqa: A002
     condition = "number is not null and period = $period and value is not distinct from $value"
-    period = splitting.periods.labels.index(row.label) if row.label is not None else 0
+    period = breakdown.periods.labels.index(row.label) if row.label is not None else 0
     return _exact_total(parts.numbers("number", condition, period=period, value=row.value), property)
 
 

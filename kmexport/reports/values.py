@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Final, TypeVar, Unpack
 
 from attrs import define, evolve, frozen
 
-from kmexport.reports.asking import given
-from kmexport.reports.filing import EVER, PERSONS_OWN, At, By, as_split, by_name, respell, shown_text
-from kmexport.reports.occurrences import chosen, events, firsts, settings
-from kmexport.reports.query import Query
-from kmexport.reports.results import ALL, Choice, Column, check_choice
-from kmexport.reports.splits import Pieces, SplitResult, Splitting
-from kmexport.reports.writing import counted
+from kmexport.reports.breakdown import Breakdown, QueryParts, Question, SplitResult
+from kmexport.reports.query import given
+from kmexport.reports.results import ALL, Choice, ResultColumn, check_choice, counted
+from kmexport.reports.splits import EVER, PERSONS_OWN, At, By, as_split, by_name, respell, shown_text
+from kmexport.reports.sql import assignments, events, first_or_last, firsts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
     from kmexport.reports.conditions import Condition
     from kmexport.reports.periods import Every
-    from kmexport.reports.sources import Reading, Source
+    from kmexport.reports.query import FactsKeywords, ReportSource
     from kmexport.windows import Window, Zone
 
 __all__ = ["PropertyValues", "Segments", "ValueRow", "property_values", "segments"]
@@ -75,11 +73,11 @@ class _ByValue(SplitResult):
     def _name(self, row: ValueRow) -> str | None:
         return row.value if self.by is None else f"{row.by_value} · {row.value}"
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[ResultColumn]:
         return [
-            *(Column(name, "string", values) for name, values in self._split_columns()),
-            Column(self.property, "string", [row.value for row in self.rows]),
-            Column("people", "int64", [row.people for row in self.rows]),
+            *(ResultColumn(name, "string", values) for name, values in self._split_columns()),
+            ResultColumn(self.property, "string", [row.value for row in self.rows]),
+            ResultColumn("people", "int64", [row.people for row in self.rows]),
         ]
 
 
@@ -108,7 +106,7 @@ class Segments(_ByValue):
 
 
 def property_values(
-    facts: Source,
+    facts: ReportSource,
     property: By,  # noqa: A002  # the contract's name
     window: Window | None = None,
     *,
@@ -118,7 +116,7 @@ def property_values(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
-    **reading: Unpack[Reading],
+    **reading: Unpack[FactsKeywords],
 ) -> PropertyValues:
     """How many people have which value of a property, at one moment of each person.
 
@@ -157,7 +155,7 @@ def property_values(
         msg = f'at="{moment}" looks at no window, so every= would give the same in each period: at="last_in_window"'
         raise ValueError(msg)
     splits = {"property": split, "by": by}
-    asked = Query.of(
+    asked = Question.of(
         facts,
         window,
         tz,
@@ -170,24 +168,24 @@ def property_values(
         reading=reading,
     )
     source = events("step") if step is not None else _ANYTHING
-    splitting = Splitting.of(asked, source, every)
-    found = evolve(asked.filings["property"], at=moment)
+    breakdown = Breakdown.of(asked, source, every)
+    found = evolve(asked.splits["property"], at=moment)
     if asked.by is not None and asked.by.at == "at_step" and step is None:
         msg = 'by= at="at_step" needs the report itself to be at="at_step", with step='
         raise ValueError(msg)
 
-    def query(pieces: Pieces) -> str:
-        people = firsts(pieces.in_periods(events("step"))) if step is not None else pieces.everyone()
-        return found.valued(pieces.valued(people), pieces.cut, column="found")
+    def query(parts: QueryParts) -> str:
+        people = firsts(parts.in_periods(events("step"))) if step is not None else parts.everyone()
+        return found.with_split_value(parts.with_split_value(people), parts.lookup, column="found")
 
-    return _measure(PropertyValues, splitting, query, by=by, every=every, property=split.property, at=moment, step=step)
+    return _measure(PropertyValues, breakdown, query, by=by, every=every, property=split.property, at=moment, step=step)
 
 
 _ANYTHING: Final = "select person_id as person, time from kmexport.numbered_records where kind <> 'alias'"
 
 
 def segments(
-    facts: Source,
+    facts: ReportSource,
     event: str,
     property: str,  # noqa: A002  # the contract's name
     window: Window | None = None,
@@ -197,7 +195,7 @@ def segments(
     every: Every | None = None,
     tz: Zone | None = None,
     among: Condition | None = None,
-    **reading: Unpack[Reading],
+    **reading: Unpack[FactsKeywords],
 ) -> Segments:
     """The people who did an event in the window, by the last value of a property; who has none stands under None.
 
@@ -226,7 +224,7 @@ def segments(
     >>> relative.people_of("A"), relative.people_of(None)
     (['A', 'D'], ['B'])
     """
-    asked = Query.of(
+    asked = Question.of(
         facts,
         window,
         tz,
@@ -237,36 +235,41 @@ def segments(
         reading=reading,
     )
     respelled = respell(asked.facts, "property", asked.params)
-    splitting = Splitting.of(asked, events("event"), every)
+    breakdown = Breakdown.of(asked, events("event"), every)
     since = "where p.time is null or e.time >= p.time" if relative else ""
 
-    def query(pieces: Pieces) -> str:
-        did = pieces.valued(pieces.in_periods(events("event")))
-        keys = "person" if pieces.is_whole else "person, period, value"
-        constants = ", 0 as period, null::varchar as value" if pieces.is_whole else ""
+    def query(parts: QueryParts) -> str:
+        did = parts.with_split_value(parts.in_periods(events("event")))
+        keys = "person" if parts.is_whole else "person, period, value"
+        constants = ", 0 as period, null::varchar as value" if parts.is_whole else ""
         return f"""
             select e.*, {shown_text("p.set_value", respelled)} as found
             from (select {keys}, max(time) as time {constants} from ({did}) group by {keys}) e
-            left join ({chosen(settings("property"), "last")}) p on e.person = p.person
+            left join ({first_or_last(assignments("property"), "last")}) p on e.person = p.person
             {since}"""
 
-    return _measure(Segments, splitting, query, by=by, every=every, property=property, event=event, relative=relative)
+    return _measure(Segments, breakdown, query, by=by, every=every, property=property, event=event, relative=relative)
 
 
 def _measure(
-    result: Callable[..., _R], splitting: Splitting, query: Callable[[Pieces], str], *, by: By | None, **asked: object
+    result: Callable[..., _R],
+    breakdown: Breakdown,
+    query: Callable[[QueryParts], str],
+    *,
+    by: By | None,
+    **asked: object,
 ) -> _R:
     """The result with what the query counts: a row for each value that `found` has."""
 
     def row(label: str | None, by_value: str | None, value: str | None, people: int) -> ValueRow:
         return ValueRow(value, people, label, by_value)
 
-    numbers = "count(distinct person)" if splitting.is_split else "count(*)"
-    measured = splitting.measure(query, row, numbers, (0,), periods_add_up=True, key="found")
+    numbers = "count(distinct person)" if breakdown.is_split else "count(*)"
+    measured = breakdown.measure(query, row, numbers, (0,), periods_add_up=True, key="found")
     [people] = measured.numbers
     return result(
-        behind=measured.whole,
-        parts=measured.parts,
+        people_query=measured.whole,
+        parts_query=measured.parts,
         people=people,
         rows=measured.rows,
         notes=measured.notes,

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 
 from kmexport import Event, Facts, PropertySet, Window, iter_records, reports
-from kmexport.reports.amounts import reading_of
-from kmexport.reports.periods import split
-from kmexport.reports.writing import as_seconds, texts_of, write_duration
+from kmexport.reports.periods import split_into_periods
+from kmexport.reports.query import as_seconds
+from kmexport.reports.results import texts_of, write_duration
+from kmexport.reports.sql import reading_of
 
 mpl.use("Agg")
 DAY = 86_400
@@ -74,7 +75,7 @@ def test_an_hour_ends_where_the_clock_changes_in_it(zone, moment, label):
 @given(st.sampled_from(["Pacific/Chatham", "Australia/Lord_Howe", "Africa/Monrovia"]), st.integers(-(10**9), 2 * 10**9))
 def test_hours_cover_a_window_without_a_gap(zone, start):
     window = Window(start, start + 2 * DAY)
-    hours = split(window, "hour", zone)
+    hours = split_into_periods(window, "hour", zone)
     assert (hours[0].start, hours[-1].end) == (window.start, window.end)
     assert all(hour.end == later.start for hour, later in pairwise(hours))
     assert len({hour.label for hour in hours}) == len(hours)

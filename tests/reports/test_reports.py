@@ -9,7 +9,7 @@ import pytest
 
 from kmexport import Alias, Event, Facts, KmExportError, PropertySet, Window, reports
 from kmexport.errors import UnknownNameError
-from kmexport.reports import cuts
+from kmexport.reports import periods
 from kmexport.testing import write_export
 
 WINDOW = Window(0, 100)
@@ -277,8 +277,8 @@ def test_periods_are_found_by_an_expression_or_by_a_join(every, monkeypatch):
         yield reports.funnel(facts, ["x", "y"], tz="America/New_York").to_dict()
 
     by_expression = list(found())
-    monkeypatch.setattr(cuts, "RUNS_AT_MOST", 0)
-    monkeypatch.setattr(cuts, "DAYS_AT_MOST", 0)
+    monkeypatch.setattr(periods, "RUNS_AT_MOST", 0)
+    monkeypatch.setattr(periods, "DAYS_AT_MOST", 0)
     assert list(found()) == by_expression
     assert sum(row["times"] for row in by_expression[0]["rows"]) == len(records) // 2
 

@@ -1,17 +1,86 @@
-"""The amounts of a property: which of its values are numbers, how they are written, and which are none."""
+"""The pieces of SQL that the reports share: events in a window, their period, values that were set, and amounts.
+
+Every piece is the text of one query. A source of occurrences has the columns person and time, and seq (the number of
+its record in the order of arrival) where it matters; `in_periods` adds period and until (the end of the period).
+Names and moments are parameters always; nothing that comes from data stands in the text.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
 
-from kmexport.reports.asking import ask
-from kmexport.reports.occurrences import IN_WINDOW
-from kmexport.reports.writing import counted
+from kmexport.reports.periods import PeriodLookup
+from kmexport.reports.query import ask
+from kmexport.reports.results import counted
 from kmexport.tables import Facts
 
-__all__ = ["amounts", "check_amounts", "count_others", "reading_of"]
+IN_WINDOW: Final = "time >= to_timestamp($start) and time < to_timestamp($end)"
+
+LAST_SECOND_OF_PERIOD: Final = "to_timestamp(epoch_us(until) // 1000000 - 1)"
+
+# A moment and an order within it in one number. A comparison of it takes half the time of one of a pair of columns.
+_MOMENT: Final = f"epoch_us(time)::hugeint * {1 << 64}"
+_BEHIND_ALL: Final = f"{_MOMENT} + {(1 << 64) - 1}"
+_ARRIVAL: Final = f"{_MOMENT} + seq"
+ASSIGNED: Final = f"{_MOMENT} + (seq * {1 << 24} + place)"
+
+# Who did anything, or had a property set. An alias alone makes nobody.
+EVERYONE: Final = """
+    select distinct person_id as person from kmexport.numbered_records where kind <> 'alias'"""
+
+
+def events(parameter: str, *, in_window: bool = True) -> str:
+    """The occurrences of the event whose name is the parameter."""
+    limit = f"and {IN_WINDOW}" if in_window else ""
+    return f"select person_id as person, time, seq from kmexport.numbered_events where name = ${parameter} {limit}"
+
+
+def in_periods(source: str, lookup: PeriodLookup | None) -> str:
+    """The source, each row with the number of its period and the period's end; all in one without a lookup.
+
+    A row that lies in no period is left out.
+    """
+    if lookup is None:
+        return f"select *, 0 as period, to_timestamp($end) as until from ({source})"
+    if lookup.period is not None:
+        numbered = f"select *, {lookup.period} as period, to_timestamp({lookup.until}) as until from ({source})"
+        return f"select * from ({numbered}) where period is not null"
+    joined = f"({source}) o asof join ({lookup.periods()}) p on o.time >= p.since"
+    return f"select o.*, p.period, p.until from {joined} where o.time < p.until"
+
+
+def firsts(source: str, keys: str = "person, period, until", *, numbered: bool = False) -> str:
+    """The first row of each key; of several in its second the one that arrived first, if it matters which."""
+    if not numbered:
+        return f"select {keys}, min(time) as time from ({source}) group by {keys}"
+    return f"select {keys}, min(time) as time, arg_min(seq, {_ARRIVAL}) as seq from ({source}) group by {keys}"
+
+
+def assignments(parameter: str) -> str:
+    """Each time that a property was set: person, time, value (JSON), and their order in one number."""
+    # The values are compared as they are written: only those that are shown are turned into text.
+    return f"""
+        select person_id as person, time, value, {ASSIGNED} as assigned
+        from kmexport.numbered_properties where name = ${parameter} and value <> 'null'"""
+
+
+def first_or_last(assignments_: str, which: Literal["first", "last"], keys: Sequence[str] = ("person",)) -> str:
+    """The first or the last value of each person, or of each of the keys: the keys, time, set_value (JSON)."""
+    choose, time = ("arg_min", "min") if which == "first" else ("arg_max", "max")
+    names = ", ".join(keys)
+    found = f"{time}(time) as time, {choose}(value, assigned) as set_value"
+    return f"select {names}, {found} from ({assignments_}) group by {names}"
+
+
+def with_last_value(source: str, assignments_: str) -> str:
+    """The source, each row with the person's latest assigned in its second or before it, as set_value (JSON)."""
+    return f"""
+        select o.* exclude (moment), s.value as set_value
+        from (select *, {_BEHIND_ALL} as moment from ({source})) o
+        asof left join ({assignments_}) s on o.person = s.person and o.moment >= s.assigned"""
+
 
 _CORE: Final = re.compile("[0-9](?:[0-9.,'\u2019 \u00a0\u202f]*[0-9])?")
 _DECIMALS: Final = re.compile(r"(.*)([.,])(\d{1,2})")
@@ -91,7 +160,7 @@ def check_amounts(facts: Facts, property: str, source: str, params: Mapping[str,
     if ask(facts, f"select 1 from ({source}) where number is not null or {_IS_HUGE} limit 1", params):
         return
     found = ask(facts, f"select text from ({source}) limit 1", params)
-    example = f" (one is {_cut(found[0][0])!r})" if found else ""
+    example = f" (one is {_shortened(found[0][0])!r})" if found else ""
     way = 'property_values() counts texts, and written="$1,000.00" reads amounts that are written so'
     msg = f"no value of {property!r} is a number{example}: {way}"
     raise ValueError(msg)
@@ -115,14 +184,14 @@ def count_others(
     if not found:
         return 0, ()
     if found[0][3] and "amount_pattern" not in params:
-        msg = f"the value {_cut(found[0][0])} of {property!r} is so huge that no float holds it: leave it out"
+        msg = f"the value {_shortened(found[0][0])} of {property!r} is so huge that no float holds it: leave it out"
         raise OverflowError(msg)
     count = int(found[0][2])
-    examples = ", ".join(_cut(text) for text, *_ in found)
+    examples = ", ".join(_shortened(text) for text, *_ in found)
     more = " …" if count > sum(times for _, times, *_ in found) else ""
     return count, (f"{counted(count, 'value is', 'values are')} no number ({examples}{more})",)
 
 
-def _cut(text: object) -> str:
+def _shortened(text: object) -> str:
     shown = str(text)
     return shown if len(shown) <= _EXAMPLE_LENGTH else f"{shown[: _EXAMPLE_LENGTH - 1]}…"
