@@ -97,7 +97,7 @@ def read_revision(
         rows, size = new_rows(revision.number), 0
         try:
             for found in parsed:
-                errors.tell()
+                errors.update_total()
                 if isinstance(found, ParsedLines):
                     inside = found if window is None else _inside(found, window)
                     rows.add(inside)

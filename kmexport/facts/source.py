@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +23,7 @@ from kmexport.parsing.records import OnError
 from kmexport.parsing.selection import names_and_aliases
 from kmexport.records import Alias, Record
 from kmexport.revisions.reader import ReadOptions
+from kmexport.steps.duplicates import Rule
 from kmexport.steps.identities import IdentityMap, Prefer
 from kmexport.storage.open_files import Progress, check_progress
 from kmexport.windows import Window
@@ -47,9 +48,6 @@ class Export(Protocol):
 
 
 Source = Export | Iterable[Record] | Any
-
-
-Rule: TypeAlias = Literal["classic", "strict"]
 
 
 @frozen

@@ -8,7 +8,6 @@ import pyarrow as pa
 from attrs import frozen
 
 __all__ = [
-    "COLUMNS",
     "RECORDS",
     "REJECTS",
     "STATISTICS_COLUMNS",
@@ -25,7 +24,7 @@ VERSION_KEY: Final = "kmexport.version"
 # The columns whose smallest and largest value in each file are in the log.
 STATISTICS_COLUMNS: Final = ("revision", "line", "time")
 
-TIME: Final = pa.timestamp("us", "UTC")  # Delta has no coarser one
+DELTA_TIME: Final = pa.timestamp("us", "UTC")  # Delta has no coarser one
 
 
 @frozen
@@ -57,7 +56,7 @@ RECORDS: Final = TableLayout(
             pa.field("item", pa.int32(), nullable=False),
             pa.field("kind", pa.string(), nullable=False),
             pa.field("person", pa.string(), nullable=False),
-            pa.field("time", TIME, nullable=False),
+            pa.field("time", DELTA_TIME, nullable=False),
             pa.field("name", pa.string()),
             pa.field("alias", pa.string()),
             pa.field("properties", pa.string(), nullable=False),
@@ -78,7 +77,6 @@ REJECTS: Final = TableLayout(
     ),
     (),
 )
-COLUMNS: Final = tuple(RECORDS.schema.names)
 
 
 def transaction_id(revision: int) -> str:

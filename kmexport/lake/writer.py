@@ -20,7 +20,7 @@ from fsspec.callbacks import Callback
 from kmexport.bucket import Bucket
 from kmexport.errors import MalformedRecordError
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.schema import RECORDS, REJECTS, STATISTICS_COLUMNS, TIME, TableLayout
+from kmexport.lake.schema import DELTA_TIME, RECORDS, REJECTS, STATISTICS_COLUMNS, TableLayout
 from kmexport.parsing.counts import LineCounts
 from kmexport.revisions.lateness import ReceivedTimes
 from kmexport.revisions.manifest import Revision, revision_number
@@ -155,7 +155,7 @@ def _by_day(batches: list[pa.RecordBatch]) -> Iterator[tuple[date, pa.Table]]:
         order = np.argsort(times, kind="stable")
         rows = rows.take(pa.array(order))
         times = times[order]
-    rows = rows.set_column(rows.schema.get_field_index("time"), "time", rows.column("time").cast(TIME))
+    rows = rows.set_column(rows.schema.get_field_index("time"), "time", rows.column("time").cast(DELTA_TIME))
     days = times // _DAY
     starts = [0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(days)]
     for start, end in pairwise(starts):

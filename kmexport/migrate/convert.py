@@ -26,16 +26,15 @@ from kmexport.migrate.rules import (
 )
 from kmexport.parsing.records import check_policy
 from kmexport.records import Alias, Event, PropertySet, Record
-from kmexport.steps.duplicates import canonical_form
+from kmexport.steps.duplicates import Rule, canonical_form
 from kmexport.steps.identities import IdentityMap
 from kmexport.windows import Moment, as_timestamp, time_at
 
-__all__ = ["LineContent", "MigrationCounts", "OnError", "Options", "Target", "convert", "iso_time", "known_aliases"]
+__all__ = ["LineContent", "MigrationCounts", "OnRejected", "Options", "Target", "convert", "iso_time", "known_aliases"]
 
 logger: logging.Logger = logging.getLogger("kmexport")
 
-Rule: TypeAlias = Literal["classic", "strict"]
-OnError: TypeAlias = Literal["raise", "skip"] | Callable[[MigrationError], object]
+OnRejected: TypeAlias = Literal["raise", "skip"] | Callable[[MigrationError], object]
 
 # Made once, by chance. Another one would make every id another.
 _NAMESPACE: Final = UUID("5ccfc2c0-aad4-4ac0-afad-998ad7f51ca2")
@@ -77,7 +76,7 @@ class Options(TypedDict, total=False):
 
     rule: Rule
     spelling: Callable[[str], str]
-    on_error: OnError
+    on_error: OnRejected
     counts: MigrationCounts | None
 
 
@@ -108,7 +107,7 @@ def convert(
     *,
     rule: Rule = "classic",
     spelling: Callable[[str], str] = fold_name,
-    on_error: OnError = "raise",
+    on_error: OnRejected = "raise",
     counts: MigrationCounts | None = None,
 ) -> Iterator[Line]:
     """Convert records into lines; arguments are checked at once."""
@@ -146,7 +145,7 @@ def _aliases_last(lines: Iterable[tuple[Line, bool]], counts: MigrationCounts) -
         yield line
 
 
-def _convert(records: Iterable[Record], converter: _Converter, on_error: OnError) -> Iterator[tuple[Line, bool]]:
+def _convert(records: Iterable[Record], converter: _Converter, on_error: OnRejected) -> Iterator[tuple[Line, bool]]:
     counts = converter.counts
     skipped = 0
     first = None

@@ -213,7 +213,7 @@ class _Parser:
         """Read stretches of lines: `fast` takes lines up to one that needs a repair, and has consumed that one too."""
         slow, counts = self._slow, self._counts
         if isinstance(block, TruncatedStream):
-            yield from slow.broken_off(self._next_line(), block.reason, block.line)
+            yield from slow.read_truncated(self._next_line(), block.reason, block.line)
             return
         if isinstance(block, OversizedLine | RejectedItem):
             yield from slow.end()
@@ -257,12 +257,12 @@ class _Parser:
             lines = block.split(b"\n")
             first = self._next_line()
             counts.lines += len(lines)
-            return lines, range(first, first + len(lines)), self._slow.take
+            return lines, range(first, first + len(lines)), self._slow.read_line
         counts.lines += block.lines
         counts.blank += block.blank
         counts.joined += block.joined
         counts.shared += block.shared
-        return block.texts, block.numbers, self._slow.take_item
+        return block.texts, block.numbers, self._slow.read_item
 
     def _next_line(self) -> int:
         return self._counts.lines + 1

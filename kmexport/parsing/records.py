@@ -126,7 +126,7 @@ def read_lists(
     blocks = iter_blocks(source, max_line_bytes)
     try:
         for found in read_blocks(blocks, source_name, errors.counts, max_line_bytes, selection=selection):
-            errors.tell()
+            errors.update_total()
             if isinstance(found, MalformedRecordError):
                 errors.handle(found)
             else:
@@ -153,14 +153,14 @@ class ErrorPolicy:
         self.count: int = 0
         self.counts: LineCounts = LineCounts()
         self._total = total
-        self._told = LineCounts()
+        self._added = LineCounts()
 
-    def tell(self) -> None:
+    def update_total(self) -> None:
         """Add what is new to the total."""
         if self._total is None:
             return
-        self._total.add(self.counts.since(self._told))
-        self._told = evolve(self.counts)
+        self._total.add(self.counts.since(self._added))
+        self._added = evolve(self.counts)
 
     def handle(self, error: MalformedRecordError) -> None:
         if self.on_error == "raise":
@@ -171,7 +171,7 @@ class ErrorPolicy:
             self.on_error(error)
 
     def log(self, source_name: str) -> None:
-        self.tell()
+        self.update_total()
         counts = self.counts
         lines = counts.lines + counts.shared  # the items of an array that stand on one line are lines too
         if counts.repaired:

@@ -31,9 +31,9 @@ _MOST_ENDS: Final = 16  # places tried as the end of a joined object with other 
 class LineRepairer:
     """A reader of single lines, one after another, which holds an object that is not closed yet."""
 
-    def __init__(self, source: str, counts: LineCounts, max_line_bytes: int, judge: RecordParser) -> None:
+    def __init__(self, source: str, counts: LineCounts, max_line_bytes: int, parse_record: RecordParser) -> None:
         self._source = source
-        self._judge = judge
+        self._parse_record = parse_record
         self._counts = counts
         self.max_line_bytes = max_line_bytes
         self._begun: list[bytes] = []  # the lines of an object that may go on in the next one
@@ -47,7 +47,7 @@ class LineRepairer:
         """True while the lines that come next may belong to an object that has begun."""
         return bool(self._begun)
 
-    def take(self, number: int, lines: list[bytes], at: int, /) -> tuple[int, list[Outcome]]:
+    def read_line(self, number: int, lines: list[bytes], at: int, /) -> tuple[int, list[Outcome]]:
         """Read the line at `at`, which has this number, and those that belong to it; return where the next one is.
 
         Objects over several lines come in rows, so those that follow are read too. When the lines end inside an object,
@@ -56,7 +56,7 @@ class LineRepairer:
         first, outcomes = number - at, self._outcomes
         while True:
             if not self._begun:
-                at = self._one(first + at, lines, at)
+                at = self._read_or_begin(first + at, lines, at)
             if self._begun:
                 at = self._gather(lines, at)
                 if at == len(lines):
@@ -67,9 +67,9 @@ class LineRepairer:
         self._outcomes = []
         return at, outcomes
 
-    def take_item(self, number: int, texts: list[bytes], at: int, /) -> tuple[int, list[Outcome]]:
+    def read_item(self, number: int, texts: list[bytes], at: int, /) -> tuple[int, list[Outcome]]:
         """Read a text that no other one belongs to, such as an item of an array; return where the next one is."""
-        self._alone(number, texts[at])
+        self._read_alone(number, texts[at])
         outcomes, self._outcomes = self._outcomes, []
         return at + 1, outcomes
 
@@ -79,7 +79,7 @@ class LineRepairer:
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
-    def broken_off(self, number: int, reason: str, line: bytes) -> list[Outcome]:
+    def read_truncated(self, number: int, reason: str, line: bytes) -> list[Outcome]:
         """Read the line in which the stream broke off, if any, with the object that goes on in it.
 
         Both make one error with the break, unless the object is whole.
@@ -91,7 +91,7 @@ class LineRepairer:
         self._counts.lines += bool(line)
         try:
             if lines:
-                self._joined(lines)
+                self._read_joined(lines)
             self._counts.lines += 1
             lines, self._begun_at = [], number + bool(line)
         except NotAnObject:
@@ -106,7 +106,7 @@ class LineRepairer:
 
     # A line.
 
-    def _one(self, number: int, lines: list[bytes], at: int) -> int:
+    def _read_or_begin(self, number: int, lines: list[bytes], at: int) -> int:
         """Read a line, or begin an object that may go on in the next one; return where the next line is."""
         line = lines[at]
         text = line.strip(_SPACE)
@@ -115,11 +115,11 @@ class LineRepairer:
             self._counts.blank += 1
             return at
         if not text.removeprefix(codecs.BOM_UTF8).startswith(b"{"):
-            self._alone(number, line)
+            self._read_alone(number, line)
             return at
         if text.endswith(b"}"):
             try:
-                self._record(number, line)
+                self._add_record(number, line)
             except NotARecord as why:
                 if at < len(lines) and not self._continues(lines[at]):
                     self._outcomes.append(self.error(number, str(why), line))
@@ -130,23 +130,23 @@ class LineRepairer:
         self._indent = len(line) - len(line.lstrip(_SPACE))
         return at
 
-    def _alone(self, number: int, text: bytes) -> None:
+    def _read_alone(self, number: int, text: bytes) -> None:
         try:
-            self._record(number, text)
+            self._add_record(number, text)
         except NotARecord as why:
             self._outcomes.append(self.error(number, str(why), text))
 
-    def _record(self, number: int, text: bytes, *, is_joined: bool = False) -> None:
-        judged = self._judge(text, is_first=number == 1, is_joined=is_joined)
+    def _add_record(self, number: int, text: bytes, *, is_joined: bool = False) -> None:
+        parsed = self._parse_record(text, is_first=number == 1, is_joined=is_joined)
         self._counts.records += 1
-        self._counts.repaired += judged.is_repaired
+        self._counts.repaired += parsed.is_repaired
         last = self._outcomes[-1] if self._outcomes else None
         if isinstance(last, ParsedLines) and isinstance(last.numbers, list):
-            last.heads.append(judged.head)
-            last.texts.append(judged.text)
+            last.heads.append(parsed.head)
+            last.texts.append(parsed.text)
             last.numbers.append(number)
         else:
-            self._outcomes.append(ParsedLines([judged.head], [judged.text], [number]))
+            self._outcomes.append(ParsedLines([parsed.head], [parsed.text], [number]))
 
     # An object over several lines.
 
@@ -155,20 +155,20 @@ class LineRepairer:
         if len(lines) > 1:
             for end in _ends(lines):
                 try:
-                    self._joined(lines[:end])
+                    self._read_joined(lines[:end])
                 except NotAnObject:
                     continue
                 lines = lines[end:]
                 self._begun_at += end
                 break
         for number, line in enumerate(lines, self._begun_at):
-            self._alone(number, line)
+            self._read_alone(number, line)
 
-    def _joined(self, lines: list[bytes]) -> None:
+    def _read_joined(self, lines: list[bytes]) -> None:
         """Read several lines as one object. Raises NotAnObject where they are not one."""
         raw = b"\n".join(lines)
         try:
-            self._record(self._begun_at, raw, is_joined=len(lines) > 1)
+            self._add_record(self._begun_at, raw, is_joined=len(lines) > 1)
         except NotAnObject:
             raise
         except NotARecord as why:

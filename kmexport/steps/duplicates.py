@@ -23,11 +23,13 @@ from kmexport.format.encoding import spell
 from kmexport.format.names import VENDOR_KEYS, fold_name
 from kmexport.records import Alias, Event, PropertySet, Record, check_records
 
-__all__ = ["canonical_form", "drop_duplicates"]
+__all__ = ["Rule", "canonical_form", "drop_duplicates"]
 
 _SETS_HELD: Final = 100_000
 _MANY: Final = 32  # names at one moment of one person
 _R = TypeVar("_R", bound=Record)
+
+Rule: TypeAlias = Literal["classic", "strict"]
 
 
 @overload
@@ -52,7 +54,7 @@ def drop_duplicates(
 def drop_duplicates(
     records: Iterable[_R],
     *,
-    rule: Literal["classic", "strict"] = "classic",
+    rule: Rule = "classic",
     properties: Literal["as_sent", "once"] = "as_sent",
     within: int | None = None,
     events_only: Literal[False] = False,
@@ -62,7 +64,7 @@ def drop_duplicates(
 def drop_duplicates(
     records: Iterable[Record],
     *,
-    rule: Literal["classic", "strict"] = "classic",
+    rule: Rule = "classic",
     properties: Literal["as_sent", "once"] = "as_sent",
     within: int | None = None,
     events_only: bool = False,
