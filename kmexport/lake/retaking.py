@@ -22,7 +22,7 @@ from kmexport.bucket import Bucket
 from kmexport.errors import LakeNotFoundError, RevisionNotFoundError
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.log import Table, TableFile, check_reader, open_table, read_log
-from kmexport.lake.scanning import scan
+from kmexport.lake.reader import scan
 from kmexport.lake.schema import RECORDS, REJECTS, TableLayout
 from kmexport.lake.storage import find_destination
 from kmexport.lake.sync import SyncSummary

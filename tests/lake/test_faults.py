@@ -21,7 +21,7 @@ import fsspec
 import pytest
 
 from kmexport import Bucket, BucketUnreachableError, KmExportError
-from kmexport.lake import compact, open_lake, scanning, sync, vacuum
+from kmexport.lake import compact, open_lake, reader, sync, vacuum
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.storage import find_destination
 from kmexport.testing import write_export
@@ -191,7 +191,7 @@ def test_on_s3(s3, tmp_path, monkeypatch):
         sync(bucket, url, **server.options)
         assert list(open_lake(url, **server.options).iter_records()) == list(bucket.iter_records(on_error="skip"))
     before = check_whole(bucket, url, **server.options)
-    monkeypatch.setattr(scanning, "_SMALL", 1)  # now each file is read by the columns that are wanted
+    monkeypatch.setattr(reader, "_SMALL", 1)  # now each file is read by the columns that are wanted
     assert check_whole(bucket, url, **server.options) == before
     compact(url, **server.options)
     vacuum(url, keep_hours=0, **server.options)
