@@ -26,6 +26,7 @@ __all__ = [
     "first_moment",
     "spell_moment",
     "time_at",
+    "write_moment",
 ]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,6 +57,19 @@ def spell_moment(seconds: int | None, zone: tzinfo = UTC) -> str:
     if text is None:
         return str(seconds)
     return f"{seconds} ({text.removesuffix('+00:00') + 'Z' if text.endswith('+00:00') else text})"
+
+
+def write_moment(seconds: int, zone: tzinfo = UTC) -> str:
+    """Write unix seconds as a clock of the zone shows them, for sentences.
+
+    >>> write_moment(1349222400), write_moment(1349222400, find_zone("America/New_York"))
+    ('2012-10-03 00:00:00 UTC', '2012-10-02 20:00:00 EDT')
+    """
+    try:
+        moment = time_at(seconds, zone)
+    except (OverflowError, ValueError):  # outside the years 1 to 9999
+        return str(seconds)
+    return f"{moment.replace(tzinfo=None)} {moment.tzname()}"
 
 
 Day: TypeAlias = date | str

@@ -24,7 +24,7 @@ from kmexport.steps.identities import IdentityMap
 __all__ = ["Kept", "describe"]
 
 # Of the tables. It changes when they do.
-VERSION: Final = 2
+VERSION: Final = 3
 # Of each file that this process has opened: one build at a time writes to it.
 _LOCKS: Final[dict[str, threading.Lock]] = {}
 

@@ -12,9 +12,11 @@ from typing import Any, Final, Self, TypeAlias
 
 import duckdb
 
+from kmexport.columns.schema import Properties
 from kmexport.errors import FactsLeftOutError
 from kmexport.facts.database_file import Kept, describe
 from kmexport.facts.engine import connect, engine_errors
+from kmexport.facts.frame import as_types, check_known, frame_query, narrowest_types
 from kmexport.facts.loading import Rejects
 from kmexport.facts.source import FactsSpec, Rule, Source, check_callback, take_source
 from kmexport.facts.sql import COLUMNS
@@ -41,7 +43,7 @@ _READS_NOTHING: Final = (duckdb.StatementType.SET,)
 class Facts:
     """The records of an export as tables that are merged and without duplicates, for SQL.
 
-    `source` is a Bucket, the address of a lake, any iterable of records, or an Arrow stream with the columns of
+    `source` is a Bucket, a lake, the address of either, any iterable of records, or an Arrow stream with the columns of
     `kmexport.tables.SCHEMA`. The tables are:
 
     - `events`: `person`, `time`, `name` (folded), `name_as_sent`, `revision`, `line`, `properties` (as sent);
@@ -176,6 +178,50 @@ class Facts:
             if key in left_out:
                 what = f"the {what} {name}"
                 raise FactsLeftOutError(what, left_out[key]) from error
+
+    def frame(
+        self, properties: Properties | None = None, *, events: str | Iterable[str] | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """Return a flat table: a row for each event in the order of time, a column for each property, by folded names.
+
+        The columns are `person`, `time`, `name`, and `properties`: all of them, the ones that you name, or a mapping of
+        names to Arrow types (`pa.float64()`). Where no type is given, the values decide: truth, whole numbers, numbers,
+        and text, whichever loses nothing of any value in these facts; so give types where next month's table must have
+        the same. What does not fit a type is null. `events` limits the rows to events of these names.
+
+        A property's value is the one that counts in the event's second, as in the reports: amounts of one event add up
+        to those of `reports.property_total`. With several `events` a value stands in each row of its second. (By the
+        strict rule it is the event's own.) A property called `time` has the column `time (property)`.
+
+        It is a DuckDB relation, as that of `sql`: `.df()`, `.pl()`, `.to_arrow_table()`, `.write_parquet(path)`. Raises
+        UnknownNameError for a name that no record has. Costs one pass over the rows of these properties; the rows come
+        as they are asked for.
+
+        >>> from kmexport import Event
+        >>> facts = Facts([Event("bob", 1349222400, "purchased", {"Plan": "Pro", "Amount": "12.50"})])
+        >>> table = facts.frame(["plan", "amount"], events="purchased")
+        >>> table.columns
+        ['person', 'time', 'name', 'plan', 'amount']
+        >>> table.fetchall()[0][2:]
+        ('purchased', 'Pro', 12.5)
+        """
+        names = None if events is None else _folded(events, "events")
+        types = None if properties is None else as_types(properties)
+        for name in names or ():
+            self.check_read(event=name)
+        for name in types or ():
+            self.check_read(property=name)
+        self.build()
+        with engine_errors(self._spill):
+            check_known(self._connection, "event", names or ())
+            check_known(self._connection, "property", types or ())
+            has_rows = self._spec.properties is not False
+            found = narrowest_types(self._connection, None if types is None else list(types)) if has_rows else {}
+            chosen = found if types is None else {name: str(kind or found[name]) for name, kind in types.items()}
+            query, params = frame_query(chosen, with_names=names is not None, is_strict=self._spec.rule == "strict")
+            if names is not None:
+                params["events"] = sorted(names)
+            return self._connection.sql(query, params=params)
 
     def check_read(self, *, event: str | None = None, property: str | None = None) -> None:  # noqa: A002
         """Raise a FactsLeftOutError for an event or a property that these facts were not asked to read.

@@ -5,8 +5,10 @@ Each source is read once, as chunks of records. Which of a record's parts are re
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -14,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from attrs import frozen
 
+from kmexport.bucket import Bucket
 from kmexport.columns.pairs import PairReader, Pairs, Spellings
 from kmexport.columns.reader import Rows, read_revision, rows_of_heads
 from kmexport.columns.records import from_records
 from kmexport.columns.schema import SCHEMA, TIME, choose_columns
+from kmexport.errors import KmExportError
 from kmexport.parsing.counts import ParsedLines
 from kmexport.parsing.records import OnError
 from kmexport.parsing.selection import names_and_aliases
@@ -29,6 +33,8 @@ from kmexport.storage.open_files import Progress, check_progress
 from kmexport.windows import Window
 
 __all__ = ["Export", "FactsSource", "FactsSpec", "RecordChunk", "Rule", "Source", "check_callback", "take_source"]
+
+logger: logging.Logger = logging.getLogger("kmexport")
 
 _HEADS: Final = [name for name in SCHEMA.names if name != "properties"]
 _BATCH_ROWS: Final = 16_384
@@ -107,24 +113,35 @@ class RecordChunk:
 
 
 def take_source(source: Source) -> Source:
-    """Return the source, or raise a TypeError where it holds no records. An address is that of a lake."""
+    """Return the source, or raise a TypeError where it holds no records. An address is that of a lake or an export."""
     if isinstance(source, str | os.PathLike):
-        # By its name: the lake stands on the tables, and needs an extra of its own.
-        try:
-            lake = import_module("kmexport.lake")
-        except ImportError as error:
-            msg = f"{error}. Facts(address) reads a lake; of an export take Facts(Bucket(address))."
-            raise ImportError(msg, name=error.name) from error
-        source = lake.open_lake(source)
+        source = _open_address(source)
     if isinstance(source, Export) or hasattr(source, "__arrow_c_stream__"):
         return source
     if isinstance(source, bytes) or not isinstance(source, Iterable):
         msg = (
-            "facts are made of a Bucket, a lake (or its address), an iterable of records or an Arrow stream, not "
-            f"{type(source).__name__}"
+            "facts are made of a Bucket, a lake (or the address of either), an iterable of records or an Arrow stream, "
+            f"not {type(source).__name__}"
         )
         raise TypeError(msg)
     return source
+
+
+def _open_address(address: str | os.PathLike[str]) -> Source:
+    """Open the lake at an address, or else the export there. Raises what is wrong with the lake where neither is."""
+    try:
+        # By its name: the lake needs an extra of its own.
+        return import_module("kmexport.lake").open_lake(address)
+    except ImportError as error:
+        missing: Exception = ImportError(f"{error}. Facts(address) reads a lake or an export.", name=error.name)
+    except (KmExportError, ValueError) as error:
+        missing = error
+    with suppress(KmExportError, ValueError):
+        bucket = Bucket(address)
+        bucket.status()
+        logger.info("Facts read an export: %r", bucket)
+        return bucket
+    raise missing
 
 
 def check_callback(source: Source, callback: Progress) -> None:

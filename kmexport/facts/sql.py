@@ -177,6 +177,19 @@ STRICT_CANDIDATES: Final = """
     ORDER BY twin, seq
 """
 
+# The value of a property in a record's JSON object, as text, whatever the case of its name; of two spellings the first.
+_PROPERTY_OF: Final = """
+    CREATE OR REPLACE MACRO main.property_of(properties, property) AS (
+        SELECT properties ->> ('/' || replace(replace(key, '~', '~0'), '/', '~1'))
+        FROM (SELECT unnest(json_keys(properties)) AS key, generate_subscripts(json_keys(properties), 1) AS place)
+        JOIN kmexport.property_names ON key = name_as_sent
+        WHERE name IN (
+            SELECT name FROM kmexport.property_names WHERE property = name_as_sent OR lower(property) = name
+        )
+        ORDER BY place LIMIT 1
+    )
+"""
+
 
 def create_tables(*, with_texts: bool) -> list[str]:
     """Return the statements that create the tables, empty, in place of those that are there."""
@@ -202,7 +215,7 @@ def create_views(left_out: Collection[str]) -> list[str]:
                 f"CREATE OR REPLACE VIEW kmexport.numbered_{table} AS {_VIEWS[table].format(**parts)}",
                 f"CREATE OR REPLACE VIEW main.{table} AS SELECT {', '.join(shown)} FROM kmexport.numbered_{table}",
             ]
-    return statements
+    return [*statements, _PROPERTY_OF] if has_texts else statements
 
 
 def find_shared(*, events_only: bool) -> str:

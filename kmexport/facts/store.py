@@ -42,6 +42,7 @@ logger: logging.Logger = logging.getLogger("kmexport")
 
 _STREAMED_ROWS: Final = 32_768
 _ALIASED_ROWS: Final = 131_072
+_TOLD: Final[set[str]] = set()  # sources of whose rejected lines this process was warned, with their number
 
 
 class Store:
@@ -145,10 +146,20 @@ class Store:
         self._note_lateness()
         self.rejects.flush()
         if self.rejects.count:
-            logger.warning("facts: %d lines were rejected; the table rejects has them", self.rejects.count)
+            self._log_rejects()
         self.people = spec.identities or learnt or IdentityMap(spec.prefer)
         for aliased in _aliased(self.people):
             insert(self.connection, "INSERT INTO kmexport.aliased FROM arrived", aliased)
+
+    def _log_rejects(self) -> None:
+        """Warn of rejected lines, once for a source: each report over a bucket reads it, and finds the same lines."""
+        told = f"{self.spec.source!r}: {self.rejects.count}" if isinstance(self.spec.source, Export) else None
+        level = logging.WARNING
+        if told in _TOLD:
+            level = logging.INFO
+        elif told is not None:
+            _TOLD.add(told)
+        logger.log(level, "facts: %d lines were rejected; the table rejects has them", self.rejects.count)
 
     def _note_lateness(self) -> None:
         """Say which revisions hold records that windows of the bucket miss, where all of it was read."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["VENDOR_KEYS", "as_number", "fold_name"]
+__all__ = ["VENDOR_KEYS", "as_number", "closest_names", "fold_name"]
 
 # The vendor's own keys: they are on a line beside the properties, and say nothing of the person.
 VENDOR_KEYS: Final = frozenset({"_c", "_d", "_k", "_s", "_server_timestamp", "_u"})
@@ -34,6 +36,18 @@ def _fold(name: str) -> str:
 
 
 _fold_known = lru_cache(_KNOWN)(_fold)
+
+
+def closest_names(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three of the known names that come close to a name: alike, or one a part of the other.
+
+    >>> closest_names("singed up", ["signed up", "purchased"])
+    ['signed up']
+    """
+    known = sorted(known)
+    parts = [one for one in known if name and one and (name in one or one in name)]
+    return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *parts]))[:3]
+
 
 _NUMBER: Final = re.compile(r"\s*[+-]?(?:[0-9]++(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
 

@@ -36,6 +36,7 @@ from kmexport.reports.distributions import Distribution, DistributionRow
 from kmexport.reports.durations import TimeBetween, TimeBetweenRow, time_between
 from kmexport.reports.explaining import ExplainRow, Explanation, explain
 from kmexport.reports.funnels import Funnel, FunnelRow, FunnelStep, funnel
+from kmexport.reports.pages import page
 from kmexport.reports.people import People, Show, people
 from kmexport.reports.person import Moment, Person, person
 from kmexport.reports.results import ALL
@@ -85,6 +86,7 @@ __all__ = [
     "funnel",
     "has",
     "occurrences_before",
+    "page",
     "people",
     "person",
     "property_total",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import date
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from attrs import define, field, frozen
 
 from kmexport.bucket import Bucket
+from kmexport.errors import MalformedRecordError
 from kmexport.format.names import fold_name
+from kmexport.parsing.records import OnError
 from kmexport.records import Event
-from kmexport.reports.results import ResultColumn, Table
+from kmexport.reports.results import ResultColumn, Table, counted
 from kmexport.reports.splits import as_name
 from kmexport.revisions.manifest import Revision
 from kmexport.revisions.reader import ReadOptions, open_revisions
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["ExplainRow", "Explanation", "explain"]
+
+logger: logging.Logger = logging.getLogger("kmexport")
 
 EXAMPLES: Final = 10
 _DATA: Final = "https://oldsupport.kissmetrics.com/apis/data/"
@@ -132,7 +137,8 @@ def explain(
     merged persons taken away; 8. only with `late=True`: with what came still later, for which every file is read.
 
     Each row says what it changed, with up to ten examples; one that changes nothing shows 0. `expected=1234` marks the
-    row with just that number of people or times, or the nearest. Lines that can't be read are left out.
+    row with just that number of people or times, or the nearest. Lines that are no record are left out, and a
+    note counts them.
 
     Sources: the notes of https://oldsupport.kissmetrics.com/apis/data/ and the page of each row. Costs the files of a
     window twice and one pass over the aliases (none with `identities=`); holds the event's records of the day. Raises
@@ -143,6 +149,11 @@ def explain(
     (15, 17, 21)
     """
     as_name(event)
+    rejected: set[tuple[str, int]] = set()
+
+    def reject(error: MalformedRecordError) -> None:
+        rejected.add((error.source, error.line_number))  # some files are read more than once
+
     window, in_utc = _windows(day, tz)
     index = {revision.number: revision for revision in bucket.revisions()}
     of_day = [revision for revision in index.values() if _begins_in(revision, in_utc)]
@@ -150,11 +161,12 @@ def explain(
     files = around | {revision.number: revision for revision in bucket.revisions(window)}
     if late:
         files = index
-    found, events = _read(bucket, [files[number] for number in sorted(files | {r.number: r for r in of_day})], event)
+    read = [files[number] for number in sorted(files | {r.number: r for r in of_day})]
+    found, events = _read(bucket, read, event, reject)
     near = {revision.number for revision in bucket.revisions(window)}
     of_day_numbers = {revision.number for revision in of_day}
 
-    def first_or_last(numbers: Iterable[int], where: Window, *, as_given: bool = False) -> list[int]:
+    def chosen(numbers: Iterable[int], where: Window, *, as_given: bool = False) -> list[int]:
         return [
             place
             for place, one in enumerate(found)
@@ -170,18 +182,23 @@ def explain(
         line = [_Occurrence(found[p].revision, found[p].line, persons[p].person, found[p].timestamp) for p in places]
         steps.append((step, source, line))
 
-    add("lines repaired", _DATA, first_or_last(of_day_numbers, in_utc, as_given=True))
-    add("the name in any case", _NAMES, first_or_last(of_day_numbers, in_utc))
-    add("neighbouring files", _DATA, first_or_last(around, in_utc))
-    in_window = first_or_last(near, window)
+    add("lines repaired", _DATA, chosen(of_day_numbers, in_utc, as_given=True))
+    add("the name in any case", _NAMES, chosen(of_day_numbers, in_utc))
+    add("neighbouring files", _DATA, chosen(around, in_utc))
+    in_window = chosen(near, window)
     add("the zone's day", _ZONES, in_window)
     add("duplicates once", _DUPLICATES, _without_duplicates(events, in_window, rule))
-    people = bucket.identities(on_error="skip") if identities is None else identities
+    people = bucket.identities(on_error=reject) if identities is None else identities
     merged = list(merge_identities(events, people))
     add("identities merged", _IDENTITIES, _without_duplicates(merged, in_window, rule), merged)
     if late:
-        add("records that came late", _DATA, _without_duplicates(merged, first_or_last(index, window), rule), merged)
-    return _explanation(event, steps, expected)
+        add("records that came late", _DATA, _without_duplicates(merged, chosen(index, window), rule), merged)
+    explanation = _explanation(event, steps, expected)
+    if rejected:
+        told = f"{counted(len(rejected), 'line is', 'lines are')} no record, and left out"
+        explanation.notes = (told,)
+        logger.warning("explain: %s", told)
+    return explanation
 
 
 def _windows(day: date | str | Window, tz: Zone | None) -> tuple[Window, Window]:
@@ -198,12 +215,14 @@ def _begins_in(revision: Revision, window: Window) -> bool:
     return revision.min_timestamp is not None and revision.min_timestamp in window
 
 
-def _read(bucket: Bucket, revisions: list[Revision], event: str) -> tuple[list[_Occurrence], list[Event]]:
+def _read(
+    bucket: Bucket, revisions: list[Revision], event: str, on_error: OnError
+) -> tuple[list[_Occurrence], list[Event]]:
     """Every occurrence of the event in the files, and the records beside them."""
     columns = ["revision", "line", "kind", "person", "time", "name", "alias", "properties"]
     found: list[_Occurrence] = []
     events: list[Event] = []
-    batches = bucket.to_batches(revisions=revisions, columns=columns, names=event, on_error="skip")
+    batches = bucket.to_batches(revisions=revisions, columns=columns, names=event, on_error=on_error)
     for batch in batches:
         places = zip(batch.column("revision").to_pylist(), batch.column("line").to_pylist(), strict=True)
         for (revision, line), record in zip(places, to_records([batch]), strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Unpack
 
@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 
 from kmexport.facts.sql import text_of
 from kmexport.reports.breakdown import Question
-from kmexport.reports.conditions import Binder
+from kmexport.reports.conditions import Binder, Condition
 from kmexport.reports.query import ask
 from kmexport.reports.results import Result, ResultColumn, counted
 from kmexport.reports.splits import Split, as_split
@@ -20,7 +20,6 @@ from kmexport.reports.sql import EVERYONE, first_or_last
 from kmexport.windows import Window, check_window
 
 if TYPE_CHECKING:
-    from kmexport.reports.conditions import Condition
     from kmexport.reports.query import FactsKeywords, ReportSource
 
 __all__ = ["People", "Show", "people"]
@@ -126,15 +125,15 @@ class People(Result):
 
 def people(
     facts: ReportSource,
-    among: Condition | None = None,
+    among: Condition | Iterable[str] | None = None,
     *,
-    columns: Sequence[Show] = (),
+    columns: Sequence[Show | str] = (),
     **reading: Unpack[FactsKeywords],
 ) -> People:
     """Everyone who fulfils a condition (everyone who did or was given anything, without one), in the order of names.
 
-    `columns` are `Show`s: `Show("first_time", "signed up")`, `Show("times", "purchased")`, `Show("last_value",
-    "plan")`.
+    `among` may be the persons themselves, as `people_of` of a result gives them. `columns` are `Show`s:
+    `Show("first_time", "signed up")`, `Show("times", "purchased")`; a name alone is a property, with its last value.
 
     Source: https://oldsupport.kissmetrics.com/tools/people-search.html. Raises UnknownNameError for names that no
     record has. Costs one pass over the rows of each column; all rows are held.
@@ -145,28 +144,42 @@ def people(
     ...     Event("bob", 1234567890, "signed up", {"plan": "Pro"}),
     ...     Event("zoe", 5, "visited"),
     ... ])
-    >>> columns = [Show("first_time", "signed up"), Show("last_value", "plan")]
-    >>> people(facts, did("signed up"), columns=columns)
+    >>> people(facts, did("signed up"), columns=[Show("first_time", "signed up"), "plan"])
     1 person who did 'signed up'
       person  signed up: first time  plan: last value
       bob       2009-02-13 23:31:30  Pro
+    >>> people(facts, ["zoe"], columns=["plan"]).rows
+    (('zoe', None),)
     """
-    shown = [show.name for show in columns if show.what in _OF_PROPERTIES]
-    asked = Question.of(facts, None, None, among=among, everyone=True, also=shown, reading=reading)
+    shows = tuple(Show("last_value", show) if isinstance(show, str) else show for show in columns)
+    shown = [show.name for show in shows if show.what in _OF_PROPERTIES]
+    condition = among if among is None or isinstance(among, Condition) else None
+    asked = Question.of(facts, None, None, among=condition, everyone=True, also=shown, reading=reading)
+    source = EVERYONE
+    if among is not None and condition is None:
+        source = "select distinct unnest($persons) as person"
+        asked.params["persons"] = _listed(among)
     binder = Binder(asked.facts, asked.params)
-    query = asked.narrowed(EVERYONE)
-    for place, show in enumerate(columns):
+    query = asked.narrowed(source)
+    for place, show in enumerate(shows):
         query = f"select q.*, s.shown as c{place} from ({query}) q left join ({show.sql(binder)}) s using (person)"
     found = ask(asked.facts, f"select * from ({query}) order by person", asked.params)
-    rows = tuple(tuple(_zero(show, cell) for show, cell in zip((None, *columns), row, strict=True)) for row in found)
+    rows = tuple(tuple(_zero(show, cell) for show, cell in zip((None, *shows), row, strict=True)) for row in found)
     return People(
-        people_query=asked.persons(EVERYONE),
-        condition="" if among is None else str(among),
+        people_query=asked.persons(source),
+        condition="" if condition is None else str(condition),
         people=len(rows),
-        columns=tuple(show.title for show in columns),
+        columns=tuple(show.title for show in shows),
         rows=rows,
-        shows=tuple(columns),
+        shows=shows,
     )
+
+
+def _listed(persons: Any) -> list[str]:
+    if isinstance(persons, str) or not isinstance(persons, Iterable):
+        msg = f"among is a condition such as did('signed up'), or a list of persons, not {persons!r}"
+        raise TypeError(msg)
+    return list(persons)
 
 
 def _zero(show: Show | None, cell: Any) -> Any:

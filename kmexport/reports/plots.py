@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from textwrap import shorten, wrap
-from typing import Any, Final
+from typing import Final
 
 try:
     from matplotlib import pyplot as plt
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 except ImportError as _error:
     _msg = f"pictures need {_error.name}: pip install 'kmexport[plot]'"
@@ -56,7 +57,7 @@ def bars(
     axes.set_ylim(shown - 0.5, -0.5)
     axes.margins(x=0.15)
     axes.set_xlabel(unit if shown == len(names) else f"{unit} (the first {shown} of {len(names):,} values)")
-    axes.xaxis.set_major_formatter(_formatter(form))
+    _scale(axes.xaxis, form)
     return axes
 
 
@@ -82,14 +83,12 @@ def lines(
         )
     shown = [_drawn(number) for numbers in series.values() for number in numbers if number is not None]
     axes.set_ylim(*_limits(shown, axes))
-    if all(number == int(number) for number in shown):
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))  # no half of a person
     axes.xaxis.set_major_locator(MaxNLocator(min(10, len(labels)), integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: _label_at(labels, at)))
     axes.tick_params(axis="x", rotation=30)
     plt.setp(axes.get_xticklabels(), ha="right")
     axes.set_ylabel(unit)
-    axes.yaxis.set_major_formatter(_formatter(form))
+    _scale(axes.yaxis, form, is_whole=all(number == int(number) for number in shown))
     if len(series) > 1:
         more = len(series) - len(COLOURS)
         heading = f"the largest {len(COLOURS)};\n{more:,} more" if more > 0 else None
@@ -113,7 +112,7 @@ def distribution(seconds: Sequence[int], median: float | None, title: str, ax: A
     axes.legend(frameon=False, loc="upper right")
     axes.set_xlabel(unit)
     axes.set_ylabel("people")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    _scale(axes.yaxis, "number")
     return axes
 
 
@@ -140,7 +139,7 @@ def funnel(
     axes.set_xlim(-0.6, max(len(steps), 3) - 0.4)
     axes.set_ylabel("people")
     axes.margins(y=0.18)
-    axes.yaxis.set_major_formatter(_formatter("number"))
+    _scale(axes.yaxis, "number")
     if groups:
         more = len(groups) - len(drawn)
         axes.legend(title=f"the largest {len(drawn)}; {more:,} more" if more > 0 else None, frameon=False)
@@ -165,7 +164,7 @@ def waterfall(names: Sequence[str], numbers: Sequence[float], title: str, unit: 
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.margins(x=0.15)
     axes.set_xlabel(unit)
-    axes.xaxis.set_major_formatter(_formatter("number"))
+    _scale(axes.xaxis, "number")
     return axes
 
 
@@ -233,8 +232,13 @@ def _drawn(number: float) -> float:
     return min(max(number, -MOST_DRAWN), MOST_DRAWN)
 
 
-def _formatter(form: NumberForm) -> Any:
-    return PercentFormatter(1, decimals=0) if form == "share" else FuncFormatter(lambda number, _: f"{number:,.6g}")
+def _scale(axis: Axis, form: NumberForm, *, is_whole: bool = True) -> None:
+    """Tick an axis of numbers in round steps: 1, 2 or 5 and zeros; those of counts are whole, of no half person."""
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=is_whole and form == "number"))
+    is_share = form == "share"
+    axis.set_major_formatter(
+        PercentFormatter(1, decimals=0) if is_share else FuncFormatter(lambda number, _: f"{number:,.6g}")
+    )
 
 
 def _label_at(labels: Sequence[str | None], at: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict
 from kmexport.bucket import Bucket
 from kmexport.errors import UnknownNameError
 from kmexport.format.decoding import FIRST_TIMESTAMP, LAST_TIMESTAMP
-from kmexport.format.names import fold_name
+from kmexport.format.names import closest_names, fold_name
 from kmexport.parsing.records import OnError
 from kmexport.records import Record
 from kmexport.steps.identities import IdentityMap, Prefer
@@ -105,7 +104,7 @@ def known_name(facts: Facts, kind: NameKind, name: str) -> str:
     folded = fold_name(name)
     if not is_known(facts, kind, folded):
         names = [known for (known,) in ask(facts, f"select distinct name from kmexport.{_TABLES[kind]}", {})]
-        raise UnknownNameError(kind, name, _closest(folded, names))
+        raise UnknownNameError(kind, name, closest_names(folded, names))
     return folded
 
 
@@ -115,15 +114,9 @@ def _check_text(kind: str, name: object) -> None:
         raise TypeError(msg)
 
 
-def _closest(name: str, known: Iterable[str]) -> list[str]:
-    known = sorted(known)
-    parts = [one for one in known if name and (name in one or one in name)]
-    return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *parts]))[:3]
-
-
 def closest(name: str, known: Sequence[str]) -> str:
     """The end of a sentence about something that is not there: which ones come close, or which there are."""
-    near = _closest(name, known) or list(known[:3])
+    near = closest_names(name, known) or list(known[:3])
     if not near:
         return ": it has none"
     return f": the closest are {', '.join(map(repr, near))}" if len(near) > 1 else f": the closest is {near[0]!r}"

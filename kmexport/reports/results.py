@@ -144,13 +144,23 @@ class Table:
         return attrs.asdict(self, filter=_is_public, value_serializer=_as_list)
 
     def to_arrow(self) -> pa.Table:
-        """The rows as an Arrow table: `.to_arrow().to_pandas()`, or `polars.from_arrow(…)`."""
+        """The rows as an Arrow table."""
         import pyarrow as pa  # noqa: PLC0415  # only needed here
 
         columns = self._columns()
         types = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "time": pa.timestamp("s", "UTC")}
         arrays = [pa.array(column.values, types[column.type]) for column in columns]
         return pa.table(arrays, names=_different([column.name for column in columns]))
+
+    def df(self) -> Any:
+        """The rows as a DataFrame of pandas (`pip install pandas`)."""
+        return self.to_arrow().to_pandas()
+
+    def pl(self) -> Any:
+        """The rows as a DataFrame of Polars (`pip install polars`)."""
+        import polars  # noqa: PLC0415, ICN001  # only needed here
+
+        return polars.from_arrow(self.to_arrow())
 
 
 @define(repr=False, kw_only=True)

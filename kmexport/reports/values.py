@@ -8,7 +8,7 @@ from attrs import define, evolve, frozen
 
 from kmexport.reports.breakdown import Breakdown, QueryParts, Question, SplitResult
 from kmexport.reports.query import given
-from kmexport.reports.results import ALL, Choice, ResultColumn, check_choice, counted
+from kmexport.reports.results import ALL, Choice, ResultColumn, check_choice, counted, value_shown
 from kmexport.reports.splits import EVER, PERSONS_OWN, At, By, as_split, by_name, respell, shown_text
 from kmexport.reports.sql import assignments, events, first_or_last, firsts
 
@@ -71,7 +71,7 @@ class _ByValue(SplitResult):
         return part.by_value
 
     def _name(self, row: ValueRow) -> str | None:
-        return row.value if self.by is None else f"{row.by_value} · {row.value}"
+        return row.value if self.by is None else f"{value_shown(row.by_value)} · {value_shown(row.value)}"
 
     def _columns(self) -> list[ResultColumn]:
         return [

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import html
 from collections.abc import Collection, Mapping
+from datetime import UTC
 from itertools import pairwise
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from kmexport.revisions.listing import BATCH, Listing, select_revisions
 from kmexport.revisions.manifest import Revision, Status
 from kmexport.revisions.scan import RevisionScan, scan_revisions
 from kmexport.storage.folder import Folder
-from kmexport.windows import Window, spell_moment
+from kmexport.windows import Window, write_moment
 
 __all__ = ["Coverage", "count_lacking", "cover", "skipped_numbers"]
 
@@ -56,9 +57,9 @@ def count_lacking(status: Status, known: Collection[int]) -> int:
     return max(exported - (len(known) if exported < first else last + (first == 0)), 0)
 
 
-@frozen
+@frozen(repr=False)
 class Coverage:
-    """The answer to whether all records of a window are there: `is_complete`, and the facts if not.
+    """The answer to whether all records of a window are there: `is_complete`, and the facts if not. Prints as a sentence.
 
     `exported_until` says until when all that the vendor received is exported (unix seconds, None while nothing is).
     `starts_at` is when the first file was received, None where that is revision 1: what came before it is not there.
@@ -72,11 +73,11 @@ class Coverage:
 
     window: Window
     margin: int | None
-    exported_until: int | None = field(repr=spell_moment)
+    exported_until: int | None
     pending_revisions: int
     missing: tuple[Revision, ...]
     skipped_numbers: tuple[int, ...]
-    starts_at: int | None = field(default=None, repr=spell_moment)
+    starts_at: int | None = None
     damaged: tuple[RevisionScan, ...] = ()
     lacking_revisions: int = 0
 
@@ -87,17 +88,17 @@ class Coverage:
 
     @property
     def reasons(self) -> list[str]:
-        """Why the window is not complete, in sentences; empty if it is."""
+        """Why the window is not complete, in sentences with times of the window's zone; empty if it is."""
         reasons = []
-        start, end = spell_moment(self.window.start), spell_moment(self.window.end)
+        start, end = self._spelt(self.window.start), self._spelt(self.window.end)
         if self.exported_until is None:
             reasons.append("nothing shows how far the export has come")
         elif not self.is_exported:
-            ends = f"the export ends at {spell_moment(self.exported_until)}, the window at {end}"
-            late = f", and what comes late is waited for until {spell_moment(self.window.end + (self.margin or 0))}"
+            ends = f"the export ends at {self._spelt(self.exported_until)}, the window at {end}"
+            late = f", and what comes late is waited for until {self._spelt(self.window.end + (self.margin or 0))}"
             reasons.append(ends + (late if self.margin else ""))
         if self.starts_at is not None and self.window.start < self.starts_at:
-            begins = spell_moment(self.starts_at)
+            begins = self._spelt(self.starts_at)
             reasons.append(f"the first revisions are not there: what is begins at {begins}, the window at {start}")
         if self.pending_revisions:
             are = "revision is" if self.pending_revisions == 1 else "revisions are"
@@ -120,11 +121,22 @@ class Coverage:
     def __bool__(self) -> bool:
         return self.is_complete
 
+    def __str__(self) -> str:
+        return f"{self._verdict}: {'; '.join(self.reasons)}" if self.reasons else self._verdict
+
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
-        verdict = "complete" if self.is_complete else "not complete"
-        window = f"{spell_moment(self.window.start)} to {spell_moment(self.window.end)}"
         items = "".join(f"<li>{html.escape(reason)}</li>" for reason in self.reasons)
-        return f"<p>The window {html.escape(window)} is {verdict}.</p><ul>{items}</ul>"
+        return f"<p>{html.escape(self._verdict)}.</p><ul>{items}</ul>"
+
+    @property
+    def _verdict(self) -> str:
+        window = f"{self._spelt(self.window.start)} to {self._spelt(self.window.end)}"
+        return f"The window {window} is {'complete' if self.is_complete else 'not complete'}"
+
+    def _spelt(self, moment: int) -> str:
+        return write_moment(moment, self.window.tz or UTC)
 
 
 def cover(

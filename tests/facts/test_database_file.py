@@ -222,8 +222,8 @@ def test_other_tables_and_other_versions_are_refused(bucket, database, tmp_path)
     with Facts(bucket, database=database):
         pass
     with duckdb.connect(str(database)) as connection:
-        connection.execute("update kmexport.kept set version = 3")
-    with pytest.raises(FileExistsError, match="form 3, and this kmexport knows form 2: install a newer kmexport"):
+        connection.execute("update kmexport.kept set version = 4")
+    with pytest.raises(FileExistsError, match="form 4, and this kmexport knows form 3: install a newer kmexport"):
         Facts(bucket, database=database)
 
 

@@ -40,6 +40,10 @@ def spelt(second: int) -> str:
     return f"{second} ({datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%SZ})"
 
 
+def clock(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def test_a_complete_day_is_one_that_the_export_has_passed_by_the_margin():
     bucket = days(range(1, 6))
     received = bucket.index()[-1].max_timestamp
@@ -84,8 +88,8 @@ def test_why_a_window_is_not_complete():
     assert not found.is_exported
     assert found.reasons == [
         (
-            f"the export ends at {spelt(T0 + 4 * DAY + 23 * HOUR + 3)}, the window at {spelt(window.end)}, "
-            f"and what comes late is waited for until {spelt(window.end + 60)}"
+            f"the export ends at {clock(T0 + 4 * DAY + 23 * HOUR + 3)}, the window at {clock(window.end)}, "
+            f"and what comes late is waited for until {clock(window.end + 60)}"
         ),
         "2 revisions are not exported yet and may hold late records",
         "revisions/3.json is in the index and its file is gone",
@@ -195,8 +199,8 @@ class TestWhereABucketBegins:
         bucket = days(range(first, first + 5))
         begin = bucket.index()[0].min_timestamp
         for window in (day(-1), day(-400), Window(T0 - DAY, T0 + 2 * DAY)):
-            told = f"the first revisions are not there: what is begins at {spelt(begin)}, the window at "
-            assert bucket.coverage(window, margin=0).reasons == [told + spelt(window.start)]
+            told = f"the first revisions are not there: what is begins at {clock(begin)}, the window at "
+            assert bucket.coverage(window, margin=0).reasons == [told + clock(window.start)]
         assert bucket.coverage(day(1), margin=0).is_complete
         assert bucket.coverage(Window(begin, T0 + DAY), margin=0).is_complete
 
@@ -322,12 +326,12 @@ def test_times_are_told_beside_seconds():
     bucket = days(range(22770, 22772), ranges={22771: (T0, T0 + YEAR)})
     told = " ".join(bucket.coverage(Window(T0 - 5, T0 + DAY * 500)).reasons)
     for second in (T0 - 5, T0 + DAY * 500, T0 + DAY * 501, T0 + YEAR, T0 + 1):
-        assert spelt(second) in told
+        assert clock(second) in told
     assert "2012-10-03T00:00:01Z" in repr(bucket.index()[0])
     assert "2012-10-03T00:00:01Z" in bucket.index()[0]._repr_html_()
     assert "&lt;b&gt;" in Revision(1, "<b>")._repr_html_()
-    assert "2012-10-03T00:00:00Z" in repr(bucket.coverage(day(0)))
-    assert "2012-10-03T00:00:00Z" in bucket.coverage(day(0))._repr_html_()
+    assert "2012-10-03 00:00:00 UTC" in repr(bucket.coverage(day(0)))
+    assert "2012-10-03 00:00:00 UTC" in bucket.coverage(day(0))._repr_html_()
 
 
 # A random export, with whatever can happen to it. Files come three hours apart; phones send late, up to two days.
@@ -471,3 +475,13 @@ def test_an_audit_finds_each_defect_and_no_other(export):
         assert audit.problems == []
     if not audit.is_clean:
         assert export.defects or far
+
+
+def test_a_coverage_prints_as_a_sentence_in_the_zone_of_its_window():
+    complete = Bucket.sample().coverage(Window.day("2012-10-02", tz="America/New_York"))
+    assert str(complete) == "The window 2012-10-02 00:00:00 EDT to 2012-10-03 00:00:00 EDT is complete"
+    short = Bucket.sample().coverage(Window.day("2012-10-05", tz="America/New_York"))
+    assert repr(short).startswith(
+        "The window 2012-10-05 00:00:00 EDT to 2012-10-06 00:00:00 EDT is not complete: "
+        "the export ends at 2012-10-05 19:00:01 EDT, the window at 2012-10-06 00:00:00 EDT"
+    )
