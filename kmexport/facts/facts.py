@@ -198,12 +198,13 @@ class Facts:
         as they are asked for.
 
         >>> from kmexport import Event
-        >>> facts = Facts([Event("bob", 1349222400, "purchased", {"Plan": "Pro", "Amount": "12.50"})])
+        >>> bought = Event("bob", 1349222400, "purchased", {"Plan": "Pro", "Amount": "9.50"})
+        >>> facts = Facts([bought])
         >>> table = facts.frame(["plan", "amount"], events="purchased")
         >>> table.columns
         ['person', 'time', 'name', 'plan', 'amount']
         >>> table.fetchall()[0][2:]
-        ('purchased', 'Pro', 12.5)
+        ('purchased', 'Pro', 9.5)
         """
         names = None if events is None else _folded(events, "events")
         types = None if properties is None else as_types(properties)

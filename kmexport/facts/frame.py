@@ -16,7 +16,7 @@ __all__ = ["as_types", "check_known", "frame_query", "narrowest_types"]
 
 _OWN: Final = ("person", "time", "name")
 _IS_NUMBER: Final = "isfinite(TRY_CAST({0} AS DOUBLE)) AND NOT contains({0}, '_')"
-# The narrowest type that loses nothing: text such as 007 is no number, nor is one of more digits than a double holds.
+# The narrowest type that loses nothing: 007 stays text, and so does a number with more digits than a double holds.
 _NARROWEST: Final = r"""
     CASE WHEN bool_and(value IN ('true', 'false')) THEN 'bool'
          WHEN bool_and(number IS NOT NULL AND abs(number) < 1e15 AND NOT regexp_matches(text, '^\s*[+-]?0\d'))
@@ -35,7 +35,7 @@ _CASTS: Final = {
 def as_types(properties: Properties) -> dict[str, Any]:
     """Return the folded names of properties with the Arrow types that are asked for; None where values decide.
 
-    Raises TypeError for what is no name, or a type that no column can have.
+    Raises TypeError for a name that is not text, and for a type that no column can have.
     """
     names = [properties] if isinstance(properties, str) else properties
     asked = names if isinstance(names, Mapping) else dict.fromkeys(names)

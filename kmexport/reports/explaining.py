@@ -137,7 +137,7 @@ def explain(
     merged persons taken away; 8. only with `late=True`: with what came still later, for which every file is read.
 
     Each row says what it changed, with up to ten examples; one that changes nothing shows 0. `expected=1234` marks the
-    row with just that number of people or times, or the nearest. Lines that are no record are left out, and a
+    row with just that number of people or times, or the nearest. Lines that can't be read are left out, and a
     note counts them.
 
     Sources: the notes of https://oldsupport.kissmetrics.com/apis/data/ and the page of each row. Costs the files of a

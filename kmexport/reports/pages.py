@@ -29,7 +29,8 @@ def page(results: Iterable[Any], *, title: str = "Report", pictures: bool = True
 
     >>> from kmexport import Event, reports
     >>> records = [Event("bob", 1349222400, "signed up")]
-    >>> text = page(["All of it:", reports.event_counts(records, "signed up")], pictures=False)
+    >>> counts = reports.event_counts(records, "signed up")
+    >>> text = page(["All of it:", counts], pictures=False)
     >>> text.count("<section>"), "signed up" in text
     (2, True)
     """

@@ -59,7 +59,9 @@ def count_lacking(status: Status, known: Collection[int]) -> int:
 
 @frozen(repr=False)
 class Coverage:
-    """The answer to whether all records of a window are there: `is_complete`, and the facts if not. Prints as a sentence.
+    """The answer to whether all records of a window are there: `is_complete`, and the facts if not.
+
+    It prints as a sentence, with the times of the window's zone.
 
     `exported_until` says until when all that the vendor received is exported (unix seconds, None while nothing is).
     `starts_at` is when the first file was received, None where that is revision 1: what came before it is not there.
