@@ -12,7 +12,8 @@ except ImportError as _error:
 
 from kmexport.lake.maintenance import compact, vacuum
 from kmexport.lake.reader import Lake, open_lake
+from kmexport.lake.removal import Removal, remove_person
 from kmexport.lake.retaking import retake
 from kmexport.lake.sync import SyncSummary, sync
 
-__all__ = ["Lake", "SyncSummary", "compact", "open_lake", "retake", "sync", "vacuum"]
+__all__ = ["Lake", "Removal", "SyncSummary", "compact", "open_lake", "remove_person", "retake", "sync", "vacuum"]

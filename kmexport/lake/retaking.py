@@ -9,6 +9,7 @@ of the records, the sizes in the log show that the revisions are not done, and t
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -32,6 +33,8 @@ from kmexport.revisions.reader import check_revisions
 from kmexport.storage.open_files import Progress, check_progress, progress_bar
 
 __all__ = ["retake"]
+
+logger: logging.Logger = logging.getLogger("kmexport")
 
 _ROUNDS: Final = 20  # with runs beside ours; each one means that another has come further
 
@@ -89,6 +92,7 @@ def retake(
         with progress_bar(callback) as bar:
             run.take(group, bar)
     summary.seconds = time.monotonic() - begun
+    logger.info("%s", summary.headline)
     return summary
 
 

@@ -106,8 +106,27 @@ class SyncSummary:
             )
         return problems
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers and the problems as what JSON can hold: `json.dumps(summary.to_dict())` is one line."""
+        return {
+            "url": self.url,
+            "present": self.present,
+            "revisions": self.revisions,
+            "records": self.records,
+            "rejects": self.rejects,
+            "files": self.files,
+            "bytes": self.file_bytes,
+            "seconds": round(self.seconds, 3),
+            "problems": self.problems,
+        }
+
     def __str__(self) -> str:
         """Say so in a few lines."""
+        return "\n".join([self.headline, *(f"- {problem}" for problem in _cut([*self.problems, *map(str, self.far)]))])
+
+    @property
+    def headline(self) -> str:
+        """The numbers in a sentence, as `sync` logs them at INFO."""
         if not self.revisions:
             first = f"{self.url}: nothing new; {self.present:,} revisions were there"
         else:
@@ -118,7 +137,7 @@ class SyncSummary:
             )
         if self.by_others:
             first += f"; {len(self.by_others):,} more were added by another run"
-        return "\n".join([first, *(f"- {problem}" for problem in _cut([*self.problems, *map(str, self.far)]))])
+        return first
 
     def _repr_html_(self) -> str:
         first, *problems = str(self).split("\n")
@@ -223,6 +242,7 @@ def sync(
         with progress_bar(callback) as bar:
             run.take(wanted, bar)
     summary.seconds = time.monotonic() - begun
+    logger.info("%s", summary.headline)
     return summary
 
 
