@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Final, TypeAlias
 
-from kmexport.parsing.array_items import ArrayItems, RejectedItem
-from kmexport.parsing.arrays import ArrayReader
+from kmexport.parsing.arrays import ArrayItems, ArrayReader, RejectedItem
 from kmexport.parsing.stream import (
     BLOCK_BYTES,
     KEPT_OF_OVERSIZED,

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from kmexport.errors import MalformedRecordError
 from kmexport.format.decoding import DECODE_ERRORS, FLAT_BYTES, Head, NotARecord, decode_head, is_too_deep
 from kmexport.format.repair import RecordParser, decode_checked, is_plain, parse_record
-from kmexport.parsing.array_items import ArrayItems, RejectedItem
+from kmexport.parsing.arrays import ArrayItems, RejectedItem
 from kmexport.parsing.blocks import Block
 from kmexport.parsing.counts import LineCounts, Outcome, ParsedLines
 from kmexport.parsing.repairing import LineRepairer
