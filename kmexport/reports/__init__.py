@@ -20,6 +20,7 @@ How a question goes through the modules, from the bottom to the top:
 
 from __future__ import annotations
 
+from kmexport.reports.ab_tests import AbTest, AbTestRow, ab_test
 from kmexport.reports.channels import ChannelRules
 from kmexport.reports.cohorts import CohortRow, Cohorts, cohorts
 from kmexport.reports.conditions import Condition, did, has
@@ -47,6 +48,8 @@ from kmexport.reports.values import PropertyValues, Segments, ValueRow, property
 
 __all__ = [
     "ALL",
+    "AbTest",
+    "AbTestRow",
     "BeforeRow",
     "ChannelRules",
     "CohortRow",
@@ -78,6 +81,7 @@ __all__ = [
     "TimeBetweenRow",
     "TotalRow",
     "ValueRow",
+    "ab_test",
     "cohorts",
     "conversion",
     "did",

@@ -145,7 +145,7 @@ class BoundSplit:
         respelled = respell(facts, parameter, params) if parameter in params else None
         return cls(split.property, source, split.at or at, split.form, split.step, respelled)
 
-    def _shown(self, value: str) -> str:
+    def shown(self, value: str) -> str:
         """The expression for a value (JSON) as it is shown."""
         return in_form(shown_text(value, self.respelled), self.form)
 
@@ -161,9 +161,9 @@ class BoundSplit:
         elif self.at in PERSONS_OWN:
             keys = ["person", "period"] if lookup is not None and self.at not in EVER else ["person"]
             joined = f"left join ({self._own(lookup)}) p using ({', '.join(keys)})"
-            text = self._shown("p.set_value")
+            text = self.shown("p.set_value")
         else:
-            text = self._shown("set_value")
+            text = self.shown("set_value")
             return (
                 f"select * exclude (set_value), {text} as {column} from ({with_last_value(source, self.assignments)})"
             )
