@@ -38,6 +38,7 @@ from kmexport.reports.durations import TimeBetween, TimeBetweenRow, time_between
 from kmexport.reports.explaining import ExplainRow, Explanation, explain
 from kmexport.reports.funnels import Funnel, FunnelRow, FunnelStep, funnel
 from kmexport.reports.pages import page
+from kmexport.reports.paths import PathRow, Paths, paths
 from kmexport.reports.people import People, Show, people
 from kmexport.reports.person import Moment, Person, person
 from kmexport.reports.results import ALL
@@ -68,6 +69,8 @@ __all__ = [
     "FunnelStep",
     "Moment",
     "OccurrencesBefore",
+    "PathRow",
+    "Paths",
     "People",
     "Person",
     "PropertyTotal",
@@ -91,6 +94,7 @@ __all__ = [
     "has",
     "occurrences_before",
     "page",
+    "paths",
     "people",
     "person",
     "property_total",

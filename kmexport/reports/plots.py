@@ -6,6 +6,7 @@ from data: they are cut to a length, and never read as formulas.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from textwrap import shorten, wrap
 from typing import Final
@@ -14,6 +15,7 @@ try:
     from matplotlib import pyplot as plt
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.colors import to_rgb
     from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 except ImportError as _error:
     _msg = f"pictures need {_error.name}: pip install 'kmexport[plot]'"
@@ -29,6 +31,8 @@ GROUPS_SHOWN: Final = 4
 ROWS_SHOWN: Final = 40
 WHITE_ABOVE: Final = 0.71  # of the darkest blue: up to there black stands out more, 4.5 to 1 at the least
 LONGEST_SHOWN: Final = 6  # medians: of times that fade exponentially, 98% are shorter
+PATHS_SHOWN: Final = 12
+STEP_LENGTH: Final = 10  # letters of a line in a box
 MOST_DRAWN: Final = 1e300
 UNITS: Final = [("days", 2 * 86_400, 86_400), ("hours", 2 * 3_600, 3_600), ("minutes", 120, 60), ("seconds", 0, 1)]
 
@@ -196,6 +200,31 @@ def heat_map(
     return axes
 
 
+def steps(lines: Sequence[tuple[Sequence[str], str]], title: str, ax: Axes | None) -> Axes:
+    """A line of boxes for each path, the first at the top, with a text behind; the commonest steps have a colour."""
+    shown = lines[:PATHS_SHOWN]
+    columns = max((len(names) for names, _ in shown), default=0)
+    axes = _axes(ax, title, width=1.6 + 1.1 * max(columns, 4), height=0.9 + 0.5 * max(len(shown), 2))
+    axes.spines[:].set_visible(False)
+    if not shown:
+        return _nothing(axes)
+    common = [name for name, _ in Counter(name for names, _ in shown for name in names).most_common(len(COLOURS) - 1)]
+    for row, (names, text) in enumerate(shown):
+        for column, name in enumerate(names):
+            colour = COLOURS[common.index(name)] if name in common else COLOURS[-1]
+            axes.barh(row, 0.94, left=column + 0.03, height=0.8, color=_lighter(colour), edgecolor=colour)
+            label = "\n".join(wrap(name_shown(name, 2 * STEP_LENGTH), STEP_LENGTH))
+            axes.text(column + 0.5, row, label, ha="center", va="center", fontsize=8, color="black", clip_on=True)
+        axes.text(columns + 0.1, row, text, va="center", fontsize=8)
+    axes.set_xlim(0, columns + 1)
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_yticks([])
+    axes.set_xticks([])
+    if len(shown) < len(lines):
+        axes.set_xlabel(f"the first {len(shown)} of {len(lines):,} paths")
+    return axes
+
+
 def name_shown(name: str | None, length: int) -> str:
     """A name from data as a label: cut to a length, printable, and no formula."""
     name = value_shown(name)
@@ -213,6 +242,11 @@ def _axes(ax: Axes | None, title: str, *, width: float = 6.4, height: float = 3.
     axes.set_title("\n".join(wrap(name_shown(title, 110), 60)))
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+def _lighter(colour: str) -> tuple[float, ...]:
+    """The colour mixed with white, so that black text stands out on it."""
+    return tuple(1 - 0.35 * (1 - channel) for channel in to_rgb(colour))
 
 
 def _width(labels: Sequence[str]) -> float:
