@@ -23,7 +23,7 @@ from __future__ import annotations
 from kmexport.reports.ab_tests import AbTest, AbTestRow, ab_test
 from kmexport.reports.channels import ChannelRules
 from kmexport.reports.cohorts import CohortRow, Cohorts, cohorts
-from kmexport.reports.conditions import Condition, did, has
+from kmexport.reports.conditions import Condition, did, has, in_order
 from kmexport.reports.conversions import Conversion, ConversionRow, conversion
 from kmexport.reports.counts import (
     BeforeRow,
@@ -92,6 +92,7 @@ __all__ = [
     "explain",
     "funnel",
     "has",
+    "in_order",
     "occurrences_before",
     "page",
     "paths",

@@ -1,4 +1,4 @@
-"""Conditions on people: who did something, who has a value; joined by & (and), | (or) and ~ (not)."""
+"""Conditions on people: who did something, who has a value, in which order; joined by & (and), | (or) and ~ (not)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from kmexport.facts.sql import text_of
+from kmexport.format.names import fold_name
 from kmexport.reports.query import bounds_of, known_name
-from kmexport.reports.splits import Split, as_name, assignments_of, in_form, needed
+from kmexport.reports.splits import CUSTOMER_ID, Split, as_name, assignments_of, in_form, needed
 from kmexport.tables import Facts
 from kmexport.windows import Window, check_window
 
-__all__ = ["Binder", "Condition", "WantedNames", "check_condition", "did", "has"]
+__all__ = ["Binder", "Condition", "WantedNames", "check_condition", "did", "has", "in_order"]
 
 Key: TypeAlias = Literal["person", "moment"]
 
@@ -90,7 +91,7 @@ class Binder:
 class Condition:
     """A condition on people, for `among=` of every report and for `people`. `&`, `|` and `~` join conditions.
 
-    Made by `did` and `has`. It prints as a sentence.
+    Made by `did`, `has` and `in_order`. It prints as a sentence.
     """
 
     def __and__(self, other: Condition) -> Condition:
@@ -114,7 +115,7 @@ class Condition:
 def check_condition(value: object) -> Condition:
     """Return the condition; TypeError for anything else."""
     if not isinstance(value, Condition):
-        msg = f"a condition is made by did(…) or has(…), not {value!r}"
+        msg = f"a condition is made by did(…), has(…) or in_order(…), not {value!r}"
         raise TypeError(msg)
     return value
 
@@ -152,13 +153,14 @@ class _Has(Condition):
     window: Window | None = None
 
     def sql(self, key: Key, binder: Binder | WantedNames) -> str:
+        columns = "person" if key == "person" else "person, time"
+        return f"({columns}) in (select {columns} from ({self.moments(binder, self.window)}))"
+
+    def moments(self, binder: Binder | WantedNames, window: Window | None) -> str:
+        """Return the query of the moments in which a person was given such a value: person, time."""
         tests = [_TESTS[name].format(binder.put(value)) for name, value in self.tests.items()]
-        where = " and ".join([binder.within(self.window), *tests])
-        if key == "person":
-            return (
-                f"person in (select person from ({binder.assignments(self.split)}) where text is not null and {where})"
-            )
-        return f"(person, time) in (select person, time from ({binder.assignments(self.split)}) where {where})"
+        where = " and ".join(["text is not null", binder.within(window), *tests])
+        return f"select person, time from ({binder.assignments(self.split)}) where {where}"
 
     def __repr__(self) -> str:
         tests = " and ".join(f"{name.replace('_', ' ')} {value!r}" for name, value in self.tests.items())
@@ -187,15 +189,19 @@ class _Did(Condition):
         if key != "person":
             msg = "where= tests the values of the event's second: it takes has(…), not did(…)"
             raise TypeError(msg)
-        where = f"where {self.where.sql('moment', binder)}" if self.where is not None else ""
-        times = f"""
-            select person_id as person, time from kmexport.numbered_events
-            where name = {binder.event(self.event)} and {binder.within(self.window)}"""
-        people = f"select person from ({times}) {where} group by person having"
+        people = f"select person from ({self.moments(binder, self.window)}) group by person having"
         if self.lowest < 1:  # who never did it has no row
             return "true" if self.highest is None else f"person not in ({people} count(*) > {self.highest})"
         most = "" if self.highest is None else f" and count(*) <= {self.highest}"
         return f"person in ({people} count(*) >= {self.lowest}{most})"
+
+    def moments(self, binder: Binder | WantedNames, window: Window | None) -> str:
+        """Return the query of the occurrences that count: person, time."""
+        where = f"where {self.where.sql('moment', binder)}" if self.where is not None else ""
+        times = f"""
+            select person_id as person, time from kmexport.numbered_events
+            where name = {binder.event(self.event)} and {binder.within(window)}"""
+        return f"select person, time from ({times}) {where}"
 
     def __repr__(self) -> str:
         if self.highest == self.lowest:
@@ -205,6 +211,43 @@ class _Did(Condition):
             times += "" if self.highest is None else f"{' and' if times else ''} at most {self.highest} times"
         where = "" if self.where is None else f" where it {self.where}"
         return f"did {self.event!r}{times}{where}{_within(self.window)}"
+
+
+@frozen(repr=False)
+class _InOrder(Condition):
+    """Who fulfilled several conditions, one after the other; made by `in_order`."""
+
+    steps: tuple[_Did | _Has, ...]
+    window: Window | None
+
+    def sql(self, key: Key, binder: Binder | WantedNames) -> str:
+        if key != "person":
+            msg = "where= tests the values of the event's second: it takes has(…), not in_order(…)"
+            raise TypeError(msg)
+        reached = ""
+        for place, step in enumerate(self.steps):
+            count = step.lowest if isinstance(step, _Did) else 1
+            time = "min(m.time)" if count == 1 else f"list_sort(list(m.time))[{count}]"
+            having = f"having count(*) >= {count}"
+            moments = step.moments(binder, self.window)
+            if place == 0:
+                reached = f"select person, {time} as t0 from ({moments}) m group by person {having}"
+                continue
+            after = [f"m.time >= r.t{place - 1}"]
+            after += [f"m.time > r.t{at}" for at in range(place) if self._name(at) == self._name(place)]
+            before = ", ".join(f"any_value(r.t{at}) as t{at}" for at in range(place))
+            reached = f"""
+                select r.person, {before}, {time} as t{place}
+                from ({reached}) r join ({moments}) m on r.person = m.person and {" and ".join(after)}
+                group by r.person {having}"""
+        return f"person in (select person from ({reached}))"
+
+    def _name(self, place: int) -> tuple[bool, str]:
+        step = self.steps[place]
+        return (True, fold_name(step.event)) if isinstance(step, _Did) else (False, fold_name(step.split.property))
+
+    def __repr__(self) -> str:
+        return f"({', then '.join(map(repr, self.steps))}{_within(self.window)})"
 
 
 def did(
@@ -273,6 +316,46 @@ def has(
         tests[name] = str(value)
     _check(window)
     return _Has(property if isinstance(property, Split) else Split(property), tests, window)
+
+
+def in_order(*steps: str | Condition, window: Window | None = None) -> Condition:
+    """People who fulfilled several conditions one after the other; the same second counts as after.
+
+    A step is the name of an event, `did(…)` with `at_least=` and `where=`, or `has(…)`. An event that has to come three
+    times is done with the third occurrence at or after the moment of the step before; each step takes its earliest.
+    Where an event or a property is in several steps, each needs a later second. What a person did in between does not
+    matter. One `window` holds for all steps, as in the vendor's people search.
+
+    Source: https://oldsupport.kissmetrics.com/tools/people-search.html, "all of these in order"; the same second is
+    ours, as a funnel has it. Raises TypeError or ValueError for a condition that has no moment: one that is joined by
+    `&`, `|` or `~`, that has a most, or a window of its own.
+
+    >>> in_order("visited site", did("viewed product", at_least=2), has("plan", equal_to="Pro"))
+    (did 'visited site', then did 'viewed product' at least 2 times, then has 'plan' equal to 'Pro')
+    """
+    _check(window)
+    if not steps:
+        msg = "in_order takes the steps in their order: in_order('visited site', 'signed up')"
+        raise ValueError(msg)
+    return _InOrder(tuple(_as_step(step) for step in steps), window)
+
+
+def _as_step(step: str | Condition) -> _Did | _Has:
+    """Return a condition that has a moment; TypeError or ValueError for another."""
+    found = did(step) if isinstance(step, str) else step
+    if not isinstance(found, _Did | _Has):
+        msg = f"a step of in_order is an event, did(…) or has(…), not {step!r}"
+        raise TypeError(msg)
+    if found.window is not None:
+        msg = f"in_order has one window for all steps: take it out of {step!r}, and give in_order(…, window=…)"
+        raise ValueError(msg)
+    if isinstance(found, _Did) and (found.lowest < 1 or found.highest is not None):
+        msg = f"a step of in_order happens once or at_least= some times: {step!r} has no moment"
+        raise ValueError(msg)
+    if isinstance(found, _Has) and fold_name(found.split.property) == CUSTOMER_ID:
+        msg = f"the name of a person has no moment: join it with &, as in in_order(…) & {step!r}"
+        raise ValueError(msg)
+    return found
 
 
 def _check(window: Window | None) -> None:

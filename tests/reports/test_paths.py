@@ -210,7 +210,7 @@ def items_of(records, person, way, first, conversion, window, of, often):
     return [(item, len(list(group))) for item, group in groupby(chosen[at] for at in sorted(chosen))]
 
 
-def expected(records, first, conversion, window, of, take, length):  # noqa: C901  # as literal as the rules
+def expected(records, first, conversion, window, of, take, length):  # as literal as the rules
     """path → {person: None, or the seconds and the items beyond it of who converted}."""
     if of is None:
         often = Counter(fold_name(r.name) for r in records if isinstance(r, Event))

@@ -288,8 +288,20 @@ LEAVES = st.one_of(
         WINDOWS,
     ),
 )
+ORDERED = st.tuples(
+    st.just("in_order"),
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("did"), NAMES, st.integers(1, 2), st.sampled_from([None, None, "plan"])),
+            st.tuples(st.just("has"), st.sampled_from(["plan", "Amount"]), st.sampled_from([{}, {"containing": "7"}])),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    WINDOWS,
+)
 CONDITIONS = st.recursive(
-    LEAVES,
+    st.one_of(LEAVES, ORDERED),
     lambda inner: st.one_of(st.tuples(st.just("not"), inner), st.tuples(st.sampled_from(["and", "or"]), inner, inner)),
     max_leaves=4,
 )
@@ -304,10 +316,31 @@ def condition(asked):
             return reports.did(event, at_least=lowest, at_most=most, where=tested, window=window)
         case ("has", name, tests, window):
             return reports.has(name, **tests, window=window)
+        case ("in_order", steps, window):
+            return reports.in_order(*map(step_of, steps), window=window)
         case ("not", inner):
             return ~condition(inner)
         case (word, one, other):
             return condition(one) & condition(other) if word == "and" else condition(one) | condition(other)
+
+
+def step_of(asked):
+    """The step of in_order: an event alone by its name, where that says all."""
+    match asked:
+        case ("did", event, 1, None):
+            return event
+        case ("did", event, lowest, where):
+            return reports.did(event, at_least=lowest, where=None if where is None else reports.has(where))
+        case ("has", name, tests):
+            return reports.has(name, **tests)
+
+
+@SETTINGS
+@given(RECORDS, RULES, ORDERED)
+def test_conditions_in_order(records, rule, asked):
+    kept, facts = prepare(records, rule)
+    people = {person for person in model.everyone(kept) if model.fulfils(kept, person, asked)}
+    assert reports.people(facts, condition(asked)).people_of() == sorted(people)
 
 
 @SETTINGS

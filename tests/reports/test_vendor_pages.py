@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from kmexport import Alias, Event, Facts, PropertySet, Window, reports
-from kmexport.reports import Split, did, has
+from kmexport.reports import Split, did, has, in_order
 
 DAY = 86_400
 
@@ -273,6 +273,57 @@ def test_conditions_are_joined():
     assert found(did("x", window=Window(2, 9)) | did("y")) == ["a", "c"]
     assert found(has("page", beginning="/", ending="a") & ~did("y")) == ["a"]
     assert found(has("page", containing="b")) == []
+
+
+def test_all_of_these_in_order():
+    facts = Facts([
+        Event("in order", 1, "Visited Site"), Event("in order", 2, "Signed Up"), Event("in order", 9, "Logged in"),
+        Event("late", 1, "Visited Site"), Event("late", 2, "Signed Up"), Event("late", 99, "Logged in"),
+        Event("not in order", 1, "Signed Up"), Event("not in order", 2, "Visited Site"),
+        Event("not in order", 3, "Logged in"),
+        Event("one second", 5, "Signed Up"), Event("one second", 5, "Visited Site"),
+        Event("one second", 5, "Logged in"),
+    ])  # fmt: skip
+    steps = ["Visited Site", "Signed Up", "Logged in"]
+
+    def found(condition):
+        return reports.people(facts, condition).people_of()
+
+    assert found(in_order(*steps)) == ["in order", "late", "one second"]
+    assert found(in_order(*steps, window=Window(0, 50))) == ["in order", "one second"]
+    assert found(~in_order(*steps) & did("signed up")) == ["not in order"]
+    # As a funnel that counts every occurrence.
+    assert found(in_order(*steps)) == reports.funnel(facts, steps, occurrences="all").people_of(3)
+
+
+def test_steps_of_in_order_that_come_several_times():
+    facts = Facts([
+        *(Event("a", at, "x") for at in (1, 2, 3)), Event("a", 3, "y"), Event("a", 4, "y", {"plan": "Pro"}),
+        Event("b", 1, "x", {"plan": "Pro"}), Event("b", 3, "y", {"plan": "Free"}), Event("b", 4, "x"),
+    ])  # fmt: skip
+
+    def found(*steps):
+        return reports.people(facts, in_order(*steps)).people_of()
+
+    assert found(did("x", at_least=3), "y") == ["a"]
+    assert found("x", did("y", at_least=2)) == ["a"]
+    assert found("x", "x") == ["a", "b"]
+    assert found("x", "y", "x") == ["a", "b"]  # of a in one second
+    assert found("x", "x", "x", "x") == []
+    assert found(has("plan", equal_to="Pro"), has("plan", equal_to="Free")) == ["b"]
+    assert found(has("plan"), has("plan")) == ["b"]
+    assert found("x", did("y", where=has("plan", equal_to="Pro"))) == ["a"]
+    for step, told in (
+        (did("x") & did("y"), "a step of in_order is an event"), (7, "a step of in_order is an event"),
+        (did("x", at_most=2), "has no moment"), (did("x", exactly=0), "has no moment"),
+        (did("x", window=Window(0, 1)), "one window for all steps"), (has("Customer ID"), "has no moment"),
+    ):  # fmt: skip
+        with pytest.raises((ValueError, TypeError), match=told):
+            in_order("x", step)
+    with pytest.raises(ValueError, match="takes the steps in their order"):
+        in_order()
+    with pytest.raises(TypeError, match=r"it takes has\(…\), not in_order"):
+        reports.people(facts, did("x", where=in_order("x")))
 
 
 # tools/metrics/average-occurrences-between-two-events

@@ -482,12 +482,41 @@ def fulfils(records, person, asked):
                 (window is None or at in window) and all(TESTS[test](value, text_) for test, text_ in tests.items())
                 for at, value in settings(records, person, name, as_shown=False)
             )
+        case ("in_order", steps, window):
+            return bool(steps_in_order(records, person, steps, ALL_TIME if window is None else window))
         case ("not", inner):
             return not fulfils(records, person, inner)
         case ("and", one, other):
             return fulfils(records, person, one) and fulfils(records, person, other)
         case ("or", one, other):
             return fulfils(records, person, one) or fulfils(records, person, other)
+
+
+def steps_in_order(records, person, steps, window):
+    """Every choice of moments, one a step, that fulfils the steps one after the other."""
+    ways = [()]
+    for step in steps:
+        name = step[0], fold_name(step[1])
+        if step[0] == "did":
+            _, event, lowest, where = step
+            moments = [
+                at for at in times(records, person, event, window)
+                if where is None or any(moment == at for moment, _ in settings(records, person, where))
+            ]  # fmt: skip
+        else:
+            lowest = 1
+            moments = [
+                at for at, value in settings(records, person, step[1], as_shown=False)
+                if at in window and all(TESTS[test](value, text_) for test, text_ in step[2].items())
+            ]  # fmt: skip
+        longer = []
+        for way in ways:
+            since = max((at for _, at in way), default=-math.inf)
+            same = max((at for other, at in way if other == name), default=-math.inf)
+            after = [at for at in moments if at >= since and at > same]
+            longer += [(*way, (name, at)) for at in after[lowest - 1 :]]
+        ways = longer
+    return ways
 
 
 TESTS = {
