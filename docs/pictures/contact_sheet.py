@@ -39,6 +39,10 @@ def plots(sample: Facts, odd: Facts) -> list[Callable[[Any], object]]:
         lambda ax: reports.property_total(odd, "n").distribution().plot(ax),
         lambda ax: reports.time_between(sample, "visited site", "signed up").distribution().plot(ax),
         lambda ax: reports.explain(Bucket.sample(), "viewed product", "2012-10-01", tz="America/New_York").plot(ax),
+        lambda ax: reports.ab_test(odd, LONG, "x").plot(ax),
+        lambda ax: reports.ab_test(sample, "plan", "purchased", NOBODY).plot(ax),
+        lambda ax: reports.paths(sample, "visited site", "purchased", WEEKS).plot(ax),
+        lambda ax: reports.paths(odd, LONG, "x", of=LONG, take="last").plot(ax),
         lambda ax: reports.explain(Bucket.sample(), "nothing", "2012-10-01").plot(ax),
     ]
 
@@ -50,7 +54,7 @@ def main() -> None:
         Event(f"p{at}", at * 90, LONG, {LONG: f"value number {at} which is long " * 2, "n": at}) for at in range(200)
     ]
     events += [Event(f"p{at}", at * 90 + 5_000, "x") for at in range(0, 200, 3)]
-    _, axes = plt.subplots(4, 4, figsize=(30, 24), layout="constrained")
+    _, axes = plt.subplots(5, 4, figsize=(30, 30), layout="constrained")
     with Facts(Bucket.sample()) as sample, Facts(events) as odd:
         for draw, ax in zip(plots(sample, odd), axes.flat, strict=True):
             draw(ax)

@@ -31,6 +31,8 @@ REPORTS: Final[dict[str, Callable[[Facts], Any]]] = {
     "revenue": lambda facts: reports.revenue(facts, "billing amount", WEEKS, churn_after="14 days", every="week"),
     "distribution": lambda facts: reports.event_counts(facts, "purchased").distribution(),
     "explain": lambda _: reports.explain(Bucket.sample(), "viewed product", "2012-10-01", tz=ZONE),
+    "ab-test": lambda facts: reports.ab_test(facts, "plan", "purchased", WEEKS, baseline="Free"),
+    "paths": lambda facts: reports.paths(facts, "visited site", "signed up", WEEKS, length=3, most=4),
     "segments": lambda facts: reports.segments(facts, "purchased", "plan", WEEKS),
 }
 

@@ -9,10 +9,11 @@ How a question goes through the modules, from the bottom to the top:
 - `sql` has the pieces that queries share: occurrences of events, values that were set, amounts.
 - `channels` writes the query that tells a person's channel.
 - `splits` has `Split`, and writes the query of the value under which a row counts.
-- `conditions` has `did` and `has`, and writes the query of the people who fulfil them.
+- `conditions` has `did`, `has` and `in_order`, and writes the query of the people who fulfil them.
 - `results` has what a report returns: a table that prints, and the query of the people that it counts.
 - `breakdown` joins these: a report's `Question`, and its numbers for the whole, for each period and each value.
-- `counts`, `conversions`, `durations`, `totals`, `values`, `cohorts`, `funnels` and `revenue` are the reports.
+- `counts`, `conversions`, `durations`, `totals`, `values`, `cohorts`, `funnels`, `revenue`, `ab_tests`, `paths`
+  are the reports.
 - `people` lists people who fulfil a condition, and `person` tells about one of them.
 - `explaining` counts an event of a bucket rule by rule: it asks the files, not Facts.
 - `distributions` counts people by a number of a report, and `plots` draws results.

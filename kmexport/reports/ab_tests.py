@@ -53,7 +53,7 @@ class AbTestRow:
 
 @define(repr=False, kw_only=True)
 class AbTest(Result):
-    """What `ab_test` gives: `baseline`, `winner`, `people`, `conversions`, and `rows`, one for each variation.
+    """The result of `ab_test`: `baseline`, `winner`, `people`, `conversions`, and `rows`, one for each variation.
 
     `winner` is the variation with the highest rate of those that are better than the baseline with a certainty above
     95%; None where none is. The baseline stands first in `rows`, then the other variations by their rate.

@@ -215,7 +215,7 @@ class _Did(Condition):
 
 @frozen(repr=False)
 class _InOrder(Condition):
-    """Who fulfilled several conditions, one after the other; made by `in_order`."""
+    """A condition of several steps, one after the other; made by `in_order`."""
 
     steps: tuple[_Did | _Has, ...]
     window: Window | None

@@ -51,7 +51,7 @@ class PathRow:
 
 @define(repr=False, kw_only=True)
 class Paths(Result):
-    """What `paths` gives: `people` on the way, `conversions`, `rate`, `time`, and `rows`, the path with most first.
+    """The result of `paths`: `people` on the way, `conversions`, `rate`, `time`, and `rows`, the path with most first.
 
     `time` is the mean of the paths' median seconds, weighted by their conversions; None for no conversion. The totals
     are those of all paths, also where `rows` has the first of them only.
@@ -85,14 +85,15 @@ class Paths(Result):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A line of boxes for each of the first paths, with its conversions, people and rate."""
-        from kmexport.reports.plots import steps  # noqa: PLC0415
+        from kmexport.reports.plots import paths  # noqa: PLC0415
 
         lines = []
         for row in self.rows:
-            names = [_repeated(name, count) for name, count in zip(row.items, row.times, strict=True)]
-            names = [*names, _more(row.more)] if self.take == "first" else [_more(row.more), *names]
-            lines.append(([name for name in names if name], f"{row.conversions:,} of {row.people:,}\n{row.rate:.0%}"))
-        return steps(lines, f"From “{self.first}” to “{self.conversion}”", ax)
+            boxes = [(name, _repeated(name, count)) for name, count in zip(row.items, row.times, strict=True)]
+            more = [("", _more(row.more))] if _more(row.more) else []
+            boxes = [*boxes, *more] if self.take == "first" else [*more, *boxes]
+            lines.append((boxes, f"{row.conversions:,} of {row.people:,}\n{row.rate:.0%}"))
+        return paths(lines, f"From “{self.first}” to “{self.conversion}”", ax)
 
     def _title(self) -> str:
         rate = "" if self.rate is None else f" ({self.rate:.1%})"
@@ -126,16 +127,16 @@ def paths(
 ) -> Paths:
     """Find the paths that lead from one event to another: the first or last items on the way, and who converts.
 
-    A way begins with an event `first` and ends with the next `conversion`; the way after that one begins anew. The same
+    A way begins with an event `first` and ends with the next `conversion`; then a new one may begin. One and the same
     second counts as after, but where both are one event: then each way leads from one occurrence to the next. Of each
     person the first way counts that ends in the window. Who has none is on a way that is still open, if an event
     `first` lies between the last conversion and the end of the window: on the way, and not converted. So everyone who
     was on the way in the window counts once, also who began long before it.
 
     `of="events"` makes paths of all events (of Facts with `names=`, of these) from the start to the conversion: the
-    start is the first item, and the conversion is left out. Of a property (a name, or a `Split` with a form) it makes them of the values that the person was
-    given from the start to the conversion. Of several events in one second only the one counts that is more frequent in
-    the facts. An item that comes again at once is one: "searched 2X".
+    start is the first item, and the conversion is left out. Of a property (a name, or a `Split` with a form) it makes
+    them of the values that the person was given from the start to the conversion. Of several events in one second only
+    the one counts that is more frequent in the facts. An item that comes again at once is one: "searched 2X".
 
     `take="first"` gives the first `length` items, and each person one path; "+2 more" is the median number of items
     after them. `take="last"` gives the last items: each stretch of `length` items that a person went through is a path,
@@ -332,7 +333,7 @@ def _grouped(people: str) -> str:
 
 
 def _totals(people: str) -> str:
-    """How many paths, people and conversions there are, and the mean of the medians."""
+    """Count paths, people and conversions, with the mean of the medians."""
     return f"""
         with persons as materialized ({people})
         select paths, people, conversions::bigint, mean

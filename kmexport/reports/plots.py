@@ -32,7 +32,7 @@ ROWS_SHOWN: Final = 40
 WHITE_ABOVE: Final = 0.71  # of the darkest blue: up to there black stands out more, 4.5 to 1 at the least
 LONGEST_SHOWN: Final = 6  # medians: of times that fade exponentially, 98% are shorter
 PATHS_SHOWN: Final = 12
-STEP_LENGTH: Final = 10  # letters of a line in a box
+WORD_LENGTH: Final = 10  # letters of a line in a box
 MOST_DRAWN: Final = 1e300
 UNITS: Final = [("days", 2 * 86_400, 86_400), ("hours", 2 * 3_600, 3_600), ("minutes", 120, 60), ("seconds", 0, 1)]
 
@@ -200,21 +200,25 @@ def heat_map(
     return axes
 
 
-def steps(lines: Sequence[tuple[Sequence[str], str]], title: str, ax: Axes | None) -> Axes:
-    """A line of boxes for each path, the first at the top, with a text behind; the commonest steps have a colour."""
+def paths(lines: Sequence[tuple[Sequence[tuple[str, str]], str]], title: str, ax: Axes | None) -> Axes:
+    """A line of boxes for each path, the first at the top, and a text after them.
+
+    A box has the name that gives it its colour (grey for "", and for all but the commonest), and its label.
+    """
     shown = lines[:PATHS_SHOWN]
-    columns = max((len(names) for names, _ in shown), default=0)
+    columns = max((len(boxes) for boxes, _ in shown), default=0)
     axes = _axes(ax, title, width=1.6 + 1.1 * max(columns, 4), height=0.9 + 0.5 * max(len(shown), 2))
     axes.spines[:].set_visible(False)
     if not shown:
         return _nothing(axes)
-    common = [name for name, _ in Counter(name for names, _ in shown for name in names).most_common(len(COLOURS) - 1)]
-    for row, (names, text) in enumerate(shown):
-        for column, name in enumerate(names):
-            colour = COLOURS[common.index(name)] if name in common else COLOURS[-1]
+    names = Counter(name for boxes, _ in shown for name, _ in boxes if name)
+    colours = dict(zip([name for name, _ in names.most_common()], COLOURS[:-1], strict=False))
+    for row, (boxes, text) in enumerate(shown):
+        for column, (name, label) in enumerate(boxes):
+            colour = colours.get(name, COLOURS[-1])
             axes.barh(row, 0.94, left=column + 0.03, height=0.8, color=_lighter(colour), edgecolor=colour)
-            label = "\n".join(wrap(name_shown(name, 2 * STEP_LENGTH), STEP_LENGTH))
-            axes.text(column + 0.5, row, label, ha="center", va="center", fontsize=8, color="black", clip_on=True)
+            words = wrap(name_shown(label, 2 * WORD_LENGTH), WORD_LENGTH)[:2]
+            axes.text(column + 0.5, row, "\n".join(words), ha="center", va="center", fontsize=8, color="black")
         axes.text(columns + 0.1, row, text, va="center", fontsize=8)
     axes.set_xlim(0, columns + 1)
     axes.set_ylim(len(shown) - 0.4, -0.6)

@@ -167,3 +167,49 @@ def test_people_search(facts, events):
     )
     assert sum(row[1] for row in found.rows) == sum(len(visits[person]) for person in often)
     assert found.people == len(often)
+
+
+def test_an_ab_test(facts, events, values):
+    given, converted = {}, Counter()
+    for (person, moment, name), value in sorted(values.items(), key=lambda one: one[0][1]):
+        if name == "referrer":
+            given.setdefault(person, (value, moment))
+    views = times_of(events, "page view")
+    for person, (value, moment) in given.items():
+        converted[value] += any(at >= moment for at in views.get(person, []))
+    found = reports.ab_test(facts, "referrer", "page view")
+    assert {row.value: row.people for row in found.rows} == Counter(value for value, _ in given.values())
+    assert {row.value: row.conversions for row in found.rows} == converted
+
+
+def test_paths(facts, events):
+    views, often = times_of(events, "page view"), Counter(name for _, _, name in events)
+    people, converted = Counter(), Counter()
+    for person, (start, *_) in times_of(events, "visited site").items():
+        end = next((at for at in views.get(person, []) if at >= start), None)
+        if end is None or any(start < at <= end for at in times_of(events, "visited site")[person]):
+            continue  # whose way is not plain is left to the model
+        between = {}
+        for one, at, name in events:
+            if one == person and start < at <= end and name != "page view":
+                between[at] = min(between.get(at, name), name, key=lambda other: (-often[other], other))
+        items = ["visited site", *(between[at] for at in sorted(between))]
+        people[tuple(items)] += 1
+        converted[tuple(items)] += 1
+    found = reports.paths(facts, "visited site", "page view", most=None)
+    rows = {row.items: row for row in found.rows if set(row.times) == {1}}
+    assert people
+    for items, count in converted.items():
+        if len(set(items)) == len(items) <= 5:
+            assert rows[items].conversions >= count
+    assert found.people == len(times_of(events, "visited site"))
+
+
+def test_conditions_in_order(facts, events):
+    steps = ["search engine hit", "visited site", "page view"]
+    reached = {person: moments[0] for person, moments in times_of(events, steps[0]).items()}
+    for step in steps[1:]:
+        later = {p: [at for at in times_of(events, step).get(p, []) if at >= since] for p, since in reached.items()}
+        reached = {person: moments[0] for person, moments in later.items() if moments}
+    assert reports.people(facts, reports.in_order(*steps)).people_of() == sorted(reached)
+    assert reached

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from kmexport import Bucket, Event, Facts, IdentityMap, Window, lake, reports
-from kmexport.reports import Show, Split, did, has
+from kmexport.reports import Show, Split, did, has, in_order
 from kmexport.testing import write_export
 
 WINDOW = Window.days("2012-09-10", "2012-10-05", "America/New_York")
@@ -31,6 +31,12 @@ REPORTS = {
         s, "signed up", among=did("purchased", where=has("billing amount")) & ~has("city", containing="o"), **o
     ),
     "not staff": lambda s, **o: reports.event_counts(s, "signed up", among=~has("customer id", containing="an"), **o),
+    "ab_test": lambda s, **o: reports.ab_test(s, "plan", "purchased", WINDOW, **o),
+    "paths": lambda s, **o: reports.paths(s, "visited site", "purchased", WINDOW, **o),
+    "paths of channels": lambda s, **o: reports.paths(s, "visited site", "purchased", of="Channel", take="last", **o),
+    "in order": lambda s, **o: reports.event_counts(
+        s, "purchased", among=in_order("visited site", has("plan"), did("purchased")), **o
+    ),
     "people": lambda s, **o: reports.people(
         s, did("purchased"), columns=[Show("times", "visited site"), Show("last_value", "plan")], **o
     ),

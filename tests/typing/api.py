@@ -165,6 +165,10 @@ assert_type(reports.segments(facts, "a", "plan", by="page", every="day").rows[0]
 assert_type(reports.funnel(facts, ["a"], every="week", tz="UTC").rows[0].label, str | None)
 with reports.funnel(bucket, ["a", "b"], on_error="skip", rule="strict") as kept:
     assert_type(kept, reports.Funnel)
+assert_type(reports.ab_test(facts, "button", "a", day, baseline="red").winner, str | None)
+assert_type(reports.ab_test(facts, "button", "a").people_of("red", "converted"), list[str])
+assert_type(reports.paths(facts, "a", "b", day, of="Channel", take="last").rows[0].items, tuple[str, ...])
+assert_type(reports.in_order("a", reports.did("b", at_least=2), window=day), reports.Condition)
 split_by = reports.Split("referrer", at="first_ever", form="domain")
 assert_type(reports.did("a", at_least=2) & ~reports.has("plan", equal_to="Pro"), reports.Condition)
 assert_type(reports.event_counts(facts, "a", by=split_by, among=reports.did("b")), reports.EventCounts)
