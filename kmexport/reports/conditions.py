@@ -330,8 +330,8 @@ def in_order(*steps: str | Condition, window: Window | None = None) -> Condition
     ours, as a funnel has it. Raises TypeError or ValueError for a condition that has no moment: one that is joined by
     `&`, `|` or `~`, that has a most, or a window of its own.
 
-    >>> in_order("visited site", did("viewed product", at_least=2), has("plan", equal_to="Pro"))
-    (did 'visited site', then did 'viewed product' at least 2 times, then has 'plan' equal to 'Pro')
+    >>> in_order("visited site", did("viewed product", at_least=2), has("plan"))
+    (did 'visited site', then did 'viewed product' at least 2 times, then has 'plan')
     """
     _check(window)
     if not steps:

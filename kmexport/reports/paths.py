@@ -151,7 +151,11 @@ def paths(
     all events, or over the property's rows, and memory for the items of everyone on the way.
 
     >>> from kmexport import Event, Facts
-    >>> did = {"ann": "visited searched searched bought", "bob": "visited searched", "cy": "visited bought"}
+    >>> did = {
+    ...     "ann": "visited searched searched bought",
+    ...     "bob": "visited searched",
+    ...     "cy": "visited bought",
+    ... }
     >>> facts = Facts([
     ...     Event(person, at * 60, name)
     ...     for person, names in did.items()

@@ -200,11 +200,21 @@ def test_the_axes_of_a_trend_keep_room_for_what_they_hold_already():
     plt.close("all")
 
 
-def test_the_shares_of_a_heat_map_stand_out_from_their_cells():
-    def light(colour):
-        linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour[:3]]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+def light(colour):
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
+
+def test_the_items_of_a_path_stand_out_from_their_boxes():
+    boxes = [(name, name) for name in "abcdefg"]
+    axes = plots.paths([(boxes, "1 of 2")], "paths", None)
+    assert len({bar.get_facecolor() for bar in axes.patches}) == 6  # five of their own, and grey
+    for bar, text in zip(axes.patches, axes.texts, strict=False):
+        assert (light(bar.get_facecolor()) + 0.05) / (light(to_rgb(text.get_color())) + 0.05) >= 4.5
+    plt.close("all")
+
+
+def test_the_shares_of_a_heat_map_stand_out_from_their_cells():
     axes = plots.heat_map([f"{row}" for row in range(10)], [[row / 10 + column / 100 for column in range(10)]
                           for row in range(10)], "shares", "days", None)  # fmt: skip
     image = axes.images[0]
