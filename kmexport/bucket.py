@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from kmexport.columns.schema import Properties
 
-__all__ = ["Bucket"]
-
 _R = TypeVar("_R", bound=Record)
 _T = TypeVar("_T")
 

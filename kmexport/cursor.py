@@ -16,8 +16,6 @@ from kmexport.revisions.manifest import Revision
 from kmexport.storage.atomic import atomic_write, local_path, lock_file, read_bytes, unlock_file
 from kmexport.storage.credentials import public_name
 
-__all__ = ["Cursor"]
-
 _FORMAT: Final = "kmexport cursor 1"
 _MOST: Final = 10_000_000
 

@@ -28,8 +28,6 @@ from kmexport.revisions.reader import ReadOptions, open_revisions
 from kmexport.storage.folder import Folder
 from kmexport.storage.open_files import Progress
 
-__all__ = ["MirrorSummary", "mirror"]
-
 logger: logging.Logger = logging.getLogger("kmexport")
 
 _BLOCK = 1 << 20

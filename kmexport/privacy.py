@@ -26,8 +26,6 @@ from kmexport.steps.dump import dump_records
 from kmexport.storage.folder import Folder
 from kmexport.storage.open_files import Progress
 
-__all__ = ["CopySummary", "without_person"]
-
 
 @define
 class CopySummary:

@@ -19,18 +19,6 @@ from kmexport.format.decoding import (
 from kmexport.format.names import fold_name
 from kmexport.windows import time_at
 
-__all__ = [
-    "Alias",
-    "Event",
-    "PropertySet",
-    "Record",
-    "check_records",
-    "parse_full_records",
-    "unparsed_line",
-    "unparsed_records",
-    "with_person",
-]
-
 
 class _LazyProperties:
     """The part that all kinds share. A record that was read holds its text until its properties are asked for."""

@@ -14,21 +14,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from attrs import field, frozen
 
-__all__ = [
-    "Day",
-    "Moment",
-    "Window",
-    "Zone",
-    "as_day",
-    "as_timestamp",
-    "bounds_of_days",
-    "find_zone",
-    "first_moment",
-    "spell_moment",
-    "time_at",
-    "write_moment",
-]
-
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -11,27 +11,6 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import msgspec
 
-__all__ = [
-    "DECODE_ERRORS",
-    "DEEPEST",
-    "FIRST_TIMESTAMP",
-    "FLAT_BYTES",
-    "LAST_TIMESTAMP",
-    "RESERVED",
-    "Head",
-    "NotARecord",
-    "NotAnObject",
-    "decode_head",
-    "decode_heads",
-    "decode_object",
-    "decode_properties",
-    "is_too_deep",
-    "load_object",
-    "load_slowly",
-    "no_number",
-    "with_own_stack",
-]
-
 _Taken = TypeVar("_Taken")
 _Given = TypeVar("_Given")
 

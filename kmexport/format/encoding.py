@@ -11,8 +11,6 @@ import msgspec
 
 from kmexport.format.decoding import DEEPEST, with_own_stack
 
-__all__ = ["spell", "spell_object"]
-
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 

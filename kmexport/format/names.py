@@ -9,8 +9,6 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["VENDOR_KEYS", "as_number", "closest_names", "fold_name"]
-
 # The vendor's own keys: they are on a line beside the properties, and say nothing of the person.
 VENDOR_KEYS: Final = frozenset({"_c", "_d", "_k", "_s", "_server_timestamp", "_u"})
 

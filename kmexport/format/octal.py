@@ -12,16 +12,6 @@ import json
 import re
 from typing import Final
 
-__all__ = [
-    "encode_text",
-    "has_doubled_octal",
-    "hide_doubled_octal",
-    "repair_doubled_octal",
-    "repair_octal",
-    "spellings_of",
-    "to_utf8",
-]
-
 # A run of octal escapes, or one other escape: matched from left to right, so the parity is always right.
 _ESCAPE = re.compile(rb"((?:\\[0-3][0-7]{2})+)|\\.", re.DOTALL)
 

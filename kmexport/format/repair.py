@@ -25,8 +25,6 @@ from kmexport.format.decoding import (
 )
 from kmexport.format.octal import has_doubled_octal, repair_doubled_octal, repair_octal, to_utf8
 
-__all__ = ["ParsedRecord", "RecordParser", "decode_checked", "is_plain", "parse_record"]
-
 
 @define
 class ParsedRecord:

@@ -31,9 +31,6 @@ from kmexport.storage.filesystems import forget_listings
 from kmexport.storage.folder import Folder
 from kmexport.storage.listing import NO_BUCKET
 
-__all__ = ["LakeFolder"]
-
-
 _ON_WINDOWS: Final = os.name == "nt"
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _QUERY: Final = re.compile(r"\?[^\s)>\]'\"]*")

@@ -29,8 +29,6 @@ from kmexport.lake.folder import LakeFolder
 from kmexport.lake.schema import VERSION, VERSION_KEY, TableLayout, transaction_id
 from kmexport.revisions.manifest import Revision
 
-__all__ = ["Table", "TableFile", "TableLog", "check_reader", "open_table", "read_log"]
-
 _COMMIT: Final = re.compile(r"([0-9]{20})\.json")
 _CHECKPOINT: Final = re.compile(r"([0-9]{20})\.checkpoint(?:\.([0-9]{10})\.([0-9]{10})|\.[0-9a-f-]{36})?\.parquet")
 _TRANSACTION: Final = re.compile(r"kmexport/([0-9]{1,18})")

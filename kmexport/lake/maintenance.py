@@ -17,8 +17,6 @@ from kmexport.lake.log import TableLog, read_log
 from kmexport.lake.schema import RECORDS, REJECTS
 from kmexport.lake.storage import find_destination
 
-__all__ = ["Compaction", "compact", "vacuum"]
-
 _TARGET_BYTES: Final = 128 << 20
 _PORTION_BYTES: Final = 1 << 30  # of the files that one commit puts together
 _MOST_COLLISIONS: Final = 10  # with runs of retake over one portion

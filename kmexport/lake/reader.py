@@ -37,8 +37,6 @@ from kmexport.records import Record
 from kmexport.steps.identities import IdentityMap, Prefer
 from kmexport.windows import Window, check_window
 
-__all__ = ["Lake", "open_lake", "scan"]
-
 _BATCH_ROWS: Final = 32_768
 _ORDER: Final = "ORDER BY revision, line, item"
 _SMALL: Final = 2 << 20  # bytes; of a larger file that lies far away only the wanted columns are fetched

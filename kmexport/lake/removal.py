@@ -20,8 +20,6 @@ from kmexport.lake.reader import open_lake, scan
 from kmexport.lake.schema import RECORDS, REJECTS, TableLayout
 from kmexport.lake.storage import find_destination
 
-__all__ = ["Removal", "remove_person"]
-
 _MOST_COLLISIONS: Final = 10  # with runs of sync, retake or compact over one table
 _KEYS: Final = {RECORDS.name: ("revision", "line", "item"), REJECTS.name: ("revision", "line")}
 

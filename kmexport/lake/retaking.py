@@ -32,8 +32,6 @@ from kmexport.revisions.manifest import Revision
 from kmexport.revisions.reader import check_revisions
 from kmexport.storage.open_files import Progress, check_progress, progress_bar
 
-__all__ = ["retake"]
-
 logger: logging.Logger = logging.getLogger("kmexport")
 
 _ROUNDS: Final = 20  # with runs beside ours; each one means that another has come further

@@ -7,16 +7,6 @@ from typing import Any, Final
 import pyarrow as pa
 from attrs import frozen
 
-__all__ = [
-    "RECORDS",
-    "REJECTS",
-    "STATISTICS_COLUMNS",
-    "VERSION",
-    "VERSION_KEY",
-    "TableLayout",
-    "transaction_id",
-]
-
 # Tables of a higher version are left alone: a later kmexport may mean something else by the same columns.
 VERSION: Final = 1
 VERSION_KEY: Final = "kmexport.version"

@@ -16,8 +16,6 @@ from kmexport.storage.credentials import redact
 from kmexport.storage.errors import NO_PROFILE
 from kmexport.storage.faults import is_without_credentials
 
-__all__ = ["Destination", "find_destination"]
-
 _KINDS: Final = {
     "file": "local", "local": "local", "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs",
     "az": "azure", "abfs": "azure", "abfss": "azure",

@@ -25,8 +25,6 @@ from kmexport.revisions.manifest import Revision, revision_number
 from kmexport.revisions.reader import in_groups
 from kmexport.storage.open_files import Progress, check_progress, progress_bar
 
-__all__ = ["ChangedRevision", "SyncSummary", "find_lacking", "sync"]
-
 logger: logging.Logger = logging.getLogger("kmexport")
 
 _SHOWN = 10

@@ -25,8 +25,6 @@ from kmexport.parsing.counts import LineCounts
 from kmexport.revisions.lateness import ReceivedTimes
 from kmexport.revisions.manifest import Revision, revision_number
 
-__all__ = ["CHUNK_BYTES", "CommitWriter", "NewFiles", "RecordFiles", "RejectFiles"]
-
 _DAY: Final = 86_400  # seconds
 _EPOCH: Final = date(1970, 1, 1)
 _ROW_GROUP: Final = 131_072

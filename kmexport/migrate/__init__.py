@@ -3,8 +3,8 @@
 Each function takes records after `merge_identities`, `drop_duplicates` and `sort_by_time`, and the aliases of
 `known_aliases`, in any order. It gives JSON objects, one a record, each for an endpoint of the target: `write` puts
 them into files, `batches` into bodies of requests, and `read_answer` tells what the target took. Nothing here sends
-anything. The lines of aliases come last, since
-a target dates a person by the first line that names them. So they are held until then: some 500 bytes an alias.
+anything. The lines of aliases come last, since a target dates a person by the first line that names them. So they are
+held until then: some 500 bytes an alias.
 
 The arguments that all targets share:
 

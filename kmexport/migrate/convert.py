@@ -30,8 +30,6 @@ from kmexport.steps.duplicates import Rule, canonical_form
 from kmexport.steps.identities import IdentityMap
 from kmexport.windows import Moment, as_timestamp, time_at
 
-__all__ = ["LineContent", "MigrationCounts", "OnRejected", "Options", "Target", "convert", "iso_time", "known_aliases"]
-
 logger: logging.Logger = logging.getLogger("kmexport")
 
 OnRejected: TypeAlias = Literal["raise", "skip"] | Callable[[MigrationError], object]

@@ -18,8 +18,6 @@ from attrs import field, frozen
 from kmexport.errors import KmExportError
 from kmexport.storage.atomic import atomic_write
 
-__all__ = ["AnswerError", "Batch", "Endpoint", "Line", "batches", "read_answer", "write"]
-
 _KEYS_BYTES: Final = 1_000  # what is kept free in a body for an API key and the like
 
 

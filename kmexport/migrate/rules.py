@@ -18,17 +18,6 @@ from kmexport.records import Alias, Event, Record
 from kmexport.revisions.manifest import quoted
 from kmexport.windows import spell_moment
 
-__all__ = [
-    "Changes",
-    "MigrationError",
-    "RejectedByTarget",
-    "Rules",
-    "check_identity",
-    "check_name",
-    "check_time",
-    "prepare_properties",
-]
-
 Spelling: TypeAlias = Callable[[str], str]
 
 _NOT_TEXT: Final = re.compile("[\x00\ud800-\udfff]")

@@ -19,8 +19,6 @@ from kmexport.parsing.stream import (
     pieces_of_lines,
 )
 
-__all__ = ["Block", "iter_blocks"]
-
 Block: TypeAlias = bytes | OversizedLine | TruncatedStream | ArrayItems | RejectedItem
 
 _LOOKED_AT: Final = 1 << 16  # bytes, at most, to tell whether a file is an array

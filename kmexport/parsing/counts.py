@@ -12,8 +12,6 @@ from attrs import define, fields
 from kmexport.errors import MalformedRecordError
 from kmexport.format.decoding import Head
 
-__all__ = ["LineCounts", "Outcome", "ParsedLines"]
-
 
 @define
 class ParsedLines:

@@ -20,8 +20,6 @@ from kmexport.parsing.selection import LineFilter, Selection
 from kmexport.parsing.stream import OversizedLine, TruncatedStream
 from kmexport.records import Record, parse_full_records, unparsed_line, unparsed_records
 
-__all__ = ["HeadsOf", "count", "first_event_with_alias", "parse_blocks", "read_blocks", "repair_octal_block"]
-
 _OCTAL: Final = re.compile(rb"\\[0-3]")  # whatever `parse_record` would take for an octal escape has this in it
 
 

@@ -17,8 +17,6 @@ from kmexport.parsing.selection import Kinds, Names, People, Selection, check_se
 from kmexport.parsing.stream import MAX_LINE_BYTES, LineSource, check_source
 from kmexport.records import Event, Record
 
-__all__ = ["ErrorPolicy", "OnError", "check_counts", "check_policy", "iter_records", "one_by_one", "read_lists"]
-
 logger: logging.Logger = logging.getLogger("kmexport")
 
 _R = TypeVar("_R", bound=Record)

@@ -19,8 +19,6 @@ from kmexport.format.decoding import NotAnObject, NotARecord
 from kmexport.format.repair import RecordParser
 from kmexport.parsing.counts import LineCounts, Outcome, ParsedLines
 
-__all__ = ["LineRepairer"]
-
 _SPACE: Final = b" \t\r"
 _CLOSERS: Final = re.compile(rb"[\]}]+,?[ \t\r]*")
 _further = re.compile(rb"[ \t]+[^ \t\r{]").match  # most further lines

@@ -14,22 +14,6 @@ from kmexport.format.names import fold_name
 from kmexport.format.octal import spellings_of
 from kmexport.records import Alias, Event, PropertySet, Record
 
-__all__ = [
-    "Kinds",
-    "LineFilter",
-    "Names",
-    "People",
-    "Selection",
-    "alias_filter",
-    "check_selection",
-    "either_filter",
-    "name_filter",
-    "names_and_aliases",
-    "no_event_filter",
-    "people_filter",
-    "select",
-]
-
 # What begins another spelling of a character: an escape, or a letter outside ASCII that folds to one inside.
 _SPECIAL = rb"\\\x80-\xff"
 _NAME_KEY, _BRACE = b'"_n":"', ord("{")

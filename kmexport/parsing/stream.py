@@ -14,20 +14,6 @@ from attrs import define
 
 from kmexport.format.octal import encode_text
 
-__all__ = [
-    "BLOCK_BYTES",
-    "KEPT_OF_OVERSIZED",
-    "MAX_LINE_BYTES",
-    "BinaryFile",
-    "LineSource",
-    "OversizedLine",
-    "TruncatedStream",
-    "check_source",
-    "file_or_lines",
-    "pieces_of_file",
-    "pieces_of_lines",
-]
-
 
 class BinaryFile(Protocol):
     """A binary file, or anything else with `read(n)`: at most n bytes, none at the end."""

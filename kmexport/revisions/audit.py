@@ -15,8 +15,6 @@ from kmexport.revisions.scan import RevisionScan, scan_revisions
 from kmexport.storage.folder import Folder
 from kmexport.windows import spell_moment
 
-__all__ = ["Audit", "compare"]
-
 
 @define
 class Audit:

@@ -15,8 +15,6 @@ from kmexport.revisions.scan import RevisionScan, scan_revisions
 from kmexport.storage.folder import Folder
 from kmexport.windows import Window, write_moment
 
-__all__ = ["Coverage", "count_lacking", "cover", "skipped_numbers"]
-
 _MOST_SKIPPED = 1_000_000  # numbers that are listed one by one
 
 

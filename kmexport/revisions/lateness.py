@@ -17,8 +17,6 @@ from kmexport.revisions.listing import MARGIN, select_revisions
 from kmexport.revisions.manifest import Revision
 from kmexport.windows import Window, spell_moment
 
-__all__ = ["FarRevision", "ReceivedTimes", "count_lateness"]
-
 logger: logging.Logger = logging.getLogger("kmexport")
 
 _ON_TIME: Final = "within 5 minutes"

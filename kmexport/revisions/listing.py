@@ -14,17 +14,6 @@ from kmexport.revisions.manifest import Index, Revision, is_revision_name, revis
 from kmexport.storage.folder import Folder
 from kmexport.windows import Window, check_window
 
-__all__ = [
-    "BATCH",
-    "MARGIN",
-    "Listing",
-    "check_selecting",
-    "list_revisions",
-    "match_with_index",
-    "select_revisions",
-    "why_no_manifest",
-]
-
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 logger: logging.Logger = logging.getLogger("kmexport")

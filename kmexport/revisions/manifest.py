@@ -18,28 +18,6 @@ from kmexport.errors import IndexFormatError, StatusFormatError
 from kmexport.format.decoding import FIRST_TIMESTAMP, LAST_TIMESTAMP
 from kmexport.windows import spell_moment, time_at
 
-__all__ = [
-    "HEADER",
-    "CsvColumn",
-    "Fail",
-    "Index",
-    "Revision",
-    "Status",
-    "batch_time",
-    "find_column",
-    "index_row",
-    "is_revision_name",
-    "is_rounded",
-    "parse_status",
-    "quoted",
-    "read_csv_rows",
-    "read_index",
-    "read_number",
-    "revision_number",
-    "spell_index",
-    "spell_time",
-]
-
 Fail = Callable[[int, str | None, str], ValueError]  # a line number, a column, a reason → the error to raise
 
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{0,18})?(?:[eE][+-]?[0-9]{1,2})?")

@@ -19,17 +19,6 @@ from kmexport.revisions.manifest import Revision, is_revision_name
 from kmexport.storage.folder import Folder
 from kmexport.storage.open_files import Progress, check_progress, progress_bar
 
-__all__ = [
-    "ReadFile",
-    "ReadKeywords",
-    "ReadOptions",
-    "check_revisions",
-    "in_groups",
-    "open_revisions",
-    "read_records",
-    "read_revisions",
-]
-
 logger: logging.Logger = logging.getLogger("kmexport")
 
 _UNKNOWN_SIZE: Final = 4 << 20  # what a revision is taken for whose storage does not tell its size

@@ -17,8 +17,6 @@ from kmexport.revisions.reader import ReadOptions, open_revisions
 from kmexport.storage.folder import Folder
 from kmexport.windows import spell_moment
 
-__all__ = ["RevisionScan", "scan_revisions"]
-
 
 @frozen
 class RevisionScan:

@@ -10,8 +10,6 @@ from kmexport.format.encoding import spell_object
 from kmexport.format.octal import has_doubled_octal, hide_doubled_octal
 from kmexport.records import Alias, Event, Record
 
-__all__ = ["dump_records"]
-
 
 def dump_records(records: Iterable[Record], file: IO[bytes]) -> int:
     r"""Write records to a binary file as the export's own JSON Lines, and return how many.

@@ -23,8 +23,6 @@ from kmexport.format.encoding import spell
 from kmexport.format.names import VENDOR_KEYS, fold_name
 from kmexport.records import Alias, Event, PropertySet, Record, check_records
 
-__all__ = ["Rule", "canonical_form", "drop_duplicates"]
-
 _SETS_HELD: Final = 100_000
 _MANY: Final = 32  # names at one moment of one person
 _R = TypeVar("_R", bound=Record)

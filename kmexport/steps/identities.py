@@ -16,18 +16,6 @@ from kmexport.records import Alias, Event, PropertySet, Record, check_records, w
 from kmexport.storage.atomic import atomic_write, read_bytes
 from kmexport.storage.credentials import public_name
 
-__all__ = [
-    "POLICIES",
-    "IdentityMap",
-    "Prefer",
-    "merge_identities",
-    "named_first",
-    "numeric_first",
-    "parse_map",
-    "sort_key_of",
-    "spell_map",
-]
-
 logger: logging.Logger = logging.getLogger("kmexport")
 
 Prefer: TypeAlias = Literal["named_first", "numeric_first"] | Callable[[str], Any]

@@ -16,8 +16,6 @@ from kmexport.format.names import VENDOR_KEYS, fold_name
 from kmexport.records import Alias, Event, Record, check_records
 from kmexport.windows import time_at
 
-__all__ = ["EventProfile", "Profile", "PropertyProfile", "profile"]
-
 
 @define
 class EventProfile:

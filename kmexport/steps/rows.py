@@ -10,8 +10,6 @@ from kmexport.format.names import VENDOR_KEYS, fold_name
 from kmexport.records import Alias, Event, PropertySet, Record
 from kmexport.windows import Moment, Zone, as_timestamp, find_zone, time_at
 
-__all__ = ["latest_properties", "to_rows"]
-
 _KINDS: Final = {Event: "event", PropertySet: "property_set", Alias: "alias"}
 _COLUMNS: Final = frozenset({"kind", "person", "time", "name", "alias"})
 

@@ -12,7 +12,6 @@ from kmexport.errors import LateRecordError
 from kmexport.records import Record, check_records
 from kmexport.windows import Window, check_window
 
-__all__ = ["in_window", "sort_by_time"]
 _R = TypeVar("_R", bound=Record)
 
 

@@ -12,8 +12,6 @@ from kmexport.migrate.requests import Endpoint, Line
 from kmexport.migrate.rules import Rules
 from kmexport.records import Record
 
-__all__ = ["ENDPOINTS", "amplitude"]
-
 _MB: Final = 1_000_000
 
 # A line leaves room for the API key around it.

@@ -12,8 +12,6 @@ from kmexport.migrate.requests import Endpoint, Line
 from kmexport.migrate.rules import RejectedByTarget, Rules
 from kmexport.records import Record
 
-__all__ = ["ENDPOINTS", "mixpanel"]
-
 _MB: Final = 1_000_000
 
 _EVENTS = Endpoint("mixpanel-events", "https://api.mixpanel.com/import?strict=1", 2_000, 2 * _MB, _MB - 1)

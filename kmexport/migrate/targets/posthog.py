@@ -10,8 +10,6 @@ from kmexport.migrate.requests import Endpoint, Line
 from kmexport.migrate.rules import Rules
 from kmexport.records import Record
 
-__all__ = ["ENDPOINTS", "posthog"]
-
 # There is no limit of events; 1,000 is a size that is easily sent again.
 _BATCH = Endpoint(
     "posthog-batch",

@@ -10,8 +10,6 @@ from kmexport.migrate.requests import Endpoint, Line
 from kmexport.migrate.rules import Rules
 from kmexport.records import Record
 
-__all__ = ["ENDPOINTS", "segment"]
-
 _KB: Final = 1_000
 
 _BATCH = Endpoint("segment-batch", "https://api.segment.io/v1/batch", 2_500, 500 * _KB, 32 * _KB - 1, key="batch")
