@@ -16,6 +16,8 @@ from kmexport.format.names import fold_name
 from kmexport.parsing.counts import LineCounts
 from kmexport.records import Event, Record
 
+__all__ = ["main", "tour"]
+
 
 def tour(bucket: Bucket) -> Iterator[str]:
     """Yield the lines of the tour, each as soon as it is known. Reads the whole export once, in constant memory.

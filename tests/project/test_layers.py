@@ -99,7 +99,7 @@ def test_no_module_is_long_and_none_is_short_without_a_reason():
 LOADED = {"attr", "attrs", "msgspec", "typing_extensions"}
 SLOW = {
     "asyncio", "concurrent", "ctypes", "email", "http", "multiprocessing", "socket", "sqlite3", "ssl", "subprocess",
-    "tempfile", "unittest", "urllib.request", "uuid", "xml",
+    "tempfile", "unittest", "urllib.request", "xml",
 }  # fmt: skip
 # Folders and modules that are loaded where they are used, and not before.
 LATER = {"cluster", "columns", "facts", "lake", "migrate", "reports", "tables", "testing", "tour"}
