@@ -71,8 +71,8 @@ class ArrayText:
 class BrokenItem:
     """Text in place of an item: up to where the next one seems to begin, or the file ends.
 
-    With a `reason` it is an error, of which the beginning of the text is held, and the number of its newlines. Without,
-    it is parsed as any line.
+    With a `reason` it is an error: the beginning of the text is held, and the number of its newlines. Without, it is
+    parsed as any line.
     """
 
     text: bytes
