@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
@@ -14,14 +14,14 @@ from kmexport.errors import BucketNotFoundError
 from kmexport.parsing.counts import LineCounts
 from kmexport.parsing.records import OnError, one_by_one
 from kmexport.parsing.selection import Kinds, Names, People, Selection, check_selection
-from kmexport.parsing.stream import BinaryFile
 from kmexport.records import Alias, Event, Record
 from kmexport.revisions.audit import Audit, compare
 from kmexport.revisions.coverage import Coverage, cover
+from kmexport.revisions.groups import LINKS, ReadGroup, each_file, read_in_groups
 from kmexport.revisions.lateness import ReceivedTimes
 from kmexport.revisions.listing import MARGIN, Listing, check_selecting, list_revisions, why_no_manifest
 from kmexport.revisions.manifest import Revision, Status, parse_status, read_index
-from kmexport.revisions.reader import ReadFile, ReadKeywords, ReadOptions, check_revisions, read_records, read_revisions
+from kmexport.revisions.reader import ReadKeywords, ReadOptions, check_revisions, read_records
 from kmexport.steps.identities import IdentityMap, Prefer
 from kmexport.steps.time import in_window
 from kmexport.storage.folder import Folder
@@ -235,7 +235,7 @@ class Bucket:
         """
         wanted = check_revisions(revisions)
         reading = self._reading(on_error, callback, counts, check_selection(kinds, names, people))
-        return one_by_one(self._read(wanted, reading, read_records))
+        return one_by_one(self._read(wanted, reading, _RECORDS))
 
     @overload
     def iter_records(
@@ -292,7 +292,7 @@ class Bucket:
         """
         check_selecting(window, margin)
         reading = self._reading(on_error, callback, counts, check_selection(kinds, names, people))
-        records = one_by_one(self._read_selected(window, after, margin, reading, read_records))
+        records = one_by_one(self._read_selected(window, after, margin, reading, _RECORDS))
         return records if window is None else in_window(records, window)
 
     def to_batches(
@@ -311,7 +311,8 @@ class Bucket:
         callback: Progress = None,
         counts: LineCounts | None = None,
         batch_rows: int = 16_384,
-        processes: int = 1,
+        executor: Executor | None = None,
+        ahead: int | None = None,
     ) -> pa.RecordBatchReader:
         """The records of `iter_records` with the same arguments, in the same order, as Arrow record batches.
 
@@ -324,15 +325,18 @@ class Bucket:
         with the same line numbers. One thing differs: Arrow's strings can't hold half a surrogate pair. A line that has
         one in its person, name or alias is malformed here; in `properties` it stays as its escape.
 
-        `processes=N` reads groups of revisions in N processes side by side. The order, the rejected lines, the counts
-        and the log are as with one. Starting them takes a second or two in each call, so it pays for exports of many
-        millions of lines. In a script, put the call under `if __name__ == "__main__":`. What lies in this process's
-        memory (`memory://`) can't be read so.
+        `executor` is any `concurrent.futures.Executor`: a `ProcessPoolExecutor` for all cores of a machine, Dask's
+        `client.get_executor()` for a cluster, threads where that is what you have. Its workers read groups of
+        neighbouring revisions, of at most 16 MiB of lines or one revision. The rows, their order, rejected lines,
+        counts and the log are as without, and `on_error` and `callback` are called here. `ahead` groups are submitted
+        at a time, by default twice as many as there are workers; what they give waits in this process's memory. The
+        `Limits` hold for each process. The page on processes shows a pool.
 
         Nothing starts before the first batch is asked for; drop or close the reader to end early. Holds one batch of
-        about `batch_rows` rows (a block of 64 KiB more), and what `iter_records` holds; with processes up to 32 MiB of
-        batches for each, and each has 160 MB of its own. Raises what `iter_records` raises, when the batch with that
-        line is asked for: what came before it comes out first.
+        about `batch_rows` rows (a block of 64 KiB more), and what `iter_records` holds; with an executor the batches of
+        `ahead` groups and one more. Raises what `iter_records` raises, when the batch with that line is asked for: what
+        came before it comes out first; and ExecutorError where a worker dies, the executor was shut down, or a bucket
+        in the memory of this process (`memory://`) is given to other processes.
 
         >>> batches = Bucket.sample().to_batches(columns=["person"], names="signed up")
         >>> batches.read_all().num_rows
@@ -340,23 +344,17 @@ class Bucket:
         """
         from kmexport.columns.reader import batch_reader, read_columns  # noqa: PLC0415  # of an extra
         from kmexport.columns.schema import choose_columns  # noqa: PLC0415
-        from kmexport.columns.workers import in_processes  # noqa: PLC0415
 
         check_selecting(window, margin)
         layout = choose_columns(columns, properties)
-        reading = self._reading(on_error, callback, counts, check_selection(kinds, names, people))
-        read_file = read_columns(layout, window, batch_rows)
-        wanted = None if revisions is None else check_revisions(revisions)
-        if processes != 1:
-            self._folder.check_shared()
-            chosen = partial(self._chosen, wanted, window, after, margin)
-            types = {column.name: column.type for column in layout.properties}
-            arguments = {"window": window, "columns": layout.columns, "properties": types, "batch_rows": batch_rows}
-            batches = in_processes(self, chosen, processes, reading, arguments)
-        elif wanted is None:
-            batches = self._read_selected(window, after, margin, reading, read_file)
+        selection = check_selection(kinds, names, people)
+        reading = self._reading(on_error, callback, counts, selection, executor=executor, ahead=ahead)
+        new_reader = partial(read_columns, layout, window, batch_rows)
+        new_reader()  # raises for a number of rows that can't be
+        if revisions is None:
+            batches = self._read_selected(window, after, margin, reading, each_file(new_reader))
         else:
-            batches = self._read(wanted, reading, read_file)
+            batches = self._read(check_revisions(revisions), reading, each_file(new_reader))
         return batch_reader(batches, layout.schema, batch_rows)
 
     def identities(
@@ -368,48 +366,54 @@ class Bucket:
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,
+        executor: Executor | None = None,
+        ahead: int | None = None,
     ) -> IdentityMap:
         """Read every alias of the export into a map of who is who, in one pass that parses alias lines only.
 
         `after=N` reads only revisions above N, and `into` adds to a map that is there: so a nightly job keeps its map.
         `prefer` names the persons of a new map, see `IdentityMap`. Lines that can't hold an alias are passed over,
         malformed or not. Where an alias may stand in a broken line, or over several lines, that part of the file is
-        read whole, and its malformed lines go to `on_error`. The other arguments are those of `iter_records`.
-        Costs the map: about 250 bytes an identity; and what `iter_records` holds.
+        read whole, and its malformed lines go to `on_error`. `executor` and `ahead` are those of `to_batches`, the
+        other arguments those of `iter_records`. Costs the map: about 250 bytes an identity; and what `iter_records`
+        holds.
 
         >>> people = Bucket.sample().identities()
         >>> people.resolve("10007").endswith("@example.com")
         True
         """
-        reading = self._reading(on_error, callback, counts, check_selection(Alias, None))
+        selection = check_selection(Alias, None)
+        reading = self._reading(on_error, callback, counts, selection, executor=executor, ahead=ahead)
         people = IdentityMap(prefer) if into is None else into
         received = ReceivedTimes()
-        people.update(one_by_one(self._read_selected(None, after, None, reading, _noting(received))))
+        for links in self._read_selected(None, after, None, reading, LINKS):
+            people.link_pairs(links.pairs)
+            received.see(links.revision, links.span)
         received.log()
         return people
 
     def _reading(
-        self, on_error: OnError, callback: Progress, counts: LineCounts | None, selection: Selection | None
+        self,
+        on_error: OnError,
+        callback: Progress,
+        counts: LineCounts | None,
+        selection: Selection | None,
+        *,
+        executor: Executor | None = None,
+        ahead: int | None = None,
     ) -> ReadOptions:
-        return ReadOptions(on_error, callback, counts, self.limits.max_line_bytes, selection)
+        return ReadOptions(on_error, callback, counts, self.limits.max_line_bytes, selection, executor, ahead)
 
     def _read_selected(
-        self, window: Window | None, after: int, margin: int | None, reading: ReadOptions, read_file: ReadFile[_T]
+        self, window: Window | None, after: int, margin: int | None, reading: ReadOptions, read_group: ReadGroup[_T]
     ) -> Generator[_T, None, None]:
         selected = self._listing().select(window, after, margin)
-        yield from read_revisions(self._folder, selected, reading, read_file)
+        yield from read_in_groups(self._folder, selected, reading, read_group)
 
     def _read(
-        self, wanted: list[Revision | int], reading: ReadOptions, read_file: ReadFile[_T]
+        self, wanted: list[Revision | int], reading: ReadOptions, read_group: ReadGroup[_T]
     ) -> Generator[_T, None, None]:
-        yield from read_revisions(self._folder, self._resolved(wanted), reading, read_file)
-
-    def _chosen(
-        self, wanted: list[Revision | int] | None, window: Window | None, after: int, margin: int | None
-    ) -> list[Revision]:
-        if wanted is None:
-            return self.revisions(window, margin=margin, after=after)
-        return self._resolved(wanted)
+        yield from read_in_groups(self._folder, self._resolved(wanted), reading, read_group)
 
     def _resolved(self, wanted: list[Revision | int]) -> list[Revision]:
         known = {}
@@ -420,18 +424,4 @@ class Bucket:
         ]
 
 
-def _noting(received: ReceivedTimes) -> ReadFile[list[Record]]:
-    """Read records, and note their times."""
-
-    def read(file: BinaryFile, revision: Revision, reading: ReadOptions) -> Generator[list[Record], None, LineCounts]:
-        with closing(read_records(file, revision, reading)) as lists:
-            while True:
-                try:
-                    records = next(lists)
-                except StopIteration as end:
-                    counts: LineCounts = end.value
-                    return counts
-                received.see(revision, [record.timestamp for record in records])
-                yield records
-
-    return read
+_RECORDS: ReadGroup[list[Record]] = each_file(lambda: read_records)

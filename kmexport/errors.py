@@ -12,6 +12,7 @@ __all__ = [
     "CursorFormatError",
     "EmptyListingError",
     "EntangledLinesError",
+    "ExecutorError",
     "FactsDatabaseError",
     "FactsLeftOutError",
     "FactsMemoryError",
@@ -162,6 +163,26 @@ class OtherProcessError(KmExportError, RuntimeError):
 
     def __str__(self) -> str:
         return f"{self.what} belongs to another process. Make one in each process."
+
+
+class ExecutorError(KmExportError, RuntimeError):
+    """The executor that was given as executor= failed: `.reason` says how, `.advice` what to do.
+
+    A worker was killed, the executor was shut down, or what it would need can't be sent to another process.
+
+    >>> raise ExecutorError("it was shut down before all was read", "Give one that is open")
+    Traceback (most recent call last):
+        ...
+    kmexport.errors.ExecutorError: executor=: it was shut down before all was read. Give one that is open.
+    """
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(reason, advice)
+        self.reason = reason
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"executor=: {self.reason}. {self.advice}."
 
 
 class BucketUnreachableError(_StorageError):

@@ -1,30 +1,35 @@
-"""Arrow tables → pandas frames whose types are the same for every part of a collection."""
+"""An export as Dask frames and bags, and each record once over a cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar, TypeAlias, TypedDict, Unpack
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Literal, TypeAlias, TypedDict, Unpack
 from uuid import uuid4
 
 import dask.bag as db
 import dask.dataframe as dd
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from attrs import field, frozen
 from dask import delayed
+from distributed import get_client
 
 from kmexport.bucket import Bucket
 from kmexport.columns.schema import JSON, KINDS, SCHEMA, Layout, Properties, choose_columns
 from kmexport.parsing.records import OnError
-from kmexport.records import Alias, Record
+from kmexport.records import Record
+from kmexport.revisions.groups import in_groups
 from kmexport.revisions.listing import MARGIN
 from kmexport.revisions.manifest import Revision
-from kmexport.revisions.reader import in_groups
+from kmexport.steps.duplicates import drop_duplicates as drop_from_records
+from kmexport.steps.identities import IdentityMap
 from kmexport.steps.time import in_window
+from kmexport.tables import from_records
 from kmexport.tables import to_records as records_of_batches
 from kmexport.windows import Window
 
-__all__ = ["GROUP_BYTES", "Group", "empty_frame", "group_revisions", "to_bag", "to_dataframe", "to_frame", "to_records"]
+__all__ = ["drop_duplicates", "group_revisions", "to_bag", "to_dataframe", "to_records"]
 
 _TEXT = pd.StringDtype("pyarrow")
 _KIND = pd.CategoricalDtype(list(KINDS))
@@ -71,11 +76,6 @@ def group_revisions(revisions: Iterable[Revision], group_bytes: int) -> list[Gro
         msg = f"group_bytes is at least 1, not {group_bytes}"
         raise ValueError(msg)
     return [tuple(group) for group in in_groups(revisions, group_bytes)] or [()]
-
-
-def span(group: Sequence[Revision]) -> str:
-    """Their numbers, for the name of a task."""
-    return f"{group[0].number}-{group[-1].number}" if group else "none"
 
 
 LABEL = "kmexport-revisions"  # how the dashboard names the tasks that read
@@ -228,9 +228,104 @@ class ReadRecords(_Read):
         return list(records if self.window is None else in_window(records, self.window))
 
 
-class ReadPairs(_Read):
-    """A group → its pairs of identities, each once."""
+_ROW = "row of its revision"
 
-    def __call__(self, group: Group) -> list[tuple[str, str]]:
-        links = self.bucket.read(group, **{**self.options, "kinds": Alias})
-        return list(dict.fromkeys((link.person, link.alias) for link in links))
+
+def drop_duplicates(
+    frame: dd.DataFrame,
+    people: IdentityMap | None = None,
+    *,
+    rule: Literal["classic", "strict"] = "classic",
+    properties: Literal["as_sent", "once"] = "as_sent",
+    property_columns: Properties = (),
+    npartitions: int | None = None,
+) -> dd.DataFrame:
+    """Give what `kmexport.drop_duplicates(merge_identities(records, people))` gives, over a frame of all columns.
+
+    Records go to their person by a shuffle, and there the helper itself looks at each person's records, in the order
+    of their revisions and lines; so `frame` is one of `to_dataframe` with all columns, filtered by rows or not. `rule`
+    and `properties` are the helper's: a kept event as it was sent, or without what was said before. The result has the
+    same columns, the persons' names, and a PropertySet where some properties of a record are left; its order is not the
+    export's. `property_columns` adds columns of their own, as `properties` of `to_dataframe` does. Without `people`,
+    records stay under the identities that they have.
+
+    The map goes to each worker once, so it costs its memory there too. A task holds one part after the shuffle, some
+    six times its bytes as objects; `npartitions` are those of the result. Raises ValueError for an unknown rule or
+    form, or where a column is missing.
+
+    >>> from kmexport import Bucket
+    >>> from kmexport.cluster import to_dataframe
+    >>> bucket = Bucket.sample()
+    >>> once = drop_duplicates(to_dataframe(bucket), bucket.identities())
+    >>> import dask
+    >>> with dask.config.set(scheduler="synchronous"):
+    ...     counted = len(once)
+    >>> from kmexport import drop_duplicates as drop_from_records, merge_identities
+    >>> merged = merge_identities(bucket.iter_records(), bucket.identities())
+    >>> counted == len(list(drop_from_records(merged)))
+    True
+    """
+    options: dict[str, Any] = {"rule": rule, "properties": properties}
+    drop_from_records((), **options)
+    if missing := [name for name in SCHEMA.names if name not in frame.columns]:
+        msg = f"there is no column {missing[0]!r}: give a frame of to_dataframe with all columns"
+        raise ValueError(msg)
+    layout = choose_columns(None, property_columns)
+    empty = empty_frame(choose_columns(None, ()))
+    frame = frame[SCHEMA.names].map_partitions(_under_persons, _shared(people), meta=empty.assign(**{_ROW: [0][:0]}))
+    frame = frame.shuffle("person", npartitions=npartitions)
+    types = {column.name: column.type for column in layout.properties}
+    return frame.map_partitions(_once, options, types, meta=empty_frame(layout))
+
+
+def _shared(people: IdentityMap | None) -> Any:
+    """The map as one value for all tasks: on a cluster it is sent to the workers, and no task carries it."""
+    if people is None:
+        return None
+    name = f"kmexport-identities-{uuid4().hex}"
+    try:
+        client = get_client()
+    except ValueError:
+        return _Here(people, name)
+    return client.scatter({name: people}, broadcast=True, hash=False)[name]
+
+
+@frozen
+class _Here:
+    """A map in the tasks themselves, which run in this process. The token stands for it: hashing it takes long."""
+
+    people: IdentityMap
+    token: str
+
+    def __dask_tokenize__(self) -> str:
+        return self.token
+
+
+def _under_persons(frame: pd.DataFrame, people: IdentityMap | _Here | None) -> pd.DataFrame:
+    people = people.people if isinstance(people, _Here) else people
+    if people is not None:
+        persons = frame["person"].map(people.resolve).astype(frame["person"].dtype)
+        frame = frame.assign(person=persons)
+    return frame.assign(**{_ROW: np.arange(len(frame))})
+
+
+def _once(frame: pd.DataFrame, options: dict[str, Any], property_columns: dict[str, Any]) -> pd.DataFrame:
+    frame = frame.sort_values(["revision", _ROW], kind="stable")
+    at = -1
+
+    def numbered() -> Iterator[Record]:
+        nonlocal at
+        for at, record in enumerate(frame_records(frame)):  # noqa: B007  # the helper gives a record before it takes the next
+            yield record
+
+    places: list[int] = []
+
+    def kept() -> Iterator[Record]:
+        for record in drop_from_records(numbered(), **options):
+            places.append(at)
+            yield record
+
+    table = from_records(kept(), properties=property_columns).read_all()
+    for place, name in enumerate(("revision", "line")):
+        table = table.set_column(place, SCHEMA.field(name), pa.array(frame[name].to_numpy()[places]))
+    return to_frame(table)

@@ -74,6 +74,11 @@ class Pairs:
         """Add the properties of records as objects, with a newline after each."""
         self._texts.append(lines)
 
+    def renumber(self, numbers: Sequence[int]) -> None:
+        """Give each spelling another number: that which `numbers` has in its place."""
+        places = np.array(numbers, np.int32)
+        self._ids = [places[ids] for ids in self._ids]
+
     @property
     def size(self) -> int:
         """The bytes of text."""

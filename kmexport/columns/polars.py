@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
@@ -40,7 +41,8 @@ def scan_polars(
     after: int = 0,
     kinds: Kinds = None,
     names: Names = None,
-    processes: int = 1,
+    executor: Executor | None = None,
+    ahead: int | None = None,
     **options: Unpack[ReadKeywords],
 ) -> pl.LazyFrame:
     """Make a Polars LazyFrame of an export: the columns of `SCHEMA`, and one for each of `properties`.
@@ -86,7 +88,7 @@ def scan_polars(
         "kinds": kinds,
         "names": names,
     }
-    given |= {"processes": processes, **options}
+    given |= {"executor": executor, "ahead": ahead, **options}
     fixed = {name: list(value) if isinstance(value, Iterator) else value for name, value in given.items()}
     bucket.to_batches(window, **fixed)  # starts nothing, and raises for wrong arguments
     source = _Source(bucket, types, window, fixed)

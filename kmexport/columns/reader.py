@@ -26,11 +26,12 @@ from kmexport.revisions.manifest import Revision
 from kmexport.revisions.reader import ReadFile, ReadOptions
 from kmexport.windows import Window
 
-__all__ = ["Rows", "batch_reader", "read_columns", "read_revision", "rows_of_heads"]
+__all__ = ["BATCH_ROWS", "Rows", "batch_reader", "read_columns", "read_revision", "rows_of_heads"]
 
 _Batch = TypeVar("_Batch")
 _Batch_co = TypeVar("_Batch_co", covariant=True)
 
+BATCH_ROWS: Final = 16_384  # of a batch, about, where nobody asks for another number
 _MOST_BYTES: Final = 64 << 20  # of a batch: a few long lines make one too, for Arrow's text ends at 2 GiB
 _HEADS_AT_ONCE: Final = 1_000  # many more are out of the processor's cache again, and a few at a time cost a call each
 _TEXT: Final = pa.string()

@@ -8,6 +8,7 @@ import re
 import shutil
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any, Final, Self, TypeAlias
 
 import duckdb
@@ -18,7 +19,7 @@ from kmexport.facts.database_file import Kept, describe
 from kmexport.facts.engine import connect, engine_errors
 from kmexport.facts.frame import as_types, check_known, frame_query, narrowest_types
 from kmexport.facts.loading import Rejects
-from kmexport.facts.source import FactsSpec, Rule, Source, check_callback, take_source
+from kmexport.facts.source import FactsSpec, Rule, Source, check_reading, take_source
 from kmexport.facts.sql import COLUMNS
 from kmexport.facts.store import Store
 from kmexport.format.names import fold_name
@@ -68,9 +69,11 @@ class Facts:
     `database` keeps the tables in a file instead of memory. A file that holds these facts already is used again, and
     nothing is read; anything else in it is an OtherFactsError. `memory_limit` ("4GB"), `threads` and `temp_directory`
     are DuckDB's: what does not fit in memory goes to that folder, or to a private one of the system's. Raises
-    FactsDatabaseError and FactsMemoryError where files, folders or memory don't do. `callback` is that of
-    `iter_records`, for a Bucket. Use Facts from one thread at a time, others by `cursor()`; close it, or use it in a
-    `with` statement.
+    FactsDatabaseError and FactsMemoryError where files, folders or memory don't do.
+
+    `callback` is that of `iter_records`. With `executor` and `ahead`, those of `Bucket.to_batches`, workers read the
+    files, and this process loads what they give. All three are for a Bucket. Use Facts from one thread at a time,
+    others by `cursor()`; close it, or use it in a `with` statement.
 
     >>> from kmexport import Bucket
     >>> with Facts(Bucket.sample()) as facts:
@@ -96,6 +99,8 @@ class Facts:
         threads: int | None = None,
         temp_directory: str | os.PathLike[str] | None = None,
         callback: Progress = None,
+        executor: Executor | None = None,
+        ahead: int | None = None,
     ) -> None:
         if rule not in ("classic", "strict"):
             msg = f'rule is "classic" or "strict", not {rule!r}'
@@ -109,9 +114,19 @@ class Facts:
         wanted_names = None if names is None else _folded(names, "names")
         wanted_properties = properties if isinstance(properties, bool) else _folded(properties, "properties")
         self._spec = FactsSpec(
-            take_source(source), window, margin, wanted_names, wanted_properties, identities, rule, prefer, callback
+            source=take_source(source),
+            window=window,
+            margin=margin,
+            names=wanted_names,
+            properties=wanted_properties,
+            identities=identities,
+            rule=rule,
+            prefer=prefer,
+            callback=callback,
+            executor=executor,
+            ahead=ahead,
         )
-        check_callback(self._spec.source, callback)
+        check_reading(self._spec)
         file = None if database is None else _local_file(database)
         spill = None if temp_directory is None else os.fspath(temp_directory)
         self._is_closed = False

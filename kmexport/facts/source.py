@@ -7,37 +7,39 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kmexport.bucket import Bucket
 from kmexport.columns.pairs import PairReader, Pairs, Spellings
-from kmexport.columns.reader import Rows, read_revision, rows_of_heads
+from kmexport.columns.reader import BATCH_ROWS, Rows, read_revision, rows_of_heads
 from kmexport.columns.records import from_records
 from kmexport.columns.schema import SCHEMA, TIME, choose_columns
 from kmexport.errors import KmExportError
 from kmexport.parsing.counts import ParsedLines
 from kmexport.parsing.records import OnError
-from kmexport.parsing.selection import names_and_aliases
+from kmexport.parsing.selection import check_selection, names_and_aliases
 from kmexport.records import Alias, Record
-from kmexport.revisions.reader import ReadOptions
+from kmexport.revisions.groups import LINKS, each_file, read_in_groups
+from kmexport.revisions.reader import ReadFile, ReadOptions, check_executor
 from kmexport.steps.duplicates import Rule
 from kmexport.steps.identities import IdentityMap, Prefer
 from kmexport.storage.open_files import Progress, check_progress
 from kmexport.windows import Window
 
-__all__ = ["Export", "FactsSource", "FactsSpec", "RecordChunk", "Rule", "Source", "check_callback", "take_source"]
+__all__ = ["Export", "FactsSource", "FactsSpec", "RecordChunk", "Rule", "Source", "check_reading", "take_source"]
 
 logger: logging.Logger = logging.getLogger("kmexport")
 
 _HEADS: Final = [name for name in SCHEMA.names if name != "properties"]
-_BATCH_ROWS: Final = 16_384
 
 
 @runtime_checkable
@@ -57,6 +59,18 @@ Source = Export | Iterable[Record] | Any
 
 
 @frozen
+class PairsRead:
+    """Which properties are read: those of these folded names, None for all; and whether as one text too."""
+
+    names: frozenset[str] | None
+    with_texts: bool
+
+    def new_reader(self, spellings: Spellings) -> PairReader:
+        """Make a reader of them."""
+        return PairReader(spellings, self.names, with_texts=self.with_texts)
+
+
+@frozen
 class FactsSpec:
     """What facts are made of, and how.
 
@@ -73,6 +87,8 @@ class FactsSpec:
     rule: Rule
     prefer: Prefer
     callback: Progress = None
+    executor: Executor | None = None
+    ahead: int | None = None
 
     @property
     def shows_texts(self) -> bool:
@@ -84,12 +100,13 @@ class FactsSpec:
         """Whether those objects are read: the strict rule compares them."""
         return self.shows_texts or self.rule == "strict"
 
-    def new_reader(self, spellings: Spellings) -> PairReader | None:
-        """Make a reader of the wanted properties; None where no properties are read."""
+    @property
+    def pairs_read(self) -> PairsRead | None:
+        """Which properties are read; None where none are."""
         if not self.reads_texts and self.properties is False:
             return None
         names = frozenset[str]() if self.properties is False else self.properties
-        return PairReader(spellings, None if names is True else names, with_texts=self.reads_texts)
+        return PairsRead(None if names is True else names, with_texts=self.reads_texts)
 
     def left_out(self) -> dict[str, str]:
         """Name the tables, and columns of tables, that are not read; and the argument that says so."""
@@ -106,10 +123,16 @@ class FactsSpec:
 
 @frozen
 class RecordChunk:
-    """Some records: the columns of `SCHEMA` but `properties`, and the properties, where those are wanted."""
+    """Some records: the columns of `SCHEMA` but `properties`, and the properties, where those are wanted.
+
+    `links` are the aliases among the lines, those outside the window too. Of a chunk that came from a worker,
+    `spellings` are what the numbers of its properties' names stand for.
+    """
 
     heads: pa.RecordBatch
     pairs: Pairs | None
+    links: Sequence[tuple[str, str]] = ()
+    spellings: Sequence[str] | None = None
 
 
 def take_source(source: Source) -> Source:
@@ -144,12 +167,14 @@ def _open_address(address: str | os.PathLike[str]) -> Source:
     raise missing
 
 
-def check_callback(source: Source, callback: Progress) -> None:
-    """Raise for what is no callback, and where there are no files that it could be told of."""
-    check_progress(callback)
-    if callback is not None and not _is_bucket(source):
-        msg = f"callback= is told the bytes of a Bucket as they are read; {type(source).__name__} has none"
-        raise TypeError(msg)
+def check_reading(spec: FactsSpec) -> None:
+    """Raise for what is no callback or executor, and where the source has no files for them."""
+    check_progress(spec.callback)
+    check_executor(spec.executor, spec.ahead)
+    for name, given in (("callback", spec.callback), ("executor", spec.executor)):
+        if given is not None and not _is_bucket(spec.source):
+            msg = f"{name}= is for the files of a Bucket; {type(spec.source).__name__} has none"
+            raise TypeError(msg)
 
 
 def _is_bucket(source: Source) -> bool:
@@ -168,7 +193,6 @@ class FactsSource:
         self.learnt = learnt
         self.on_error = on_error
         self.spellings: Spellings = Spellings()  # of properties
-        self._pairs = spec.new_reader(self.spellings)
 
     def chunks(self) -> Iterator[RecordChunk]:
         """Read the records, in the order in which they arrived."""
@@ -179,39 +203,69 @@ class FactsSource:
     def _of_files(self) -> Iterator[RecordChunk]:
         spec = self.spec
         bucket: Any = spec.source
+        reading = ReadOptions(
+            self.on_error, spec.callback, None, bucket.limits.max_line_bytes, None, spec.executor, spec.ahead
+        )
         if self.learnt is not None and spec.window is not None:
             chosen = {revision.number for revision in bucket.revisions(spec.window, margin=spec.margin)}
             others = [revision for revision in bucket.revisions() if revision.number not in chosen]
-            self.learnt.update(bucket.read(others, kinds=Alias, on_error=self.on_error, callback=spec.callback))
+            of_aliases = evolve(reading, selection=check_selection(Alias, None))
+            for links in read_in_groups(bucket.folder, others, of_aliases, LINKS):
+                self.learnt.link_pairs(links.pairs)
         # Where nothing but events of some names is wanted, other lines are passed over.
-        selection = None if spec.names is None or self._pairs is not None else names_and_aliases(spec.names)
-        reading = ReadOptions(self.on_error, spec.callback, None, bucket.limits.max_line_bytes, selection)
-        read = read_revision(self._new_rows, None, _BATCH_ROWS, with_texts=self._pairs is not None)
-        yield from bucket._read_selected(spec.window, 0, spec.margin, reading, read)
-
-    def _new_rows(self, revision: int) -> Rows[RecordChunk]:
-        heads = rows_of_heads(choose_columns(_HEADS, ()), revision)
-        return _LineRows(heads, self._pairs, self.learnt, self.spec.window)
+        names = spec.names if spec.pairs_read is None else None
+        own = self.spellings if spec.executor is None else None
+        new_reader = partial(_chunk_reader, spec.window, spec.pairs_read, names, own, learns=self.learnt is not None)
+        for chunk in bucket._read_selected(spec.window, 0, spec.margin, reading, each_file(new_reader)):
+            if self.learnt is not None:
+                self.learnt.link_pairs(chunk.links)
+            if chunk.spellings is not None and chunk.pairs is not None:
+                chunk.pairs.renumber([self.spellings[spelling] for spelling in chunk.spellings])
+            if chunk.heads.num_rows:
+                yield chunk
 
     def _of_batches(self) -> Iterator[RecordChunk]:
         source, window = self.spec.source, self.spec.window
         if self.learnt is not None and window is not None and isinstance(source, Export):
             _link_all(self.learnt, source.identities(prefer=self.learnt.prefer, on_error=self.on_error))
-        columns = SCHEMA.names if self._pairs is not None else _HEADS
+        pairs = None if self.spec.pairs_read is None else self.spec.pairs_read.new_reader(self.spellings)
+        columns = SCHEMA.names if pairs is not None else _HEADS
         for batch in _open_batches(source, window, columns, self.on_error):
             if self.learnt is not None:
-                _learn(self.learnt, batch)
+                self.learnt.link_pairs(_links_of(batch))
             rows = batch if window is None else batch.filter(_is_inside(batch, window))
             if rows.num_rows:
-                yield RecordChunk(rows.select(_HEADS), self._read_texts(rows))
+                yield RecordChunk(rows.select(_HEADS), None if pairs is None else _read_texts(pairs, rows))
 
-    def _read_texts(self, batch: pa.RecordBatch) -> Pairs | None:
-        if self._pairs is None:
-            return None
-        texts = batch.column("properties")
-        spelt = getattr(texts, "storage", texts).cast(pa.string()).to_pylist()
-        self._pairs.add_texts([(text or "{}").encode() for text in spelt])
-        return self._pairs.take()
+
+def _read_texts(pairs: PairReader, batch: pa.RecordBatch) -> Pairs:
+    texts = batch.column("properties")
+    spelt = getattr(texts, "storage", texts).cast(pa.string()).to_pylist()
+    pairs.add_texts([(text or "{}").encode() for text in spelt])
+    return pairs.take()
+
+
+def _chunk_reader(
+    window: Window | None,
+    pairs_read: PairsRead | None,
+    names: frozenset[str] | None,
+    spellings: Spellings | None,
+    *,
+    learns: bool,
+) -> ReadFile[RecordChunk]:
+    """Make what reads files as chunks; on a worker without `spellings`: there it has its own, and sends them along."""
+    own = Spellings() if spellings is None else spellings
+    pairs = None if pairs_read is None else pairs_read.new_reader(own)
+    layout = choose_columns(_HEADS, ())
+    sent = own if spellings is None else None
+    read = read_revision(
+        lambda revision: _LineRows(rows_of_heads(layout, revision), pairs, sent, window, learns=learns),
+        None, BATCH_ROWS, with_texts=pairs is not None,
+    )  # fmt: skip
+    if names is None:
+        return read
+    selection = names_and_aliases(names)
+    return lambda file, revision, reading: read(file, revision, evolve(reading, selection=selection))
 
 
 class _LineRows:
@@ -221,22 +275,26 @@ class _LineRows:
         self,
         heads: Rows[pa.RecordBatch],
         pairs: PairReader | None,
-        learnt: IdentityMap | None,
+        sent: Spellings | None,
         window: Window | None,
+        *,
+        learns: bool,
     ) -> None:
         self._heads = heads
         self._pairs = pairs
-        self._learnt = learnt
+        self._sent = sent
         self._window = window
+        self._learns = learns
+        self._links: list[tuple[str, str]] = []
 
     def __len__(self) -> int:
-        return len(self._heads)
+        return len(self._heads) or len(self._links)
 
     def add(self, lines: ParsedLines) -> None:
         """Add lines of the same revision; those outside the window are looked at for aliases only."""
         if self._window is not None:
-            if self._learnt is not None:
-                self._learnt.link_pairs([(one.person, one.alias) for one in lines.heads if one.alias is not None])
+            if self._learns:
+                self._links += [(one.person, one.alias) for one in lines.heads if one.alias is not None]
             start, end = self._window.start, self._window.end
             lines = lines.only(lambda head: start <= head.timestamp < end)
         self._heads.add(lines)
@@ -248,17 +306,18 @@ class _LineRows:
     def batch(self) -> RecordChunk:
         """Return all of it."""
         heads = self._heads.batch()
-        if self._learnt is not None and self._window is None:
-            _learn(self._learnt, heads)
-        return RecordChunk(heads, self._pairs.take() if self._pairs is not None else None)
+        links = _links_of(heads) if self._learns and self._window is None else self._links
+        pairs = None if self._pairs is None else self._pairs.take()
+        return RecordChunk(heads, pairs, links, None if self._sent is None else list(self._sent))
 
 
-def _learn(people: IdentityMap, batch: pa.RecordBatch) -> None:
+def _links_of(batch: pa.RecordBatch) -> list[tuple[str, str]]:
     aliases = batch.column("alias")
-    if aliases.null_count < len(aliases):
-        rows = pc.is_valid(aliases)
-        pairs = (batch.column(name).filter(rows).to_pylist() for name in ("person", "alias"))
-        people.link_pairs(zip(*pairs, strict=True))
+    if aliases.null_count == len(aliases):
+        return []
+    rows = pc.is_valid(aliases)
+    pairs = (batch.column(name).filter(rows).to_pylist() for name in ("person", "alias"))
+    return list(zip(*pairs, strict=True))
 
 
 def _link_all(people: IdentityMap, others: IdentityMap) -> None:

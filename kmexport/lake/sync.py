@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any, Final
 
 from attrs import Factory, define, frozen
@@ -20,9 +21,10 @@ from kmexport.lake.schema import RECORDS, REJECTS
 from kmexport.lake.storage import find_destination
 from kmexport.lake.writer import CommitWriter
 from kmexport.parsing.counts import LineCounts
+from kmexport.revisions.groups import in_groups
 from kmexport.revisions.lateness import FarRevision
 from kmexport.revisions.manifest import Revision, revision_number
-from kmexport.revisions.reader import in_groups
+from kmexport.revisions.reader import check_executor
 from kmexport.storage.open_files import Progress, check_progress, progress_bar
 
 logger: logging.Logger = logging.getLogger("kmexport")
@@ -191,7 +193,8 @@ def sync(
     *,
     callback: Progress = None,
     bytes_a_commit: int = BYTES_A_COMMIT,
-    processes: int = 1,
+    executor: Executor | None = None,
+    ahead: int | None = None,
     **storage_options: Any,
 ) -> SyncSummary:
     """Bring a lake up to date with the export: the revisions that it lacks are added, each exactly once.
@@ -206,13 +209,17 @@ def sync(
     holds revisions of about `bytes_a_commit` bytes together. The lake keeps what it has: a revision that is deleted
     from the bucket stays, and one whose file has another size by now is named in the summary.
 
-    `callback` is an fsspec Callback or "tqdm"; `processes=N` is that of `Bucket.to_batches` and pays for the first run
-    over a large export only. Holds some 350 MB at most, and the `prefetch_bytes` of the bucket's limits where the
-    export lies far away. Costs a handful of requests where nothing is new.
+    `callback` is an fsspec Callback or "tqdm". `executor` and `ahead` are those of `Bucket.to_batches`: the workers
+    read groups of at most 64 MiB and write their files, so the lake has to lie where they reach it; and one commit here
+    adds the files of `bytes_a_commit`, once they are all there. With many workers give them more of it. What a run
+    leaves that was killed stays unseen until `vacuum` removes it. Holds some 350 MB at most, here or on a worker, and
+    the `prefetch_bytes` of the bucket's limits where the export lies far away. Costs a handful of requests where
+    nothing is new.
 
     Raises TypeError for an address in place of the bucket; LakeFormatError for tables that were not made by kmexport,
     or by a newer one, before anything is written; ValueError for a storage that delta-rs does not write;
-    PermissionError for a profile that is not there; and what `Bucket.iter_records` raises, but no MalformedRecordError.
+    PermissionError for a profile that is not there; what `Bucket.iter_records` raises, but no MalformedRecordError; and
+    ExecutorError as `Bucket.to_batches` does.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -225,10 +232,10 @@ def sync(
     if isinstance(bucket, str | os.PathLike):
         msg = "the first argument is a Bucket, not its address: sync(Bucket(url), …)"
         raise TypeError(msg)
-    for name, count in (("bytes_a_commit", bytes_a_commit), ("processes", processes)):
-        if count < 1:
-            msg = f"{name} is at least 1, not {count}"
-            raise ValueError(msg)
+    if bytes_a_commit < 1:
+        msg = f"bytes_a_commit is at least 1, not {bytes_a_commit}"
+        raise ValueError(msg)
+    check_executor(executor, ahead)
     check_progress(callback)
     begun = time.monotonic()
     folder = LakeFolder(find_destination(url, storage_options))
@@ -236,7 +243,8 @@ def sync(
     if wanted or log is None or summary.lost_rejects:
         # In this order, so that both are known to be ours before anything is written to one of them.
         rejects = open_table(folder, REJECTS)
-        run = _Run(bucket, folder, processes, bytes_a_commit, summary, open_table(folder, RECORDS, log), rejects)
+        records = open_table(folder, RECORDS, log)
+        run = _Run(bucket, folder, executor, ahead, bytes_a_commit, summary, records, rejects)
         with progress_bar(callback) as bar:
             run.take(wanted, bar)
     summary.seconds = time.monotonic() - begun
@@ -248,7 +256,8 @@ def sync(
 class _Run:
     bucket: Bucket
     folder: LakeFolder
-    processes: int
+    executor: Executor | None
+    ahead: int | None
     bytes_a_commit: int
     summary: SyncSummary
     records: Table
@@ -282,7 +291,7 @@ class _Run:
                 return changed
             files = CommitWriter(self.folder, frozenset(self.rejects.log.sizes))
             try:
-                files.fill(self.bucket, group, None if bar is None else _Relay(bar), processes=self.processes)
+                files.fill(self.bucket, group, None if bar is None else _Relay(bar), self.executor, self.ahead)
             except (RevisionNotFoundError, RevisionChangedError) as error:
                 number = revision_number(error.source)
                 group = [revision for revision in group if revision.number != number]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final
 from uuid import uuid4
@@ -14,16 +15,22 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from attrs import frozen
 from deltalake.transaction import AddAction
 from fsspec.callbacks import Callback
 
 from kmexport.bucket import Bucket
+from kmexport.columns.reader import BATCH_ROWS, batch_reader, read_columns
+from kmexport.columns.schema import SCHEMA, choose_columns
 from kmexport.errors import MalformedRecordError
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.schema import DELTA_TIME, RECORDS, REJECTS, STATISTICS_COLUMNS, TableLayout
 from kmexport.parsing.counts import LineCounts
+from kmexport.revisions.groups import read_in_groups
 from kmexport.revisions.lateness import ReceivedTimes
 from kmexport.revisions.manifest import Revision, revision_number
+from kmexport.revisions.reader import ReadOptions, read_revisions
+from kmexport.storage.folder import Folder
 
 _DAY: Final = 86_400  # seconds
 _EPOCH: Final = date(1970, 1, 1)
@@ -210,11 +217,44 @@ def _spell_time(microseconds: Any) -> str:
 CHUNK_BYTES: Final = 64 << 20  # of columns held: sorting them and writing takes about three times as much
 
 
+@frozen
+class WrittenRecords:
+    """The files of some revisions, which no commit has added yet; and each revision's first and last second."""
+
+    added: list[AddAction]
+    spans: list[tuple[Revision, int, int]]
+
+
+def write_records(
+    lake: LakeFolder, export: Folder, revisions: Sequence[Revision], reading: ReadOptions
+) -> Iterator[WrittenRecords]:
+    """Read revisions, and write their records to files, here or on a worker. Where that fails, no file is left."""
+    files, received = RecordFiles(lake, CHUNK_BYTES), ReceivedTimes()
+    numbered = {revision.number: revision for revision in revisions}
+    batches = read_revisions(export, revisions, reading, read_columns(choose_columns(None, ()), None, BATCH_ROWS))
+    try:
+        for batch in batch_reader(batches, SCHEMA, BATCH_ROWS):
+            files.add(batch)
+            _note_times(received, batch, numbered)
+        files.finish()
+    except BaseException:
+        files.discard()
+        raise
+    yield WrittenRecords(files.added, received.spans())
+
+
+def _note_times(received: ReceivedTimes, batch: pa.RecordBatch, revisions: Mapping[int, Revision]) -> None:
+    times = pa.table({"revision": batch["revision"], "time": batch["time"].cast(pa.int64())})
+    spans = times.group_by("revision", use_threads=False).aggregate([("time", "min"), ("time", "max")])
+    for row in spans.to_pylist():
+        received.see(revisions[row["revision"]], [row["time_min"], row["time_max"]])
+
+
 class CommitWriter:
     """The files of one commit, while revisions are read into them."""
 
     def __init__(self, folder: LakeFolder, known_rejects: frozenset[int]) -> None:
-        self.records: RecordFiles = RecordFiles(folder, CHUNK_BYTES)
+        self.records: NewFiles = NewFiles(folder, RECORDS)
         self.rejects: RejectFiles = RejectFiles(folder, CHUNK_BYTES)
         self.counts: LineCounts = LineCounts()
         self.received: ReceivedTimes = ReceivedTimes()
@@ -222,28 +262,31 @@ class CommitWriter:
         self._known_rejects = known_rejects
 
     def fill(
-        self, bucket: Bucket, group: Sequence[Revision], callback: Callback | None = None, *, processes: int = 1
+        self,
+        bucket: Bucket,
+        group: Sequence[Revision],
+        callback: Callback | None = None,
+        executor: Executor | None = None,
+        ahead: int | None = None,
     ) -> None:
-        """Read the revisions, and write all of them to files. Where that fails, no file is left."""
-        revisions = {revision.number: revision for revision in group}
+        """Read the revisions, and write all of them to files.
+
+        Where that fails, no file is left, but those that workers of an executor are writing in this moment.
+        """
+        reading = ReadOptions(
+            self._reject, callback, self.counts, bucket.limits.max_line_bytes, executor=executor, ahead=ahead
+        )
+        write = partial(write_records, self.records.folder)
         try:
-            for batch in bucket.to_batches(
-                revisions=group, on_error=self._reject, counts=self.counts, callback=callback, processes=processes
-            ):
-                self.records.add(batch)
-                self._note_times(batch, revisions)
-            self.records.finish()
+            for written in read_in_groups(bucket.folder, group, reading, write, CHUNK_BYTES):
+                self.records.added += written.added
+                for revision, first, last in written.spans:
+                    self.received.see(revision, (first, last))
             self.rejects.flush()
         except BaseException:
             self.records.discard()
             self.rejects.discard()
             raise
-
-    def _note_times(self, batch: pa.RecordBatch, revisions: Mapping[int, Revision]) -> None:
-        times = pa.table({"revision": batch["revision"], "time": batch["time"].cast(pa.int64())})
-        spans = times.group_by("revision", use_threads=False).aggregate([("time", "min"), ("time", "max")])
-        for row in spans.to_pylist():
-            self.received.see(revisions[row["revision"]], [row["time_min"], row["time_max"]])
 
     def _reject(self, error: MalformedRecordError) -> None:
         number = revision_number(error.source)

@@ -69,6 +69,10 @@ class ReceivedTimes:
             if number in rows:
                 self.see(rows[number], (first, last))
 
+    def spans(self) -> list[tuple[Revision, int, int]]:
+        """Each revision, with the seconds of its first and its last record."""
+        return list(self._spans.values())
+
     def far(self) -> list[FarRevision]:
         """List the revisions that hold records further away than the default margin."""
         found = [FarRevision(*span) for span in self._spans.values()]

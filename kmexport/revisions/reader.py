@@ -1,11 +1,12 @@
-"""The reader of revisions: files opened and read in order, and groups of files for one task each."""
+"""The reader of revisions: files opened and read, one after another, in the order given."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, closing
-from typing import Final, Protocol, TypedDict, TypeVar
+from typing import Protocol, TypedDict, TypeVar
 
 from attrs import frozen
 
@@ -14,35 +15,12 @@ from kmexport.parsing.counts import LineCounts
 from kmexport.parsing.records import OnError, check_counts, check_policy, read_lists
 from kmexport.parsing.selection import People, Selection
 from kmexport.parsing.stream import MAX_LINE_BYTES, BinaryFile
-from kmexport.records import Record
+from kmexport.records import Alias, Record
 from kmexport.revisions.manifest import Revision, is_revision_name
 from kmexport.storage.folder import Folder
 from kmexport.storage.open_files import Progress, check_progress, progress_bar
 
 logger: logging.Logger = logging.getLogger("kmexport")
-
-_UNKNOWN_SIZE: Final = 4 << 20  # what a revision is taken for whose storage does not tell its size
-
-
-def in_groups(revisions: Iterable[Revision], most_bytes: int) -> Iterator[list[Revision]]:
-    """Group neighbours up to a number of bytes, or one revision alone; their order stays.
-
-    >>> revisions = [Revision(n, f"revisions/{n}.json", size=40) for n in range(1, 6)]
-    >>> [[revision.number for revision in group] for group in in_groups(revisions, 100)]
-    [[1, 2], [3, 4], [5]]
-    """
-    group: list[Revision] = []
-    held = 0
-    for revision in revisions:
-        size = _UNKNOWN_SIZE if revision.size is None else revision.size
-        if group and held + size > most_bytes:
-            yield group
-            group, held = [], 0
-        group.append(revision)
-        held += size
-    if group:
-        yield group
-
 
 T = TypeVar("T")
 _Found_co = TypeVar("_Found_co", covariant=True)
@@ -66,8 +44,11 @@ class ReadOptions:
     counts: LineCounts | None = None
     max_line_bytes: int = MAX_LINE_BYTES
     selection: Selection | None = None
+    executor: Executor | None = None
+    ahead: int | None = None
 
     def __attrs_post_init__(self) -> None:
+        check_executor(self.executor, self.ahead)
         check_counts(self.counts)
         check_policy(self.on_error, self.max_line_bytes)
         check_progress(self.callback)
@@ -88,6 +69,29 @@ def read_records(
     return read_lists(
         file, revision.path, reading.on_error, reading.max_line_bytes, reading.counts, selection=reading.selection
     )
+
+
+@frozen
+class Links:
+    """Some aliases of a revision: pairs of identities, and the first and the last second of them."""
+
+    revision: Revision
+    pairs: list[tuple[str, str]]
+    span: tuple[int, int]
+
+
+def read_links(file: BinaryFile, revision: Revision, reading: ReadOptions) -> Generator[Links, None, LineCounts]:
+    """Read the aliases of one revision; `reading` selects them."""
+    with closing(read_records(file, revision, reading)) as lists:
+        while True:
+            try:
+                aliases = [record for record in next(lists) if isinstance(record, Alias)]
+            except StopIteration as end:
+                counts: LineCounts = end.value
+                return counts
+            if aliases:
+                times = [alias.timestamp for alias in aliases]
+                yield Links(revision, [(one.person, one.alias) for one in aliases], (min(times), max(times)))
 
 
 def read_revisions(
@@ -138,6 +142,17 @@ def open_revisions(
                 if callback is not None and revision.size is not None:
                     # What was left out is done with too.
                     callback.relative_update(revision.size - (callback.value - moved))
+
+
+def check_executor(executor: object, ahead: int | None) -> None:
+    """Raise TypeError for what is no executor, and ValueError for a number of tasks below 1."""
+    if executor is not None and not isinstance(executor, Executor):
+        way_out = ": give client.get_executor()" if hasattr(executor, "get_executor") else ""
+        msg = f"executor is a concurrent.futures.Executor, not {type(executor).__name__}{way_out}"
+        raise TypeError(msg)
+    if ahead is not None and ahead < 1:
+        msg = f"ahead is at least 1, not {ahead}"
+        raise ValueError(msg)
 
 
 def check_revisions(revisions: Iterable[Revision | int]) -> list[Revision | int]:

@@ -52,7 +52,14 @@ class Folder:
         self.public_url: str = redact(url)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_resolved": None}
+        # Another process may run in another folder.
+        url = str(Path(self._url).absolute()) if self._is_relative else self._url
+        return {**self.__dict__, "_resolved": None, "_url": url}
+
+    @property
+    def _is_relative(self) -> bool:
+        is_local = self._fs is None and ":" not in self._url and not self._url.startswith("~")
+        return is_local and not Path(self._url).is_absolute()
 
     @property
     def has_listings(self) -> bool:
@@ -60,12 +67,15 @@ class Folder:
         with self._access("opening the storage"):
             return has_listings(self._fresh("")[0])
 
-    def check_shared(self) -> None:
-        """ValueError where another process can't see the files."""
-        protocol = self._url.partition("://")[0] if self._fs is None else self._fs.protocol
-        if "memory" in ([protocol] if isinstance(protocol, str) else protocol):
-            msg = "what lies in the memory of this process no other one can read: leave processes= out"
-            raise ValueError(msg)
+    @property
+    def is_private(self) -> bool:
+        """Whether the files lie in the memory of one process, so that another can't see them."""
+        if self._fs is None:
+            return any(part.startswith("memory:") for part in self._url.split("::"))
+        fs: Any = self._fs
+        while hasattr(fs, "fs"):  # within a cache, or one that puts a folder before every path
+            fs = fs.fs
+        return "memory" in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol)
 
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """The whole of a small file, as it is now; or its bytes from `start` to `end`."""
@@ -149,9 +159,7 @@ class Folder:
 
     def _missing(self, what: str) -> BucketNotFoundError:
         """Of a relative path it says where it was looked for: a notebook need not run in the folder one thinks."""
-        path = Path(self.public_url)
-        is_local = self._fs is None and ":" not in self._url and not self._url.startswith("~")
-        place = f" in {path.absolute()}" if is_local and not path.is_absolute() else ""
+        place = f" in {Path(self.public_url).absolute()}" if self._is_relative else ""
         names = getattr(self._resolved[0], "index", ()) if self._resolved is not None else ()
         if any(str(name).startswith("./") for name in names):  # a tar file that was packed as "tar cf … ."
             place = "; the names in this archive begin with ./, so write tar://.::…"
