@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +49,15 @@ def postgres() -> Iterator[str]:
         (pytest.fail if os.environ.get("KMEXPORT_NEEDS_POSTGRES") else pytest.skip)(reason)
     with serve_postgres(programs) as uri:
         yield uri
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    """Two processes that have kmexport loaded. A test that breaks them takes a pool of its own."""
+    context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
+    context.set_forkserver_preload(["kmexport.tables"])
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="module")

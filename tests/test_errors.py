@@ -15,6 +15,7 @@ EXAMPLES = [
     errors.RevisionNotFoundError("revisions/7.json"),
     errors.RevisionChangedError("revisions/7.json", "it was written over"),
     errors.OtherProcessError("the iterator"),
+    errors.ExecutorError("a worker ended by itself", "Give it more memory"),
     errors.StatusFormatError("status.csv", 2, "total revisions", "a whole number belongs there"),
     errors.IndexFormatError("index.csv", 1, None, "no header"),
     errors.EntangledLinesError("revisions/7.json"),

@@ -33,7 +33,7 @@ from kmexport.parsing.counts import LineCounts
 from kmexport.parsing.selection import check_selection
 from kmexport.revisions.manifest import Revision
 from kmexport.revisions.reader import Links, ReadFile, ReadOptions, read_links, read_revisions
-from kmexport.storage.credentials import can_show_one
+from kmexport.storage.credentials import can_show_one, shows_one
 from kmexport.storage.folder import Folder
 from kmexport.storage.open_files import progress_bar
 
@@ -195,8 +195,9 @@ def _executor_errors(folder: Folder) -> Iterator[None]:
             reason = _ENDED
         elif isinstance(error, CancelledError) or "shutdown" in text or "closed" in text:
             reason = _SHUT_DOWN
-        is_safe = not can_show_one(error, list(folder._secrets()))
-        words = f"{type(error).__name__}: {text}" if is_safe and text else type(error).__name__
+        secrets = list(folder._secrets())
+        is_safe = not can_show_one(error, secrets)
+        words = type(error).__name__ if not text or shows_one(text, secrets) else f"{type(error).__name__}: {text}"
         ours = ExecutorError(f"{reason} ({words})", _ADVICE[reason])
         try:
             raise ours from error if is_safe else None

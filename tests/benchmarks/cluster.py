@@ -10,7 +10,7 @@ from pathlib import Path
 from distributed import Client, LocalCluster
 
 from kmexport import Bucket
-from kmexport.cluster import identities, to_dataframe
+from kmexport.cluster import to_dataframe
 from tests.benchmarks import material
 from tests.benchmarks.harness import Group, Row, Table, compare
 
@@ -80,7 +80,7 @@ def main() -> None:
             begun = time.perf_counter()
             assert count_on(client, bucket) == lines
             counted = time.perf_counter()
-            identities(bucket)
+            bucket.identities(executor=client.get_executor())
             ended = time.perf_counter()
             load = f"load {os.getloadavg()[0]:.1f}"
             print(

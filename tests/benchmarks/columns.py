@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import statistics
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -20,7 +18,6 @@ from tests.benchmarks.remote import MILLISECONDS, remote_export, revisions_of, r
 
 HEADS: Final = ["kind", "person", "time", "name", "alias", "line"]
 PROPERTY: Final = "product"
-REVISIONS: Final = 8  # that two processes share
 
 
 def columns_group(folder: Path, count: int, runs: int) -> Table:
@@ -47,32 +44,6 @@ def columns_group(folder: Path, count: int, runs: int) -> Table:
     rows = [ratios.row(name, cases[name][1]) for name, ratios in found.items()]
     rows.append(_against_clean(octal, clean, runs))
     return Table(f"columns: {count:,} lines in one revision", rows)
-
-
-def processes_group(folder: Path, count: int, runs: int) -> Table:
-    """The start of the processes is told apart: it costs the same for an export of any size."""
-    lines = material.clean_file(folder, count).read_bytes().splitlines()
-    bucket = write_export(folder / "processes", dict.fromkeys(range(1, REVISIONS + 1), lines))
-    paths = sorted((folder / "processes" / "revisions").iterdir())
-    starts: list[float] = []
-
-    def read_started() -> float:
-        """Seconds from the first batch on; what came before it is the start, and the first group."""
-        begin = time.perf_counter()
-        reader = bucket.to_batches(columns=HEADS, processes=2)
-        rows = reader.read_next_batch().num_rows
-        starts.append(time.perf_counter() - begin)
-        assert rows + sum(batch.num_rows for batch in reader) == REVISIONS * count
-        return time.perf_counter() - begin
-
-    cases: dict[str, tuple[Case, float | None]] = {
-        "kind … line, one process": (lambda: _read(bucket, HEADS), None),
-        "kind … line, two processes, their start counted": (read_started, 0.6),
-    }
-    found = pairs(lambda: [_floor(path) for path in paths], {name: case for name, (case, _) in cases.items()}, runs)
-    rows = [ratios.row(name, cases[name][1]) for name, ratios in found.items()]
-    rows.append(figure("seconds until the first batch of two processes", statistics.median(starts), "s"))
-    return Table(f"processes: {REVISIONS * count:,} lines in {REVISIONS} revisions", rows)
 
 
 def columns_memory_group(folder: Path, count: int, runs: int) -> Table:
@@ -130,7 +101,6 @@ def _floor(path: Path) -> None:
 
 GROUPS: dict[str, Group] = {
     "columns": columns_group,
-    "processes": processes_group,
     "columns_memory": columns_memory_group,
     "columns_remote": columns_remote_group,
 }

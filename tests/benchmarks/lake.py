@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from deltalake import DeltaTable
@@ -14,7 +15,6 @@ from deltalake import DeltaTable
 from kmexport import Bucket, Event, Window, drop_duplicates, merge_identities
 from kmexport.lake import open_lake, sync
 from kmexport.revisions.manifest import batch_time
-from kmexport.testing import write_export
 from tests.benchmarks import material
 from tests.benchmarks.harness import Group, Row, Table, compare, figure, in_new_process, pairs, times_as_fast
 from tests.benchmarks.peak import peak_bytes
@@ -27,17 +27,16 @@ DAY = Window.day("2012-10-03")
 def lake_group(folder: Path, count: int, runs: int) -> Table:
     """Ratios of pairs, each directly after DuckDB; then a day of the lake beside the same day of the JSON."""
     path = material.clean_file(folder, count)
-    clean = _export(folder / "clean-lake-export", path)
-    octal = _export(folder / "octal-lake-export", material.octal_file(folder, count))
-    assert _sync(clean, folder) == _sync(octal, folder) == count
+    clean = an_export(folder / "clean-lake-export", path)
+    octal = an_export(folder / "octal-lake-export", material.octal_file(folder, count))
+    assert sync_anew(clean, folder) == sync_anew(octal, folder) == count
     cases = {
-        "sync": lambda: _sync(clean, folder),
-        "sync(processes=2)": lambda: _sync(clean, folder, processes=2),
-        "sync, one line in fifty octal": lambda: _sync(octal, folder),
+        "sync": lambda: sync_anew(clean, folder),
+        "sync, one line in fifty octal": lambda: sync_anew(octal, folder),
     }
-    found = pairs(lambda: _copy(folder), cases, runs)
+    found = pairs(lambda: copy_with_duckdb(folder), cases, runs)
     rows = [ratios.row(name, 1.5 if name == "sync" else None) for name, ratios in found.items()]
-    _sync(clean, folder)
+    sync_anew(clean, folder)
     rows += _a_day(clean, folder / "lake", runs)
     peak = in_new_process(str(Path(__file__)), str(folder / "clean-lake-export"), str(folder / "peak-lake"))
     rows.append(figure(f"peak over that of the imports, {count:,} lines", float(peak.split()[0]), "MB", at_most=500))
@@ -79,7 +78,7 @@ def _a_day(bucket: Bucket, lake: Path, runs: int) -> list[Row]:
     ]
 
 
-def _export(folder: Path, path: Path) -> Bucket:
+def an_export(folder: Path, path: Path) -> Bucket:
     lines = path.read_bytes().splitlines()
     size = -(-len(lines) // FILES)
     starts = range(0, len(lines), size)
@@ -91,12 +90,12 @@ def _export(folder: Path, path: Path) -> Bucket:
     return write_export(folder, revisions, ranges=ranges)
 
 
-def _sync(bucket: Bucket, folder: Path, processes: int = 1) -> int:
+def sync_anew(bucket: Bucket, folder: Path, **options: Any) -> int:
     shutil.rmtree(folder / "lake", ignore_errors=True)
-    return sync(bucket, folder / "lake", processes=processes).records
+    return sync(bucket, folder / "lake", **options).records
 
 
-def _copy(folder: Path) -> None:
+def copy_with_duckdb(folder: Path) -> None:
     lines = f"{folder}/clean-lake-export/revisions/*.json"
     duckdb.sql(
         f"COPY (SELECT * FROM read_json('{lines}', format='newline_delimited')) "

@@ -13,11 +13,24 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import cluster, columns, facts, facts_large, helpers, lake, large, reading, remote, reports, tried
+from tests.benchmarks import (
+    cluster,
+    columns,
+    executors,
+    facts,
+    facts_large,
+    helpers,
+    lake,
+    large,
+    reading,
+    remote,
+    reports,
+    tried,
+)
 from tests.benchmarks.harness import Group, Row
 
 # A further group needs a function of (folder, lines, runs) that gives a Table, and a name in its module's GROUPS.
-MODULES = (reading, helpers, tried, remote, large, columns, facts, facts_large, reports, lake, cluster)
+MODULES = (reading, helpers, tried, remote, large, columns, facts, facts_large, reports, lake, executors, cluster)
 GROUPS: dict[str, Group] = {name: group for module in MODULES for name, group in module.GROUPS.items()}
 PACKAGES = [
     "attrs", "fsspec", "msgspec", "orjson", "jsonlines", "ijson", "duckdb", "polars", "pyarrow", "networkx", "tenacity",

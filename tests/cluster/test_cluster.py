@@ -7,12 +7,15 @@ import pickle
 import time
 import urllib.request
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import dask
 import pytest
 from dask.utils import key_split
 from distributed import get_task_stream
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import HealthCheck, given, settings
 
 from kmexport import (
@@ -20,6 +23,8 @@ from kmexport import (
     Bucket,
     BucketUnreachableError,
     Event,
+    ExecutorError,
+    Facts,
     IdentityMap,
     Limits,
     MalformedRecordError,
@@ -27,24 +32,23 @@ from kmexport import (
     merge_identities,
 )
 from kmexport.cluster import drop_duplicates as drop_on_cluster
-from kmexport.cluster import identities, to_bag, to_dataframe, to_records
+from kmexport.cluster import to_bag, to_dataframe, to_records
 from kmexport.cluster.collections import ReadFrame, ReadRecords
+from kmexport.lake import sync
+from kmexport.revisions import groups
+from kmexport.revisions.groups import count_workers
 from kmexport.revisions.manifest import Revision
+from kmexport.revisions.reader import ReadOptions
 from kmexport.testing import write_export
 from tests.cluster.test_here import EXPORTS, GROUP, check_all, counted
+from tests.contracts.test_executors import killed
+from tests.lake.test_lake import check_equal
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]
 
 
 def test_the_sample(client):
     check_all(Bucket.sample(), GROUP)
-
-
-def test_identities_of_the_sample(client, tmp_path):
-    bucket = Bucket.sample()
-    identities(bucket, group_bytes=GROUP).save(tmp_path / "cluster")
-    bucket.identities().save(tmp_path / "one")
-    assert (tmp_path / "cluster").read_bytes() == (tmp_path / "one").read_bytes()
 
 
 @pytest.mark.skipif("KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files")
@@ -71,15 +75,13 @@ def test_a_broken_line_names_its_file_and_number(client, tmp_path):
 
 
 def test_tasks_are_named_after_what_they_read(client):
-    groups = to_dataframe(Bucket.sample(), group_bytes=GROUP).npartitions
+    parts = to_dataframe(Bucket.sample(), group_bytes=GROUP).npartitions
     with get_task_stream(client=client) as stream:
         to_bag(Bucket.sample(), group_bytes=GROUP).compute()
         to_dataframe(Bucket.sample(), group_bytes=GROUP).compute()
-        identities(Bucket.sample(), group_bytes=GROUP)
+        Bucket.sample().identities(executor=client.get_executor())
     names = Counter(key_split(task["key"]) for task in stream.data)
-    assert names["kmexport-revisions"] >= groups
-    assert names["kmexport-aliases"] == groups
-    assert sum(count for name, count in names.items() if name.startswith("kmexport")) >= 3 * groups
+    assert names["kmexport-revisions"] >= 2 * parts + 1
 
 
 class _Slowly:
@@ -120,6 +122,104 @@ def test_a_worker_that_is_killed_changes_nothing(client, tmp_path):
     assert killed not in client.run(os.getpid).values()
 
 
+class SlowFiles(LocalFileSystem):
+    """Local files that take their time; a folder of notes says which process opens them."""
+
+    def _open(self, path, mode="rb", block_size=None, **options):
+        if "revisions" in path:
+            Path(self.storage_options["notes"], f"{os.getpid()}-{time.monotonic_ns()}").touch()
+            time.sleep(0.1)
+        return super()._open(path, mode, block_size, **options)
+
+
+class TestExecutor:
+    """`client.get_executor()` as `executor=`: what comes out is what one process gives."""
+
+    @pytest.fixture(autouse=True)
+    def small_groups(self):
+        with mock.patch.object(groups, "_SMALLEST", 1 << 40):
+            yield
+
+    def test_the_sample(self, client, tmp_path):
+        bucket, executor = Bucket.sample(), client.get_executor()
+        assert count_workers(executor) == 2
+        assert bucket.to_batches(executor=executor).read_all() == bucket.to_batches().read_all()
+        bucket.identities(executor=executor).save(tmp_path / "cluster")
+        bucket.identities().save(tmp_path / "one")
+        assert (tmp_path / "cluster").read_bytes() == (tmp_path / "one").read_bytes()
+        assert tables_of(bucket, executor) == tables_of(bucket, None)
+        summary = sync(bucket, tmp_path / "lake", executor=executor)
+        assert (summary.revisions, summary.commits) == ([revision.number for revision in bucket.revisions()], 1)
+        check_equal(bucket, tmp_path / "lake")
+        assert sync(bucket, tmp_path / "lake", executor=executor).revisions == []
+
+    @pytest.mark.parametrize("task", ["sync", "identities", "facts"])
+    def test_a_worker_that_is_killed_changes_nothing(self, client, tmp_path, task):
+        records = [Event(f"person {n % 50}", 1349222400 + n % 7, f"event {n % 5}", {"n": n}) for n in range(1000)]
+        records[::9] = [Alias(f"person {n}", 1349222400, f"alias {n}") for n in range(len(records[::9]))]
+        parts = {n + 1: [*records[n * 50 : (n + 1) * 50], b"?"] for n in range(20)}
+        bucket = write_export(tmp_path / "export", parts)
+        notes = tmp_path / "notes"
+        notes.mkdir()
+        slow = Bucket(str(tmp_path / "export"), fs=SlowFiles(notes=str(notes)))
+        executor = client.get_executor()
+        work = {
+            "sync": lambda: sync(slow, tmp_path / "lake", executor=executor).counts,
+            "identities": lambda: slow.identities(on_error="skip", executor=executor).people(),
+            "facts": lambda: tables_of(slow, executor),
+        }
+        with ThreadPoolExecutor(1) as thread:
+            found = thread.submit(work[task])
+            deadline = time.monotonic() + 60
+            while len(list(notes.iterdir())) < 4:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            killed = int(next(notes.iterdir()).name.partition("-")[0])
+            os.kill(killed, 9)
+            assert not found.done()
+            result = found.result(120)
+        assert killed not in client.run(os.getpid).values()
+        if task == "sync":
+            check_equal(bucket, tmp_path / "lake")
+            assert result.rejected == 20
+        else:
+            people = bucket.identities(on_error="skip").people()
+            assert result == (people if task == "identities" else tables_of(bucket, None))
+
+    def test_one_that_kills_each_worker_is_an_error_of_ours(self, client):
+        bucket, executor = Bucket.sample(), client.get_executor()
+        client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
+        reading = ReadOptions(executor=executor)
+        with pytest.raises(ExecutorError, match=r"^executor=: a worker ended by itself \(KilledWorker"):
+            list(groups.read_in_groups(bucket.folder, bucket.revisions(), reading, killed))
+        client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 3))
+        assert bucket.identities(executor=executor).people() == bucket.identities().people()
+
+    def test_a_client_is_no_executor(self, client):
+        with pytest.raises(TypeError, match=r"not Client: give client\.get_executor\(\)"):
+            Bucket.sample().to_batches(executor=client)
+
+    def test_rejected_lines_and_the_log_come_here(self, client, tmp_path, caplog):
+        bucket = write_export(tmp_path, {n: [Event("ann", n, "x"), b"?"] for n in range(1, 6)})
+        logged = []
+        for executor in (None, client.get_executor()):
+            errors = []
+            bucket.to_batches(on_error=errors.append, executor=executor).read_all()
+            with caplog.at_level("INFO", "kmexport"):
+                bucket.to_batches(on_error="skip", executor=executor).read_all()
+            messages = [record.getMessage() for record in caplog.records if record.name == "kmexport"]
+            logged.append(([str(error) for error in errors], messages))
+            caplog.clear()
+        assert logged[0] == logged[1]
+        assert len(logged[0][1]) == 5
+
+
+def tables_of(bucket, executor):
+    with Facts(bucket, on_error="skip", executor=executor) as facts:
+        tables = ("events", "properties", "people", "records", "rejects")
+        return [sorted(map(repr, facts.sql(f"select * from {table}").fetchall())) for table in tables]
+
+
 SECRET = "sEcReT+for.the~test"
 UNREACHABLE = {
     "keys": (
@@ -148,6 +248,9 @@ def test_no_secret_in_keys_logs_errors_or_the_dashboard(client, url, options):
         assert isinstance(error, BucketUnreachableError)
         seen += [repr(collection), str(dict(collection.dask)), repr(error), str(error.__cause__), future.key]
         seen += [*map(str, collection.__dask_keys__()), str(future.traceback()), repr(vars(error))]
+    with pytest.raises(BucketUnreachableError) as caught:
+        bucket.to_batches(revisions=group, executor=client.get_executor()).read_all()
+    seen += [repr(caught.value), str(caught.value), repr(caught.value.__cause__)]
     single = client.submit(ReadRecords(bucket, None, {}), [group], key="kmexport-single")
     assert isinstance(single.exception(timeout=60), BucketUnreachableError)
     pages = [
@@ -182,4 +285,4 @@ def test_an_s3_bucket_travels_to_the_workers(client, rclone):
     assert to_bag(bucket, group_bytes=1).compute() == [one for number in records for one in records[number]]
     once = drop_on_cluster(to_dataframe(bucket, group_bytes=1), npartitions=2)
     assert counted(to_records(once).compute()) == counted(bucket.iter_records())
-    assert identities(bucket).resolve("ann") == "ann@example.com"
+    assert bucket.identities(executor=client.get_executor()).resolve("ann") == "ann@example.com"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kmexport import Alias, Bucket, Event, PropertySet, Window, drop_duplicates, merge_identities
 from kmexport.cluster import drop_duplicates as drop_on_cluster
-from kmexport.cluster import identities, to_bag, to_dataframe, to_records
+from kmexport.cluster import to_bag, to_dataframe, to_records
 from kmexport.cluster.collections import group_revisions
 from kmexport.revisions.manifest import Revision
 from kmexport.tables import SCHEMA
@@ -151,10 +151,6 @@ class TestErrors:
             drop_on_cluster(to_dataframe(bucket), rule="loose")
         with pytest.raises(ValueError, match=r"properties is .* not \['plan'\]"):
             drop_on_cluster(to_dataframe(bucket), properties=["plan"])
-
-    def test_identities_need_a_cluster(self):
-        with pytest.raises(ValueError, match="there is no cluster"):
-            identities(Bucket.sample())
 
 
 def test_groups_are_about_equal_and_in_order():

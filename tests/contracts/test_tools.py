@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from pathlib import Path
@@ -240,13 +241,13 @@ class TestScan:
         write_export("memory://tools", {1: [Event("bob", START, "x")], 2: [Event("bob", START, "x")]})
         assert records.collect().height == 2
 
-    @pytest.mark.slow
-    def test_several_processes(self):
-        records = scan_polars(Bucket.sample(), processes=2, properties=["product"])
-        one = scan_polars(Bucket.sample(), properties=["product"])
-        assert_frame_equal(records.collect(), one.collect())
-        assert_frame_equal(records.filter(name="purchased").collect(), one.filter(name="purchased").collect())
-        assert_frame_equal(records.head(7).collect(engine="streaming"), one.head(7).collect())
+    def test_an_executor(self):
+        with ThreadPoolExecutor(2) as executor:
+            records = scan_polars(Bucket.sample(), executor=executor, properties=["product"])
+            one = scan_polars(Bucket.sample(), properties=["product"])
+            assert_frame_equal(records.collect(), one.collect())
+            assert_frame_equal(records.filter(name="purchased").collect(), one.filter(name="purchased").collect())
+            assert_frame_equal(records.head(7).collect(engine="streaming"), one.head(7).collect())
 
     def test_it_holds_no_iterators(self, bucket):
         records = scan_polars(

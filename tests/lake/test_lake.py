@@ -597,16 +597,6 @@ def test_a_commit_holds_several_revisions(tmp_path):
     assert rows(tmp_path / "one") == rows(tmp_path / "many")
 
 
-def test_several_processes(tmp_path):
-    lines = {number: [*plain(number, 8_000), b"?"] for number in range(1, 6)}
-    bucket = write_export(tmp_path / "export", lines)
-    callback = Watching()
-    summary = sync(bucket, tmp_path / "lake", processes=2, callback=callback)
-    assert (summary.records, summary.rejects) == (40_000, 5)
-    assert callback.value == sum(revision.size for revision in bucket.revisions())
-    check_equal(bucket, tmp_path / "lake")
-
-
 class Watching(Callback):
     def __init__(self):
         super().__init__()
@@ -628,7 +618,7 @@ def test_progress(tmp_path):
 
 
 def test_arguments_are_checked_before_anything_is_done(tmp_path):
-    for wrong in ({"bytes_a_commit": 0}, {"processes": 0}, {"callback": "bar"}):
+    for wrong in ({"bytes_a_commit": 0}, {"ahead": 0}, {"callback": "bar"}):
         with pytest.raises(ValueError):
             sync(Bucket.sample(), tmp_path / "lake", **wrong)
     for url in ("memory://lake", "http://127.0.0.1/lake", "sftp://host/lake"):
