@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from kmexport import Bucket, Event, Window, drop_duplicates, merge_identities
 from kmexport.lake import open_lake, sync
 from kmexport.revisions.manifest import batch_time
+from kmexport.testing import write_export
 from tests.benchmarks import material
 from tests.benchmarks.harness import Group, Row, Table, compare, figure, in_new_process, pairs, times_as_fast
 from tests.benchmarks.peak import peak_bytes
