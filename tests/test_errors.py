@@ -59,6 +59,7 @@ def test_errors_are_sentences_with_the_place(error):
         or getattr(error, "url", None)
         or getattr(error, "path", None)
         or getattr(error, "what", None)
+        or ("executor=" if isinstance(error, errors.ExecutorError) else None)
         or repr(error.record)
     )
     assert str(error).startswith(place)

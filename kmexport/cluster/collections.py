@@ -63,7 +63,7 @@ Group: TypeAlias = tuple[Revision, ...]
 
 
 def group_revisions(revisions: Iterable[Revision], group_bytes: int) -> list[Group]:
-    """Neighbours together, as many as have about so many bytes, at least one; their order stays.
+    """Group neighbours up to a number of bytes, at least one; their order stays.
 
     No revisions are one group that is empty: then a frame has its columns all the same.
 
@@ -190,7 +190,7 @@ def checked(bucket: Bucket, options: Options) -> dict[str, Any]:
 
 @frozen
 class _Read:
-    """What reads a group of revisions in a task. Its token is no hash of the bucket, which may hold credentials."""
+    """A reader of a group of revisions in a task. Its token is not made of the bucket, which may hold credentials."""
 
     __name__: ClassVar[str] = LABEL  # a bag names its tasks so
 

@@ -60,7 +60,7 @@ Source = Export | Iterable[Record] | Any
 
 @frozen
 class PairsRead:
-    """Which properties are read: those of these folded names, None for all; and whether as one text too."""
+    """The properties that are read: those of these folded names, None for all; and whether as one text too."""
 
     names: frozenset[str] | None
     with_texts: bool
@@ -102,7 +102,7 @@ class FactsSpec:
 
     @property
     def pairs_read(self) -> PairsRead | None:
-        """Which properties are read; None where none are."""
+        """The properties that are read; None where none are."""
         if not self.reads_texts and self.properties is False:
             return None
         names = frozenset[str]() if self.properties is False else self.properties
@@ -168,7 +168,7 @@ def _open_address(address: str | os.PathLike[str]) -> Source:
 
 
 def check_reading(spec: FactsSpec) -> None:
-    """Raise for what is no callback or executor, and where the source has no files for them."""
+    """Raise for a wrong callback or executor, and where the source has no files for them."""
     check_progress(spec.callback)
     check_executor(spec.executor, spec.ahead)
     for name, given in (("callback", spec.callback), ("executor", spec.executor)):

@@ -26,7 +26,6 @@ from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
 from uuid import uuid4
 
 from attrs import evolve, field, frozen
-from fsspec.callbacks import Callback
 
 from kmexport.errors import ExecutorError
 from kmexport.parsing.counts import LineCounts
@@ -53,7 +52,7 @@ _SMALLEST: Final = 16  # of the largest group: a smaller one costs more to hand 
 
 
 class ReadGroup(Protocol[_Found_co]):
-    """How some revisions are read. It travels to the workers, so it is picklable; what it gives travels back."""
+    """A way to read revisions. It travels to the workers, so it is picklable; what it gives travels back."""
 
     def __call__(
         self, folder: Folder, revisions: Sequence[Revision], reading: ReadOptions, /
@@ -79,7 +78,7 @@ LINKS: Final[ReadGroup[Links]] = each_file(_link_reader)  # the aliases of a gro
 
 
 def in_groups(revisions: Iterable[Revision], most_bytes: int) -> Iterator[list[Revision]]:
-    """Put neighbours together, as many as have at most so many bytes, or one; their order stays.
+    """Group neighbours up to a number of bytes, or one revision alone; their order stays.
 
     >>> revisions = [Revision(n, f"revisions/{n}.json", size=40) for n in range(1, 6)]
     >>> [[revision.number for revision in group] for group in in_groups(revisions, 100)]
@@ -279,12 +278,14 @@ def _check_shared(folder: Folder) -> None:
 
 
 class _Notes:
-    """What has happened."""
+    """The notes of one task, while it runs."""
 
     def __init__(self) -> None:
         self.notes: list[_Note] = []
-        self.counts = LineCounts()
-        self.progress = Callback()
+        self.counts: LineCounts = LineCounts()
+        from fsspec.callbacks import Callback  # noqa: PLC0415  # fsspec is loaded where files are opened
+
+        self.progress: Callback = Callback()
         self._told = LineCounts()
         self._told_bytes = 0
 
@@ -329,7 +330,7 @@ _prepare: Final = QueueHandler(SimpleQueue()).prepare  # gives the text, for arg
 @contextmanager
 def _log_records(take: Callable[[logging.LogRecord], None], level: int | None) -> Iterator[None]:
     """Give `take` what is logged by this thread. In another process than the caller's, `level` is the caller's."""
-    global _level_before  # noqa: PLW0603  # it belongs to the logger, of which a process has one
+    global _level_before  # noqa: PLW0603  # it belongs to the logger: a process has one
     thread = threading.get_ident()
     with _takers_lock:
         if not _takers:

@@ -145,7 +145,7 @@ def open_revisions(
 
 
 def check_executor(executor: object, ahead: int | None) -> None:
-    """Raise TypeError for what is no executor, and ValueError for a number of tasks below 1."""
+    """Raise TypeError for anything but an executor, and ValueError for a number of tasks below 1."""
     if executor is not None and not isinstance(executor, Executor):
         way_out = ": give client.get_executor()" if hasattr(executor, "get_executor") else ""
         msg = f"executor is a concurrent.futures.Executor, not {type(executor).__name__}{way_out}"

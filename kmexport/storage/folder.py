@@ -69,7 +69,7 @@ class Folder:
 
     @property
     def is_private(self) -> bool:
-        """Whether the files lie in the memory of one process, so that another can't see them."""
+        """True where the files lie in the memory of one process, so that another can't see them."""
         if self._fs is None:
             return any(part.startswith("memory:") for part in self._url.split("::"))
         fs: Any = self._fs

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -39,6 +40,8 @@ from kmexport.lake.folder import LakeFolder
 from kmexport.lake.log import Table, open_table
 from kmexport.lake.schema import RECORDS, REJECTS, STATISTICS_COLUMNS
 from kmexport.lake.storage import find_destination
+from kmexport.revisions import groups
+from kmexport.revisions.reader import read_revisions
 from kmexport.tables import SCHEMA
 from kmexport.testing import BROKEN_LINES, write_export
 from tests.columns.test_reader import CORPUS, export_of, has_half
@@ -527,42 +530,37 @@ def test_a_revision_that_changed_after_it_was_taken(tmp_path):
     assert [change.number for change in sync(bucket, tmp_path / "lake").changed] == [2]
 
 
-class OnceBroken:
-    """A bucket whose reading meets an error at one revision, for some tries."""
+def break_reading(monkeypatch: pytest.MonkeyPatch, error: Exception, times: int) -> None:
+    """Let reading meet an error at one revision, for some tries."""
+    left = [error] * times
 
-    def __init__(self, bucket: Bucket, error: Exception, times: int) -> None:
-        self.bucket = bucket
-        self.error = error
-        self.times = times
+    def broken(folder, revisions, reading, read_file):
+        is_hit = left and any(revision.path == error.source for revision in revisions)
+        yield from read_revisions(folder, revisions[:1] if is_hit else revisions, reading, read_file)
+        if is_hit:
+            raise left.pop()
 
-    def __getattr__(self, name):
-        return getattr(self.bucket, name)
-
-    def to_batches(self, *, revisions, **options):
-        wanted = list(revisions)
-        if self.times and any(revision.path == self.error.source for revision in wanted):
-            self.times -= 1
-            reader = self.bucket.to_batches(revisions=wanted[:1], **options)
-
-            def broken():
-                yield from reader
-                raise self.error
-
-            return pa.RecordBatchReader.from_batches(reader.schema, broken())
-        return self.bucket.to_batches(revisions=wanted, **options)
+    monkeypatch.setattr(files, "read_revisions", broken)
 
 
-def test_a_revision_that_is_replaced_while_it_is_read(tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_revision_that_is_replaced_while_it_is_read(tmp_path, monkeypatch, workers):
+    monkeypatch.setattr(groups, "_SMALLEST", 1 << 40)
     bucket = an_export(tmp_path / "export", range(1, 6))
     error = RevisionChangedError("revisions/3.json", "its beginning is another than before")
-    summary = sync(OnceBroken(bucket, error, 1), tmp_path / "lake")
-    assert summary.revisions == [1, 2, 4, 5, 3]
-    assert summary.records == 15
-    check_equal(bucket, tmp_path / "lake")
-    summary = sync(OnceBroken(bucket, error, 99), tmp_path / "other")
-    assert summary.revisions == [1, 2, 4, 5]
-    assert summary.unsettled == ["revisions/3.json"]
-    assert sync(bucket, tmp_path / "other").revisions == [3]
+    with ThreadPoolExecutor(workers or 1) as threads:
+        executor = threads if workers else None
+        break_reading(monkeypatch, error, 1)
+        summary = sync(bucket, tmp_path / "lake", executor=executor)
+        assert summary.revisions == [1, 2, 4, 5, 3]
+        assert summary.records == 15
+        check_equal(bucket, tmp_path / "lake")
+        break_reading(monkeypatch, error, 99)
+        summary = sync(bucket, tmp_path / "other", executor=executor)
+        assert summary.revisions == [1, 2, 4, 5]
+        assert summary.unsettled == ["revisions/3.json"]
+        monkeypatch.undo()
+        assert sync(bucket, tmp_path / "other", executor=executor).revisions == [3]
     check_equal(bucket, tmp_path / "other")
 
 
