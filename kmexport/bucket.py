@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
@@ -17,11 +16,11 @@ from kmexport.parsing.selection import Kinds, Names, People, Selection, check_se
 from kmexport.records import Alias, Event, Record
 from kmexport.revisions.audit import Audit, compare
 from kmexport.revisions.coverage import Coverage, cover
-from kmexport.revisions.groups import LINKS, ReadGroup, each_file, read_in_groups
+from kmexport.revisions.groups import LINKS, each_file, read_in_groups
 from kmexport.revisions.lateness import ReceivedTimes
 from kmexport.revisions.listing import MARGIN, Listing, check_selecting, list_revisions, why_no_manifest
 from kmexport.revisions.manifest import Revision, Status, parse_status, read_index
-from kmexport.revisions.reader import ReadKeywords, ReadOptions, check_revisions, read_records
+from kmexport.revisions.reader import ReadGroup, ReadKeywords, ReadOptions, check_revisions, read_records
 from kmexport.steps.identities import IdentityMap, Prefer
 from kmexport.steps.time import in_window
 from kmexport.storage.folder import Folder
@@ -30,6 +29,8 @@ from kmexport.storage.open_files import Progress
 from kmexport.windows import Window, check_window
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import pyarrow as pa
     from fsspec import AbstractFileSystem
 

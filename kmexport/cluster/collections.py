@@ -29,8 +29,6 @@ from kmexport.tables import from_records
 from kmexport.tables import to_records as records_of_batches
 from kmexport.windows import Window
 
-__all__ = ["drop_duplicates", "group_revisions", "to_bag", "to_dataframe", "to_records"]
-
 _TEXT = pd.StringDtype("pyarrow")
 _KIND = pd.CategoricalDtype(list(KINDS))
 

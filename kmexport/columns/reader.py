@@ -26,8 +26,6 @@ from kmexport.revisions.manifest import Revision
 from kmexport.revisions.reader import ReadFile, ReadOptions
 from kmexport.windows import Window
 
-__all__ = ["BATCH_ROWS", "Rows", "batch_reader", "read_columns", "read_revision", "rows_of_heads"]
-
 _Batch = TypeVar("_Batch")
 _Batch_co = TypeVar("_Batch_co", covariant=True)
 

@@ -19,13 +19,14 @@ from kmexport.facts.database_file import Kept, describe
 from kmexport.facts.engine import connect, engine_errors
 from kmexport.facts.frame import as_types, check_known, frame_query, narrowest_types
 from kmexport.facts.loading import Rejects
-from kmexport.facts.source import FactsSpec, Rule, Source, check_reading, take_source
+from kmexport.facts.source import FactsSpec, Source, check_reading, take_source
 from kmexport.facts.sql import COLUMNS
 from kmexport.facts.store import Store
 from kmexport.format.names import fold_name
 from kmexport.parsing.records import OnError, check_policy
 from kmexport.parsing.selection import Names
 from kmexport.revisions.listing import MARGIN, check_selecting
+from kmexport.steps.duplicates import Rule
 from kmexport.steps.identities import IdentityMap, Prefer
 from kmexport.storage.credentials import redact
 from kmexport.storage.open_files import Progress

@@ -35,8 +35,6 @@ from kmexport.steps.identities import IdentityMap, Prefer
 from kmexport.storage.open_files import Progress, check_progress
 from kmexport.windows import Window
 
-__all__ = ["Export", "FactsSource", "FactsSpec", "RecordChunk", "Rule", "Source", "check_reading", "take_source"]
-
 logger: logging.Logger = logging.getLogger("kmexport")
 
 _HEADS: Final = [name for name in SCHEMA.names if name != "properties"]

@@ -21,7 +21,7 @@ from kmexport.tables import Facts
 from kmexport.windows import Window, Zone, check_window, find_zone
 
 if TYPE_CHECKING:
-    from kmexport.facts.source import Rule
+    from kmexport.steps.duplicates import Rule
 
 __all__ = [
     "END",

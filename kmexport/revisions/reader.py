@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
-from typing import Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypedDict, TypeVar
 
 from attrs import frozen
 
@@ -19,6 +18,9 @@ from kmexport.records import Alias, Record
 from kmexport.revisions.manifest import Revision, is_revision_name
 from kmexport.storage.folder import Folder
 from kmexport.storage.open_files import Progress, check_progress, progress_bar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 logger: logging.Logger = logging.getLogger("kmexport")
 
@@ -60,6 +62,14 @@ class ReadFile(Protocol[_Found_co]):
     def __call__(
         self, file: BinaryFile, revision: Revision, reading: ReadOptions, /
     ) -> Generator[_Found_co, None, LineCounts]: ...
+
+
+class ReadGroup(Protocol[_Found_co]):
+    """A way to read revisions. It travels to the workers, so it is picklable; what it gives travels back."""
+
+    def __call__(
+        self, folder: Folder, revisions: Sequence[Revision], reading: ReadOptions, /
+    ) -> Iterator[_Found_co]: ...
 
 
 def read_records(
@@ -146,10 +156,13 @@ def open_revisions(
 
 def check_executor(executor: object, ahead: int | None) -> None:
     """Raise TypeError for anything but an executor, and ValueError for a number of tasks below 1."""
-    if executor is not None and not isinstance(executor, Executor):
-        way_out = ": give client.get_executor()" if hasattr(executor, "get_executor") else ""
-        msg = f"executor is a concurrent.futures.Executor, not {type(executor).__name__}{way_out}"
-        raise TypeError(msg)
+    if executor is not None:
+        from concurrent.futures import Executor  # noqa: PLC0415  # it loads much
+
+        if not isinstance(executor, Executor):
+            way_out = ": give client.get_executor()" if hasattr(executor, "get_executor") else ""
+            msg = f"executor is a concurrent.futures.Executor, not {type(executor).__name__}{way_out}"
+            raise TypeError(msg)
     if ahead is not None and ahead < 1:
         msg = f"ahead is at least 1, not {ahead}"
         raise ValueError(msg)

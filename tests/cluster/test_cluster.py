@@ -36,7 +36,7 @@ from kmexport.cluster import to_bag, to_dataframe, to_records
 from kmexport.cluster.collections import ReadFrame, ReadRecords
 from kmexport.lake import sync
 from kmexport.revisions import groups
-from kmexport.revisions.groups import count_workers
+from kmexport.revisions.executing import count_workers
 from kmexport.revisions.manifest import Revision
 from kmexport.revisions.reader import ReadOptions
 from kmexport.testing import write_export

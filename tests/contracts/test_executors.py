@@ -38,7 +38,8 @@ from kmexport import (
 from kmexport.errors import RevisionChangedError
 from kmexport.lake import open_lake, sync
 from kmexport.revisions import groups
-from kmexport.revisions.groups import count_workers, each_file, read_in_groups
+from kmexport.revisions.executing import count_workers
+from kmexport.revisions.groups import each_file, read_in_groups
 from kmexport.revisions.manifest import Revision
 from kmexport.revisions.reader import ReadOptions, read_records
 from kmexport.testing import BROKEN_LINES, write_export
