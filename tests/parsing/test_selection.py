@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kmexport import Alias, Event, MalformedRecordError, PropertySet, Record, iter_records, select
-from kmexport.format.names import _fold_known, fold_name
+from kmexport.format.names import fold_name
 from kmexport.parsing import stream as pieces
 from kmexport.parsing.counts import LineCounts
 from kmexport.parsing.records import one_by_one, read_lists
@@ -208,12 +208,3 @@ def test_many_names():
     events = [Event("ann", n, f"event {n}") for n in range(100)]
     lines = [json.dumps(event.to_dict()).encode() for event in events]
     assert list(iter_records(lines, names=[f"Event {n}" for n in range(0, 100, 2)])) == events[::2]
-
-
-def test_long_names_are_not_kept():
-    fold_name("x")
-    before = _fold_known.cache_info().currsize
-    names = [f"{n} {'x' * 300}" for n in range(50)]
-    lines = [json.dumps({"_n": name, "_p": "a", "_t": 1}).encode() for name in names]
-    assert len(list(iter_records(lines, names=names[0].upper()))) == 1
-    assert _fold_known.cache_info().currsize == before

@@ -95,6 +95,28 @@ def test_no_module_is_long_and_none_is_short_without_a_reason():
     assert short == set(SHORT_FOR_A_REASON)
 
 
+# Files of tests that are called like no module, with the reason.
+NAMED_OTHERWISE = {
+    "cluster": {"cluster", "here", "lake"},
+    "lake": {"access", "exit", "faults", "lake"},  # of the whole lake, in other processes
+    "migrate": {"migrate", "page", "posthog_model"},  # every target alike, and a sender
+    "reports": {
+        "explain", "fields", "filing", "numbers", "real", "reports", "results", "rules", "sources", "vendor_pages",
+    },
+    "storage": {"fetching", "prefetch", "progress", "reasons"},  # the engine as a whole, and what users see of it
+}  # fmt: skip
+
+
+def test_a_file_of_tests_is_called_like_its_module():
+    strangers = []
+    for folder in (PACKAGE, *(path.parent for path in PACKAGE.glob("*/__init__.py"))):
+        name = folder.relative_to(PACKAGE).as_posix()
+        modules_here = {path.stem for path in folder.glob("*.py")}
+        tests = {path.stem.removeprefix("test_") for path in (PACKAGE.parent / "tests" / name).glob("test_*.py")}
+        strangers += [f"tests/{name}/test_{one}.py" for one in tests - modules_here - NAMED_OTHERWISE.get(name, set())]
+    assert strangers == []
+
+
 # What `import kmexport` loads of other people's packages, and of the standard library's slow ones.
 LOADED = {"attr", "attrs", "msgspec", "typing_extensions"}
 SLOW = {

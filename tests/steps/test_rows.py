@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from decimal import Decimal
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,16 +10,12 @@ from kmexport import (
     Alias,
     Bucket,
     Event,
-    Facts,
     IdentityMap,
     PropertySet,
     Window,
-    as_number,
     drop_duplicates,
-    dump_records,
     fold_name,
     in_window,
-    iter_records,
     latest_properties,
     merge_identities,
     profile,
@@ -30,21 +23,6 @@ from kmexport import (
     to_rows,
 )
 from tests.support.strategies import RECORDS
-
-
-@pytest.mark.parametrize(
-    ("value", "number"),
-    [
-        (7, "7"), (7.5, "7.5"), (0.1, "0.1"), ("7", "7"), (" 12.50 ", "12.50"), ("-1e3", "-1E+3"), ("+.5", "0.5"),
-        ("5.", "5"), (Decimal("1e400"), "1E+400"), (10**30, "1" + "0" * 30), ("0" * 5_000 + "1", "1"), ("1\n", "1"),
-        (True, None), (None, None), ("", None), (" ", None), ("NaN", None), ("inf", None), ("1,234", None),
-        ("1_000", None), ("12 EUR", None), ("$5", None), ("0x10", None), ("\u0661", None), (float("nan"), None),
-        (float("inf"), None), (Decimal("NaN"), None), (Decimal("sNaN"), None), ("1e" + "9" * 30, None), ([], None),
-        ({"a": 1}, None), ("1 2", None), ("--1", None), (".", None), ("e5", None),
-    ],
-)  # fmt: skip
-def test_as_number(value, number):
-    assert as_number(value) == (None if number is None else Decimal(number))
 
 
 @given(st.lists(RECORDS, max_size=12), st.none() | st.integers(1349050000, 1349500000))
@@ -116,16 +94,3 @@ def test_a_bucket_in_place_of_its_records_is_told_at_the_call(step):
         step(Bucket.sample())
     step([])
     step(iter(()))
-
-
-def test_the_user_agent_is_the_vendors_own_key():
-    """The vendor's mobile libraries send it with each request."""
-    sent = [Event("bob", 1, "x", {"_u": "kissmetrics-ios/2.3", "plan": "Pro"}), PropertySet("bob", 2, {"_u": "again"})]
-    assert latest_properties(sent) == {"bob": {"plan": "Pro"}}
-    assert [one.name for one in profile(sent).vendor_keys] == ["_u"]
-    assert list(drop_duplicates([*sent, sent[1]])) == sent
-    with Facts(sent) as facts:
-        assert facts.sql("select distinct name from properties").fetchall() == [("plan",)]
-    file = io.BytesIO()
-    dump_records(sent, file)
-    assert list(iter_records(file.getvalue().splitlines())) == sent

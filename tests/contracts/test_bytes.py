@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmexport import Alias, Bucket, Event, Facts, LineCounts, iter_records
-from kmexport.format.octal import encode_text, spellings_of, to_utf8
+from kmexport.format.octal import encode_text
 from kmexport.tables import to_records
 from kmexport.testing import write_export
-from tests.support.strategies import WINDOWS_1252, in_octal, read_bytes
+from tests.support.strategies import in_octal, read_bytes
 
 # As found in a real export: a nickname with a trade mark sign. Then text cut at a limit of bytes, and Latin-1.
 REAL = rb'{"_p":"account-7","_t":1353349238,"nickname":"Frida\231","plan":"Pro"}'
@@ -38,28 +38,6 @@ def test_the_record_is_whole_and_counted_as_repaired():
         {"nickname": "Frida™", "plan": "Pro"}, {"nickname": "cut off áÃ"}, {"nickname": "café"}, {},
     ]  # fmt: skip
     assert (counts.records, counts.repaired, counts.rejected) == (4, 3, 0)
-
-
-@given(st.binary(max_size=40))
-def test_bytes_are_read_as_the_rule_says(content):
-    assert to_utf8(content).decode() == read_bytes(content)
-
-
-def test_each_byte_alone_is_windows_1252():
-    for byte in range(0x80, 0x100):
-        assert to_utf8(bytes([byte])).decode() == WINDOWS_1252.get(byte, chr(byte))
-
-
-@given(st.characters(codec=None))
-def test_a_character_is_spelt_as_it_is_read(character):
-    spelt = spellings_of(character)
-    assert all(to_utf8(one).decode() == character for one in spelt if character < "\ud800" or character > "\udfff")
-    alone = {read_bytes(bytes([byte])): byte for byte in range(0x80, 0x100)}
-    assert (character in alone) == any(len(one) == 1 and one[0] >= 0x80 for one in spelt)
-
-
-def test_time_stays_linear():
-    to_utf8(b"\xe9" * 2_000_000)  # hours where it did not
 
 
 # Wherever it stands.
