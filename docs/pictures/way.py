@@ -1,4 +1,4 @@
-"""The data's way, from the bucket to the reports: for the README and the docs' home."""
+"""The data's way, from the bucket to the reports: for the page Records or columns."""
 
 from __future__ import annotations
 

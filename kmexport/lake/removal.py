@@ -36,8 +36,8 @@ class Removal:
 def remove_person(url: str | os.PathLike[str], who: str | Iterable[str], **storage_options: Any) -> Removal:
     """Take one person out of a lake: every record of theirs, and each rejected line that names them.
 
-    `who` is one identity, and with it go all identities that are this person's by the aliases of the lake; or several
-    identities, and just those go. What the records of others say of the person stays. Readers see the lake as it was or
+    `who` is one identity, and with it go all identities that are this person's by the aliases of the lake (a capital
+    spelling finds the small one too); or several identities, and just those go. What the records of others say of the person stays. Readers see the lake as it was or
     as it is then. The removed rows lie in the files of older versions until `vacuum(url, keep_hours=0)` removes these.
     The log names places (revision and line), never an identity. `sync` does not bring the rows back; `retake` does, and
     so does a lake that is made anew from the same export: take the person out of that with `without_person`.
@@ -76,7 +76,11 @@ def remove_person(url: str | os.PathLike[str], who: str | Iterable[str], **stora
 
 
 def _identities(url: str | os.PathLike[str], who: str | Iterable[str], options: dict[str, Any]) -> frozenset[str]:
-    found = open_lake(url, **options).identities().identities_of(who) if isinstance(who, str) else frozenset(who)
+    if isinstance(who, str):
+        people = open_lake(url, **options).identities()
+        found = people.identities_of(who) | people.identities_of(who.lower())
+    else:
+        found = frozenset(who)
     if not found or not all(isinstance(identity, str) and identity for identity in found):
         msg = f"who is one identity or several, which are strings and not empty, not {who!r}"
         raise ValueError(msg)

@@ -69,7 +69,11 @@ def test_where_they_are_lost(cells, records):
     assert [int(table[step][0]) for step in STEPS] == [visited, signed_up, carted, purchased]
     assert text_of(cells, "abandoned =").startswith(f"({carted - purchased},")
     assert visited > signed_up > carted > purchased > carted / 2, "each bar is lower; more than half buy"
-    assert f"{visited - signed_up} of {visited} never sign up" in NOTEBOOK.read_text(encoding="utf-8")
+    page = NOTEBOOK.read_text(encoding="utf-8")
+    assert f"{visited - signed_up} of {visited} are not in step 2" in page
+    ever = {event.person for event in of_event(records, "signed up", Window(0, 2**40))}
+    visitors = {event.person for event in of_event(records, "visited site")}
+    assert f"{len(visitors - ever)} never signed up" in page
 
 
 def test_who_comes_back(cells, records):
@@ -92,7 +96,7 @@ def test_what_they_pay(cells, records):
     per_person = {plan: float(row[-1]) for plan, row in table.items()}
     assert max(per_person, key=per_person.__getitem__) == "None"
     assert per_person["Free"] <= per_person["Pro"]
-    assert "average_per_person" in text_of(cells, "revenue.to_arrow()")
+    assert "average_per_person" in text_of(cells, "revenue.df()")
 
 
 def test_where_they_came_from(cells, records):
