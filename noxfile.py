@@ -65,6 +65,15 @@ def docs(session: nox.Session) -> None:
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
 
 
+@nox.session(python=PYTHONS[0])
+def phone(session: nox.Session) -> None:
+    """No page of the docs scrolls sideways at 390 px. Needs Chromium on the PATH; skipped without it."""
+    session.install("-e", ".[docs,test]")
+    html = str(Path(session.create_tmp()) / "html")
+    session.run("sphinx-build", "-q", "-b", "html", "docs", html)
+    session.run("python", "-m", "pytest", "-rs", "tests/project/test_phone.py", env={"KMEXPORT_HTML": html})
+
+
 @nox.session
 def package(session: nox.Session) -> None:
     """The sdist and the wheel hold what they should; the tour and each extra work from the wheel alone."""

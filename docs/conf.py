@@ -21,7 +21,7 @@ author = "the kmexport authors"
 copyright = author  # noqa: A001
 version = release = kmexport.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.intersphinx", "sphinx_copybutton"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.intersphinx", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"kmexport {release}"
@@ -43,6 +43,7 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 # In the docstrings a single backquote means code, as in Markdown.
 default_role = "code"
+autosummary_generate = False  # the tables of names only
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True

@@ -12,8 +12,6 @@ from kmexport.columns.schema import Properties, choose_columns
 from kmexport.errors import UnknownNameError
 from kmexport.format.names import closest_names
 
-__all__ = ["as_types", "check_known", "frame_query", "narrowest_types"]
-
 _OWN: Final = ("person", "time", "name")
 _IS_NUMBER: Final = "isfinite(TRY_CAST({0} AS DOUBLE)) AND NOT contains({0}, '_')"
 # The narrowest type that loses nothing: 007 stays text, and so does a number with more digits than a double holds.

@@ -37,10 +37,11 @@ def remove_person(url: str | os.PathLike[str], who: str | Iterable[str], **stora
     """Take one person out of a lake: every record of theirs, and each rejected line that names them.
 
     `who` is one identity, and with it go all identities that are this person's by the aliases of the lake (a capital
-    spelling finds the small one too); or several identities, and just those go. What the records of others say of the person stays. Readers see the lake as it was or
-    as it is then. The removed rows lie in the files of older versions until `vacuum(url, keep_hours=0)` removes these.
-    The log names places (revision and line), never an identity. `sync` does not bring the rows back; `retake` does, and
-    so does a lake that is made anew from the same export: take the person out of that with `without_person`.
+    spelling finds the small one too); or several identities, and just those go. What the records of others say of the
+    person stays. Readers see the lake as it was or as it is then. The removed rows lie in the files of older versions
+    until `vacuum(url, keep_hours=0)` removes these. The log names places (revision and line), never an identity. `sync`
+    does not bring the rows back; `retake` does, and so does a lake that is made anew from the same export: take the
+    person out of that with `without_person`.
 
     Costs reading three columns of all records, and writing the files anew that held a row of theirs. Twice does no
     harm. Raises ValueError for no identity, and what `open_lake` and `compact` raise.

@@ -10,8 +10,6 @@ from typing import Any, Final
 
 from kmexport.reports.results import Table
 
-__all__ = ["page"]
-
 _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b }
 section { overflow-x: auto; margin: 0 0 3rem } img { max-width: 100%; height: auto }

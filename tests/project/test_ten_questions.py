@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_sign_ups_sessions_and_buyers_are_those_of_plain_python(events):
     for event in events:
         times.setdefault(event.person, []).append(event.timestamp)
     sessions = sum(
-        1 + sum(later - earlier > 1800 for earlier, later in zip(ordered, ordered[1:], strict=False))
+        1 + sum(later - earlier > 1800 for earlier, later in pairwise(ordered))
         for ordered in map(sorted, times.values())
     )
     assert f"[({sessions},)]" in text
@@ -53,7 +54,7 @@ def test_sign_ups_sessions_and_buyers_are_those_of_plain_python(events):
 def test_the_flat_table_goes_into_postgres(postgres):
     code = next(text for language, text in blocks(PAGE) if language == "python")
     page: dict[str, object] = {}
-    exec(compile(code, str(PAGE), "exec"), page)  # noqa: S102
+    exec(compile(code, str(PAGE), "exec"), page)
     with Facts(Bucket.sample()) as facts:
         table = facts.frame(["product", "billing amount"], events="purchased")
         page["load"](table, postgres)  # type: ignore[operator]
