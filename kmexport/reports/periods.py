@@ -58,7 +58,8 @@ def split_into_periods(window: Window, every: Every, tz: Zone = "UTC") -> list[P
     week), "2012-10", "2012-10-03 14:00-04:00". Raises ValueError for more than 100,000 periods.
 
     >>> zone = "America/New_York"
-    >>> periods = split_into_periods(Window.days("2012-11-03", "2012-11-05", zone), "week", zone)
+    >>> days = Window.days("2012-11-03", "2012-11-05", zone)
+    >>> periods = split_into_periods(days, "week", zone)
     >>> [(period.label, (period.end - period.start) / 3600) for period in periods]
     [('2012-10-29', 49.0), ('2012-11-05', 24.0)]
     """
