@@ -108,7 +108,13 @@ def faults(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     often = {"KMEXPORT_KILLS": "50", "KMEXPORT_RACES": "20", "KMEXPORT_FAILING_RUNS": "10"}
     session.run(
-        "python", "-m", "pytest", "tests/lake/test_faults.py", "tests/lake/test_retaking.py", *session.posargs, env=often
+        "python",
+        "-m",
+        "pytest",
+        "tests/lake/test_faults.py",
+        "tests/lake/test_retaking.py",
+        *session.posargs,
+        env=often,
     )
 
 
