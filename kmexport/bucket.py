@@ -17,10 +17,10 @@ from kmexport.records import Alias, Event, Record
 from kmexport.revisions.audit import Audit, compare
 from kmexport.revisions.coverage import Coverage, cover
 from kmexport.revisions.groups import LINKS, each_file, read_in_groups
-from kmexport.revisions.lateness import ReceivedTimes
 from kmexport.revisions.listing import MARGIN, Listing, check_selecting, list_revisions, why_no_manifest
 from kmexport.revisions.manifest import Revision, Status, parse_status, read_index
 from kmexport.revisions.reader import ReadGroup, ReadKeywords, ReadOptions, check_revisions, read_records
+from kmexport.revisions.scan import ReceivedTimes
 from kmexport.steps.identities import IdentityMap, Prefer
 from kmexport.steps.time import in_window
 from kmexport.storage.folder import Folder

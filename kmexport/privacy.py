@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from attrs import Factory, define
@@ -23,6 +24,7 @@ from kmexport.parsing.stream import MAX_LINE_BYTES
 from kmexport.records import Record
 from kmexport.revisions.reader import ReadOptions, open_revisions
 from kmexport.steps.dump import dump_records
+from kmexport.steps.identities import identities_asked_for
 from kmexport.storage.folder import Folder
 from kmexport.storage.open_files import Progress
 
@@ -101,7 +103,7 @@ def without_person(
     begun = time.monotonic()
     target = Folder(os.fspath(url), None, storage_options)
     _check_is_new(target)
-    identities = _identities(bucket, who)
+    identities = identities_asked_for(who, partial(bucket.identities, on_error="skip"))
     summary = CopySummary(target.public_url, identities)
     manifests = {name: bucket.folder.read(name) for name in ("index.csv", "status.csv")}
     reading = ReadOptions(callback=callback)
@@ -132,18 +134,6 @@ def _check_is_new(target: Folder) -> None:
         return
     msg = f"{target.public_url}: there is an export already; give the address of a new one"
     raise FileExistsError(msg)
-
-
-def _identities(bucket: Bucket, who: str | Iterable[str]) -> frozenset[str]:
-    if isinstance(who, str):
-        people = bucket.identities(on_error="skip")
-        found = people.identities_of(who) | people.identities_of(who.lower())
-    else:
-        found = frozenset(who)
-    if not found or not all(isinstance(identity, str) and identity for identity in found):
-        msg = f"who is one identity or several, which are strings and not empty, not {who!r}"
-        raise ValueError(msg)
-    return found
 
 
 def _unpack(content: bytes, path: str) -> bytes:

@@ -31,7 +31,7 @@ from kmexport.facts.sql import (
 )
 from kmexport.format.decoding import decode_properties
 from kmexport.records import PropertySet
-from kmexport.revisions.lateness import ReceivedTimes
+from kmexport.revisions.scan import ReceivedTimes
 from kmexport.steps.duplicates import canonical_form
 from kmexport.steps.identities import IdentityMap
 

@@ -254,18 +254,18 @@ def _create_table(folder: LakeFolder, layout: TableLayout) -> None:
                 raise
 
 
-def open_table(folder: LakeFolder, layout: TableLayout, log: TableLog | None = None) -> Table:
+def open_table(folder: LakeFolder, layout: TableLayout, log: TableLog | None = None) -> LakeTable:
     """Open one of the two tables, to commit to; make it where there is none. `log`: if it was read already."""
     log = log or read_log(folder, layout)
     if log is None:
         _create_table(folder, layout)
         log = read_log(folder, layout)
         assert log is not None  # noqa: S101  # it is there now
-    return Table(folder, layout, log)
+    return LakeTable(folder, layout, log)
 
 
 @define
-class Table:
+class LakeTable:
     """One of the two tables with its log, which is up to date after each commit, whoever made it."""
 
     folder: LakeFolder

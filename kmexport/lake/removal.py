@@ -1,4 +1,4 @@
-"""One person taken out of a lake: their rows of both tables, by delta-rs's own delete."""
+"""The removal of one person from a lake: their rows of both tables, by delta-rs's own delete."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from kmexport.lake.log import check_reader, read_log
 from kmexport.lake.reader import open_lake, scan
 from kmexport.lake.schema import RECORDS, REJECTS, TableLayout
 from kmexport.lake.storage import find_destination
+from kmexport.steps.identities import identities_asked_for
 
 _MOST_COLLISIONS: Final = 10  # with runs of sync, retake or compact over one table
 _KEYS: Final = {RECORDS.name: ("revision", "line", "item"), REJECTS.name: ("revision", "line")}
@@ -58,7 +59,7 @@ def remove_person(url: str | os.PathLike[str], who: str | Iterable[str], **stora
     1985
     """
     folder = LakeFolder(find_destination(url, storage_options))
-    identities = _identities(url, who, storage_options)
+    identities = identities_asked_for(who, lambda: open_lake(url, **storage_options).identities())
     theirs = pa.array(sorted(identities), pa.string())
 
     def is_record(batch: pa.RecordBatch) -> Any:
@@ -74,18 +75,6 @@ def remove_person(url: str | os.PathLike[str], who: str | Iterable[str], **stora
         _remove(folder, RECORDS, ["person", "alias"], is_record),
         _remove(folder, REJECTS, ["raw"], is_reject),
     )
-
-
-def _identities(url: str | os.PathLike[str], who: str | Iterable[str], options: dict[str, Any]) -> frozenset[str]:
-    if isinstance(who, str):
-        people = open_lake(url, **options).identities()
-        found = people.identities_of(who) | people.identities_of(who.lower())
-    else:
-        found = frozenset(who)
-    if not found or not all(isinstance(identity, str) and identity for identity in found):
-        msg = f"who is one identity or several, which are strings and not empty, not {who!r}"
-        raise ValueError(msg)
-    return found
 
 
 def _spellings(identity: str) -> Iterator[bytes]:

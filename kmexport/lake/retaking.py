@@ -17,16 +17,15 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from attrs import define
 
 from kmexport.bucket import Bucket
 from kmexport.errors import LakeNotFoundError, RevisionNotFoundError
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.log import Table, TableFile, check_reader, open_table, read_log
+from kmexport.lake.log import LakeTable, TableFile, check_reader, open_table, read_log
 from kmexport.lake.reader import scan
-from kmexport.lake.schema import RECORDS, REJECTS, TableLayout
+from kmexport.lake.schema import RECORDS, REJECTS
 from kmexport.lake.storage import find_destination
-from kmexport.lake.sync import SyncSummary
+from kmexport.lake.sync import SyncSummary, add_commit
 from kmexport.lake.writer import CHUNK_BYTES, CommitWriter, NewFiles
 from kmexport.revisions.manifest import Revision
 from kmexport.revisions.reader import check_revisions
@@ -86,71 +85,64 @@ def retake(
     group = [listed[number] for number in sorted(wanted)]
     summary = SyncSummary(folder.public_url, present=len(log.sizes))
     if group:
-        run = _Run(bucket, folder, open_table(folder, RECORDS, log), open_table(folder, REJECTS), summary)
+        tables = open_table(folder, RECORDS, log), open_table(folder, REJECTS)
         with progress_bar(callback) as bar:
-            run.take(group, bar)
+            _take(bucket, group, tables, summary, bar)
     summary.seconds = time.monotonic() - begun
     logger.info("%s", summary.headline)
     return summary
 
 
-@define
-class _Run:
-    bucket: Bucket
-    folder: LakeFolder
-    records: Table
-    rejects: Table
-    summary: SyncSummary
+def _take(
+    bucket: Bucket,
+    group: Sequence[Revision],
+    tables: tuple[LakeTable, LakeTable],
+    summary: SyncSummary,
+    bar: Any,
+) -> None:
+    """Try until no other run comes between."""
+    records, rejects = tables
+    revisions = {revision.number: revision for revision in group}
+    for _ in range(_ROUNDS):
+        files = CommitWriter(records.folder, frozenset())
+        files.fill(bucket, group, bar)
+        if _replace(rejects, files.rejects, revisions) and _replace(records, files.records, revisions):
+            break
+    else:
+        summary.unsettled += [revision.path for revision in group]
+        return
+    records.shorten_log()
+    rejects.shorten_log()
+    add_commit(summary, files, sorted(revisions))
 
-    def take(self, group: Sequence[Revision], bar: Any) -> None:
-        """Try until no other run comes between."""
-        revisions = {revision.number: revision for revision in group}
-        for _ in range(_ROUNDS):
-            files = CommitWriter(self.folder, frozenset())
-            files.fill(self.bucket, group, bar)
-            if self._replace(self.rejects, files.rejects, revisions) and self._replace(
-                self.records, files.records, revisions
-            ):
-                break
-        else:
-            self.summary.unsettled += [revision.path for revision in group]
-            return
-        self.records.shorten_log()
-        self.rejects.shorten_log()
-        summary = self.summary
-        summary.revisions += sorted(revisions)
-        summary.commits += 1
-        summary.files += len(files.records.added)
-        summary.file_bytes += sum(action.size for action in files.records.added)
-        summary.counts.add(files.counts)
-        summary.far += files.received.far()
 
-    def _replace(self, table: Table, new: NewFiles, revisions: dict[int, Revision]) -> bool:
-        """Put the new rows of the revisions in the place of the old ones; False where another run was faster."""
-        check_reader(self.folder, table.layout, table.log)
-        numbers = pa.array(revisions, pa.int64())
-        old = [file for file in table.log.files.values() if file.may_hold(revisions)]
-        old = [file for file in old if self._holds(table.layout, file, numbers)]
-        if table.layout is REJECTS and not old and not new.added:
-            return True
-        others = NewFiles(self.folder, table.layout)
-        for file in old:
-            self._copy_others(others, file, numbers)
-        return table.replace(old, [*new.added, *others.added], revisions)
+def _replace(table: LakeTable, new: NewFiles, revisions: dict[int, Revision]) -> bool:
+    """Put the new rows of the revisions in the place of the old ones; False where another run was faster."""
+    check_reader(table.folder, table.layout, table.log)
+    numbers = pa.array(revisions, pa.int64())
+    old = [file for file in table.log.files.values() if file.may_hold(revisions) and _holds(table, file, numbers)]
+    if table.layout is REJECTS and not old and not new.added:
+        return True
+    others = NewFiles(table.folder, table.layout)
+    for file in old:
+        _copy_others(table, others, file, numbers)
+    return table.replace(old, [*new.added, *others.added], revisions)
 
-    def _holds(self, layout: TableLayout, file: TableFile, numbers: pa.Array) -> bool:
-        found = scan(self.folder, layout, [file], ["revision"])
-        return any(pc.any(pc.is_in(batch["revision"], numbers)).as_py() for batch in found)
 
-    def _copy_others(self, others: NewFiles, file: TableFile, numbers: pa.Array) -> None:
-        """Write the rows of other revisions to files of their own, in the order of the old file."""
-        columns = [name for name in others.layout.schema.names if name not in others.layout.partitions]
-        held: list[pa.RecordBatch] = []
-        for batch in scan(self.folder, others.layout, [file], columns):
-            held.append(batch.filter(pc.invert(pc.is_in(batch["revision"], numbers))))
-            if sum(one.nbytes for one in held) >= CHUNK_BYTES:
-                others.write(pa.Table.from_batches(held), file.partition)
-                held = []
-        rows = pa.Table.from_batches(held) if held else None
-        if rows:
-            others.write(rows, file.partition)
+def _holds(table: LakeTable, file: TableFile, numbers: pa.Array) -> bool:
+    found = scan(table.folder, table.layout, [file], ["revision"])
+    return any(pc.any(pc.is_in(batch["revision"], numbers)).as_py() for batch in found)
+
+
+def _copy_others(table: LakeTable, others: NewFiles, file: TableFile, numbers: pa.Array) -> None:
+    """Write the rows of other revisions to files of their own, in the order of the old file."""
+    columns = [name for name in table.layout.schema.names if name not in table.layout.partitions]
+    held: list[pa.RecordBatch] = []
+    for batch in scan(table.folder, table.layout, [file], columns):
+        held.append(batch.filter(pc.invert(pc.is_in(batch["revision"], numbers))))
+        if sum(one.nbytes for one in held) >= CHUNK_BYTES:
+            others.write(pa.Table.from_batches(held), file.partition)
+            held = []
+    rows = pa.Table.from_batches(held) if held else None
+    if rows:
+        others.write(rows, file.partition)

@@ -16,15 +16,15 @@ from fsspec.callbacks import Callback
 from kmexport.bucket import Bucket
 from kmexport.errors import RevisionChangedError, RevisionNotFoundError
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.log import Table, TableLog, open_table, read_log
+from kmexport.lake.log import LakeTable, TableLog, open_table, read_log
 from kmexport.lake.schema import RECORDS, REJECTS
 from kmexport.lake.storage import find_destination
 from kmexport.lake.writer import CommitWriter
 from kmexport.parsing.counts import LineCounts
 from kmexport.revisions.groups import in_groups
-from kmexport.revisions.lateness import FarRevision
 from kmexport.revisions.manifest import Revision, revision_number
 from kmexport.revisions.reader import check_executor
+from kmexport.revisions.scan import FarRevision
 from kmexport.storage.open_files import Progress, check_progress, progress_bar
 
 logger: logging.Logger = logging.getLogger("kmexport")
@@ -145,6 +145,16 @@ class SyncSummary:
         return f"<p>{html.escape(first)}</p>" + (f"<ul>{items}</ul>" if items else "")
 
 
+def add_commit(summary: SyncSummary, files: CommitWriter, revisions: Sequence[int]) -> None:
+    """Add the commit of these files, which hold the revisions of these numbers."""
+    summary.revisions += revisions
+    summary.commits += 1
+    summary.files += len(files.records.added)
+    summary.file_bytes += sum(action.size for action in files.records.added)
+    summary.counts.add(files.counts)
+    summary.far += files.received.far()
+
+
 def _cut(lines: Sequence[str]) -> Sequence[str]:
     return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"and {len(lines) - _SHOWN:,} more"]
 
@@ -172,7 +182,7 @@ def find_lacking(bucket: Bucket, folder: LakeFolder) -> tuple[list[Revision], Ta
 
 
 def _changed_since(listed: Sequence[Revision], present: dict[int, int]) -> list[ChangedRevision]:
-    """The revisions whose file has another size now than when it was taken; `present` has the sizes of then."""
+    """List the revisions whose file has another size now than when it was taken; `present` has the sizes of then."""
     changed = []
     for revision in listed:
         then = present.get(revision.number, -1)
@@ -260,8 +270,8 @@ class _Run:
     ahead: int | None
     bytes_a_commit: int
     summary: SyncSummary
-    records: Table
-    rejects: Table
+    records: LakeTable
+    rejects: LakeTable
 
     def take(self, wanted: Sequence[Revision], bar: Callback | None) -> None:
         """Add these revisions; those that are replaced while they are read are listed and read again."""
@@ -307,25 +317,19 @@ class _Run:
         return changed
 
     def _commit(self, files: CommitWriter, group: list[Revision]) -> bool:
-        """First the rejects, then the records: a revision whose records are there is done."""
+        """Commit the rejects, then the records: a revision whose records are there is done."""
         rejected = {revision.number: revision for revision in group if revision.number in files.rejected}
         if rejected and not self.rejects.commit(files.rejects.added, rejected):
             return False
         if not self.records.commit(files.records.added, {revision.number: revision for revision in group}):
             return False
-        summary = self.summary
-        summary.revisions += [revision.number for revision in group]
-        summary.commits += 1
-        summary.files += len(files.records.added)
-        summary.file_bytes += sum(action.size for action in files.records.added)
-        summary.counts.add(files.counts)
-        summary.far += files.received.far()
+        add_commit(self.summary, files, [revision.number for revision in group])
         files.received.log()
         return True
 
 
 class _Relay(Callback):  # type: ignore[misc]  # fsspec has no types
-    """Hands on how far the reading has come, and not the size: a group is only a part of the whole."""
+    """A callback that hands on how far the reading has come, and not the size: a group is a part of the whole."""
 
     def __init__(self, bar: Callback) -> None:
         super().__init__()

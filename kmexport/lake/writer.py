@@ -27,9 +27,9 @@ from kmexport.lake.folder import LakeFolder
 from kmexport.lake.schema import DELTA_TIME, RECORDS, REJECTS, STATISTICS_COLUMNS, TableLayout
 from kmexport.parsing.counts import LineCounts
 from kmexport.revisions.groups import read_in_groups
-from kmexport.revisions.lateness import ReceivedTimes
 from kmexport.revisions.manifest import Revision, revision_number
 from kmexport.revisions.reader import ReadOptions, read_revisions
+from kmexport.revisions.scan import ReceivedTimes
 from kmexport.storage.folder import Folder
 
 _DAY: Final = 86_400  # seconds

@@ -8,10 +8,9 @@ from attrs import Factory, define
 
 from kmexport.errors import IndexFormatError
 from kmexport.revisions.coverage import count_lacking, skipped_numbers
-from kmexport.revisions.lateness import FarRevision, ReceivedTimes
 from kmexport.revisions.listing import Listing
 from kmexport.revisions.manifest import Revision, Status
-from kmexport.revisions.scan import RevisionScan, scan_revisions
+from kmexport.revisions.scan import FarRevision, ReceivedTimes, RevisionScan, scan_revisions
 from kmexport.storage.folder import Folder
 from kmexport.windows import spell_moment
 

@@ -329,6 +329,26 @@ def _checked(pair: object) -> tuple[str, str]:
 R = TypeVar("R", bound=Record)
 
 
+def identities_asked_for(who: str | Iterable[str], read_people: Callable[[], IdentityMap]) -> frozenset[str]:
+    """List the identities of a person who is to be taken out: of one, all that are theirs; of several, just those.
+
+    One identity finds those in small letters too, as real exports write them. Raises ValueError for no identity.
+
+    >>> people = IdentityMap().update([Alias("bob@example.com", 1349222400, "10017")])
+    >>> sorted(identities_asked_for("Bob@example.com", lambda: people))
+    ['10017', 'Bob@example.com', 'bob@example.com']
+    """
+    if isinstance(who, str):
+        people = read_people()
+        found = people.identities_of(who) | people.identities_of(who.lower())
+    else:
+        found = frozenset(who)
+    if not found or not all(isinstance(identity, str) and identity for identity in found):
+        msg = f"who is one identity or several, which are strings and not empty, not {who!r}"
+        raise ValueError(msg)
+    return found
+
+
 def merge_identities(records: Iterable[R], people: IdentityMap) -> Iterator[R]:
     """Put the records under their person's name.
 

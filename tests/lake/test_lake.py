@@ -37,7 +37,7 @@ from kmexport.lake import Lake, compact, open_lake, sync, vacuum
 from kmexport.lake import maintenance as upkeep
 from kmexport.lake import writer as files
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.log import Table, open_table
+from kmexport.lake.log import LakeTable, open_table
 from kmexport.lake.schema import RECORDS, REJECTS, STATISTICS_COLUMNS
 from kmexport.lake.storage import find_destination
 from kmexport.revisions import groups
@@ -389,14 +389,14 @@ def test_rejects_are_kept_once(tmp_path):
 def test_a_run_that_broke_between_the_two_tables(tmp_path, monkeypatch):
     bucket = write_export(tmp_path / "export", {1: [*plain(1), b"?"], 2: [b"!", *plain(2)]})
 
-    commit = Table.commit
+    commit = LakeTable.commit
 
     def breaks(self, added, revisions):
         if self.layout is REJECTS:
             return commit(self, added, revisions)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Table, "commit", breaks)
+    monkeypatch.setattr(LakeTable, "commit", breaks)
     with pytest.raises(KeyboardInterrupt):
         sync(bucket, tmp_path / "lake")
     monkeypatch.undo()

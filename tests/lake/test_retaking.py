@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from kmexport import Bucket, Event, KmExportError, LakeNotFoundError, RevisionNotFoundError
 from kmexport.lake import compact, open_lake, retake, sync, vacuum
-from kmexport.lake.log import Table
+from kmexport.lake.log import LakeTable
 from kmexport.lake.schema import RECORDS
 from kmexport.testing import write_export
 from tests.lake.test_lake import FIRST, check_equal, plain
@@ -156,7 +156,7 @@ def test_what_another_run_commits_meanwhile(tmp_path, monkeypatch, beside):
     lines[3], lines[6] = changed(3, 4), plain(6)
     bucket = write_export(tmp_path / "export", lines)
     begun: list[int] = []
-    replace = Table.replace
+    replace = LakeTable.replace
 
     def meanwhile(self, *arguments):
         if self.layout is RECORDS:
@@ -169,7 +169,7 @@ def test_what_another_run_commits_meanwhile(tmp_path, monkeypatch, beside):
                 sync(bucket, tmp_path / "lake")
         return replace(self, *arguments)
 
-    monkeypatch.setattr(Table, "replace", meanwhile)
+    monkeypatch.setattr(LakeTable, "replace", meanwhile)
     retake(bucket, tmp_path / "lake", [3])
     monkeypatch.undo()
     assert len(begun) == {"compaction": 2, "retake": 3, "sync": 1, "nothing": 1}[beside]
@@ -180,14 +180,14 @@ def test_what_another_run_commits_meanwhile(tmp_path, monkeypatch, beside):
 def test_a_run_that_broke_between_the_two_tables(tmp_path, monkeypatch):
     sync(write_export(tmp_path / "export", {1: [*plain(1), b"?"], 2: plain(2)}), tmp_path / "lake")
     bucket = write_export(tmp_path / "export", {1: [*changed(1, 4), b"!", b"!"], 2: plain(2)})
-    replace = Table.replace
+    replace = LakeTable.replace
 
     def breaks(self, *arguments):
         if self.layout is RECORDS:
             raise KeyboardInterrupt
         return replace(self, *arguments)
 
-    monkeypatch.setattr(Table, "replace", breaks)
+    monkeypatch.setattr(LakeTable, "replace", breaks)
     with pytest.raises(KeyboardInterrupt):
         retake(bucket, tmp_path / "lake", [1])
     monkeypatch.undo()
