@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from attrs import define, field, frozen
 
+from kmexport.errors import UnknownNameError
+from kmexport.format.names import fold_name
 from kmexport.reports.conditions import Binder, Condition, WantedNames, check_condition
 from kmexport.reports.periods import Every, PeriodLookup, Periods, find_periods
-from kmexport.reports.query import FactsKeywords, ReportSource, bounds_of, facts_of, known_name, zone_of
+from kmexport.reports.query import FactsKeywords, ReportSource, bounds_of, facts_of, known_name, with_closest, zone_of
 from kmexport.reports.results import ALL, Choice, PeopleQuery, Result, check_choice
-from kmexport.reports.splits import At, BoundSplit, By, as_name, as_split, needed
+from kmexport.reports.splits import CUSTOMER_ID, At, BoundSplit, By, Split, as_name, as_split, needed
 from kmexport.reports.sql import EVERYONE, in_periods
 from kmexport.tables import Facts
 from kmexport.windows import Window, Zone
@@ -30,7 +32,8 @@ class Question:
     zone: tzinfo
     params: dict[str, object]
     splits: dict[str, BoundSplit] = field(factory=dict)
-    among: str | None = None
+    among: str | None = None  # a condition on a person, as SQL
+    where: str | None = None  # a condition on an event's person and time
     is_own: bool = False  # whether the report made the facts itself
 
     @classmethod
@@ -46,44 +49,52 @@ class Question:
         at: At = "last_touch",
         allowed: Sequence[At] = TOUCHES,
         among: Condition | None = None,
+        where: Condition | None = None,
         everyone: bool = False,
+        in_window: bool = False,
         also: Iterable[By] = (),
         reading: FactsKeywords,
     ) -> Question:
-        """`splits` names the properties that people are filed by, each under its parameter; None for no split.
+        """Find the names of a report in its source.
 
-        Of a source that is no Facts, only what these name is read (`also`: further properties), and every event where
-        the report is about `everyone`. UnknownNameError for a name that no record has, ValueError for a moment that is
-        not `allowed`.
+        `splits` names the properties by which people are split, each under its parameter; None for no split. `where` is
+        a condition on the second of an event, `among` one on people. Of a source other than Facts, only what these name
+        is read (`also`: further properties), and every event where the report is about `everyone`. `margin=` is for
+        reports that look only at what lies `in_window`. Raises UnknownNameError for a name that no record has,
+        ValueError for a moment that is not `allowed`, and for a margin where records outside the window count too.
         """
-        params, zone = bounds_of(window), zone_of(tz, window)
-        if among is not None:
-            check_condition(among)
-        wanted = WantedNames()
-        wanted.everyone = everyone
-        for by in (*(properties or {}).values(), *(splits or {}).values(), *also):
-            if by is not None:
-                names, told = needed(as_split(by))
-                wanted.events += names
-                wanted.properties += told
-        wanted.events += map(as_name, (events or {}).values())
-        if among is not None:
-            among.sql("person", wanted)
-        facts = facts_of(source, reading, None if wanted.everyone else wanted.events, wanted.properties)
-        question = cls(facts, window, zone, params, is_own=facts is not source)
-        # Properties come first: what they need is all that events need, and a bucket is read once.
-        params |= {key: known_name(facts, "property", name) for key, name in (properties or {}).items()}
-        for key, by in (splits or {}).items():
-            if by is None:
-                continue
-            split = as_split(by)
+        bound = {key: as_split(by) for key, by in (splits or {}).items() if by is not None}
+        for split in bound.values():
             if split.at is not None and split.at not in allowed:
                 msg = f"this report splits at {', '.join(map(repr, allowed))}, not at {split.at!r}"
                 raise ValueError(msg)
-            question.splits[key] = BoundSplit.of(facts, split, key, params, at)
-        params |= {key: known_name(facts, "event", name) for key, name in (events or {}).items()}
+        is_limited = "margin" in reading and not isinstance(source, Facts)
+        if is_limited:
+            _check_margin(window, bound.values(), at, is_inside=in_window and among is None)
+        wanted = WantedNames()
+        wanted.everyone = everyone
+        for by in (*(properties or {}).values(), *bound.values(), *also):
+            names, told = needed(as_split(by))
+            wanted.events += names
+            wanted.properties += told
+        wanted.events += map(as_name, (events or {}).values())
         if among is not None:
-            question.among = among.sql("person", Binder(facts, params))
+            check_condition(among).sql("person", wanted)
+        if where is not None:
+            check_condition(where).sql("moment", wanted)
+        params, zone = bounds_of(window), zone_of(tz, window)
+        read = None if wanted.everyone else wanted.events
+        facts = facts_of(source, reading, read, wanted.properties, window if is_limited else None)
+        question = cls(facts, window, zone, params, is_own=facts is not source)
+        try:
+            # Properties come first: what they need is all that events need, and a bucket is read once.
+            params |= {key: known_name(facts, "property", name) for key, name in (properties or {}).items()}
+            question.splits = {key: BoundSplit.of(facts, split, key, params, at) for key, split in bound.items()}
+            params |= {key: known_name(facts, "event", name) for key, name in (events or {}).items()}
+            question.among = None if among is None else among.sql("person", Binder(facts, params))
+            question.where = None if where is None else where.sql("moment", Binder(facts, params))
+        except UnknownNameError as error:
+            raise with_closest(error, source, reading) from None
         return question
 
     @property
@@ -98,6 +109,16 @@ class Question:
     def persons(self, query: str) -> PeopleQuery:
         """The query of a result, of the people whom the report is about: one row or more for each."""
         return PeopleQuery(self.facts, self.narrowed(query), self.params, self.is_own)
+
+
+def _check_margin(window: Window | None, splits: Iterable[Split], at: At, *, is_inside: bool) -> None:
+    if window is None:
+        msg = "margin= says how far from a window files are read: give a window, or leave margin= out"
+        raise ValueError(msg)
+    moments = [split.at or at for split in splits if fold_name(split.property) != CUSTOMER_ID]
+    if not is_inside or not set(moments) <= {"first_in_window", "last_in_window"}:
+        msg = "margin= leaves out files, but this question looks at records outside its window too: leave it out"
+        raise ValueError(msg)
 
 
 @frozen

@@ -297,7 +297,8 @@ def has(
     """People who were given a value of a property at any time: any value, or one that fulfils every test.
 
     Tests look at the text of a value and tell small letters from capitals. A `Split` gives the form that is tested:
-    `has(Split("referrer", form="domain"), equal_to="example.org")`. "Customer ID" is every identity of a person, so
+    `has(Split("referrer", form="domain"), equal_to="example.org")`. The vendor's "without a value" is `equal_to=""`; a
+    null counts as not sent. "Customer ID" is every identity of a person, so
     `~has("Customer ID", containing="@acme.com")` leaves out the staff.
 
     Source: https://oldsupport.kissmetrics.com/tools/filters.html.

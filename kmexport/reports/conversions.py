@@ -132,7 +132,9 @@ def conversion(
     (1, 3, ['b', 'd'])
     """
     names = {"first": first, "second": second}
-    asked = Question.of(facts, window, tz, events=names, splits={"by": by}, among=among, reading=reading)
+    asked = Question.of(
+        facts, window, tz, events=names, splits={"by": by}, among=among, in_window=repeating, reading=reading
+    )
     both = f"{events('first')} union all {events('second')}"
     breakdown = Breakdown.of(asked, both if repeating else events("first"), every)
 

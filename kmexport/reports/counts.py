@@ -106,7 +106,9 @@ def event_counts(
     >>> counts.people_of()
     ['a', 'b']
     """
-    asked = Question.of(facts, window, tz, events={"event": event}, splits={"by": by}, among=among, reading=reading)
+    asked = Question.of(
+        facts, window, tz, events={"event": event}, splits={"by": by}, among=among, in_window=True, reading=reading
+    )
     source = events("event")
     breakdown = Breakdown.of(asked, source, every)
 
@@ -194,6 +196,7 @@ def occurrences_before(
     conversion: str,
     window: Window | None = None,
     *,
+    where: Condition | None = None,
     by: By | None = None,
     every: Every | None = None,
     tz: Zone | None = None,
@@ -204,7 +207,8 @@ def occurrences_before(
 
     An occurrence of the event belongs to the person's next conversion, at it or after it, if that lies in the window;
     the occurrence itself may lie before the window. What comes after the last conversion counts nowhere. The average is
-    all these occurrences by all conversions in the window: not the mean of people's own averages.
+    all these occurrences by all conversions in the window: not the mean of people's own averages. `where=` counts only
+    occurrences of the event in whose second the person was given such a value: `where=has("product", equal_to="mug")`.
 
     `by=` takes a name or a `Split`: by last touch (the default) everything stands under the value at the conversion.
     `every=` gives a row for each period of the zone `tz`. `among=` counts only people who fulfil a condition.
@@ -221,11 +225,11 @@ def occurrences_before(
     (3, 2, 1.5)
     """
     names = {"event": event, "conversion": conversion}
-    asked = Question.of(facts, window, tz, events=names, splits={"by": by}, among=among, reading=reading)
+    asked = Question.of(facts, window, tz, events=names, splits={"by": by}, among=among, where=where, reading=reading)
     breakdown = Breakdown.of(asked, events("conversion"), every)
 
     def query(parts: QueryParts) -> str:
-        return parts.with_split_value(parts.in_periods(_before()))
+        return parts.with_split_value(parts.in_periods(_before(asked.where)))
 
     numbers = "count(distinct person), count(*) filter (not is_conversion), count(*) filter (is_conversion)"
     measured = breakdown.measure(query, _before_row, numbers, (0, 0, 0), periods_add_up=True)
@@ -250,9 +254,11 @@ def _before_row(label: str | None, value: str | None, people: int, times: int, c
     return BeforeRow(label, value, people, times, conversions, ratio(times, conversions))
 
 
-def _before() -> str:
+def _before(where: str | None) -> str:
     """Each conversion in the window, and each event that belongs to one, with the time of the conversion."""
     every_event, every_conversion = (events(name, in_window=False) for name in ("event", "conversion"))
+    if where is not None:
+        every_event = f"select * from ({every_event}) where {where}"
     belonging = f"""
         select e.person, c.time from ({every_event}) e
         asof join (select distinct person, time from ({every_conversion})) c

@@ -130,7 +130,9 @@ def time_between(
     (2, 30.0, ['a'])
     """
     names = {"first": first, "second": second}
-    asked = Question.of(facts, window, tz, events=names, splits={"by": by}, among=among, reading=reading)
+    asked = Question.of(
+        facts, window, tz, events=names, splits={"by": by}, among=among, in_window=not first_ever, reading=reading
+    )
     breakdown = Breakdown.of(asked, events("second" if first_ever else "first"), every)
 
     def query(parts: QueryParts) -> str:

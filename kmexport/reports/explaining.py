@@ -132,9 +132,10 @@ def explain(
     1. a plain script: the files whose range in the index begins in that day of UTC, lines that a JSON parser takes,
     records of that day, the name as it is given; 2. with the lines that need a repair (octal escapes, records over
     several lines, arrays); 3. with the name in any letter case; 4. with the neighbouring files: a record may lie in a
-    file that was received later, up to a day; 5. in the zone's day; 6. without duplicates, by the `rule` "classic" or
-    "strict" of `drop_duplicates`; 7. with identities merged by the aliases of the whole export, and duplicates of the
-    merged persons taken away; 8. only with `late=True`: with what came still later, for which every file is read.
+    file that was received later, up to a day; 5. in the zone's day; 6. equal records once (the strict rule of
+    `drop_duplicates`); 7. with identities merged by the aliases of the whole export, and by the same rule again; 8. of
+    the events of one person and second only the first (the classic rule; no row with `rule="strict"`); 9. only with
+    `late=True`: with what came still later, for which every file is read.
 
     Each row says what it changed, with up to ten examples; one that changes nothing shows 0. `expected=1234` marks the
     row with just that number of people or times, or the nearest. Lines that can't be read are left out, and a
@@ -187,10 +188,12 @@ def explain(
     add("neighbouring files", _DATA, chosen(around, in_utc))
     in_window = chosen(near, window)
     add("the zone's day", _ZONES, in_window)
-    add("duplicates once", _DUPLICATES, _without_duplicates(events, in_window, rule))
+    add("equal records once", _DUPLICATES, _without_duplicates(events, in_window, "strict"))
     people = bucket.identities(on_error=reject) if identities is None else identities
     merged = list(merge_identities(events, people))
-    add("identities merged", _IDENTITIES, _without_duplicates(merged, in_window, rule), merged)
+    add("identities merged", _IDENTITIES, _without_duplicates(merged, in_window, "strict"), merged)
+    if rule == "classic":
+        add("one event a second", _DUPLICATES, _without_duplicates(merged, in_window, rule), merged)
     if late:
         add("records that came late", _DATA, _without_duplicates(merged, chosen(index, window), rule), merged)
     explanation = _explanation(event, steps, expected)

@@ -171,6 +171,7 @@ def funnel(
         at="at_step",
         allowed=(*PERSONS_OWN, "at_step"),
         among=among,
+        in_window=True,
         reading=reading,
     )
     params = asked.params

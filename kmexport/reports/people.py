@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Unpack
 
 from attrs import define, field, frozen
 
+from kmexport.errors import UnknownNameError
 from kmexport.facts.sql import text_of
 from kmexport.reports.breakdown import Question
 from kmexport.reports.conditions import Binder, Condition
-from kmexport.reports.query import ask
+from kmexport.reports.query import ask, with_closest
 from kmexport.reports.results import Result, ResultColumn, counted
 from kmexport.reports.splits import Split, as_split
 from kmexport.reports.sql import EVERYONE, first_or_last
@@ -128,12 +129,16 @@ def people(
     among: Condition | Iterable[str] | None = None,
     *,
     columns: Sequence[Show | str] = (),
+    order_by: Show | str | None = None,
+    largest_first: bool = False,
     **reading: Unpack[FactsKeywords],
 ) -> People:
-    """Everyone who fulfils a condition (everyone who did or was given anything, without one), in the order of names.
+    """List everyone who fulfils a condition, in the order of names; without one everyone who did or was given anything.
 
     `among` may be the persons themselves, as `people_of` of a result gives them. `columns` are `Show`s:
     `Show("first_time", "signed up")`, `Show("times", "purchased")`; a name alone is a property, with its last value.
+    `order_by=`, one of the columns, puts the smallest or earliest first, or the largest and latest with
+    `largest_first=True`; who has nothing there comes last.
 
     Source: https://oldsupport.kissmetrics.com/tools/people-search.html. Raises UnknownNameError for names that no
     record has. Costs one pass over the rows of each column; all rows are held.
@@ -161,18 +166,37 @@ def people(
         asked.params["persons"] = _listed(among)
     binder = Binder(asked.facts, asked.params)
     query = asked.narrowed(source)
-    for place, show in enumerate(shows):
-        query = f"select q.*, s.shown as c{place} from ({query}) q left join ({show.sql(binder)}) s using (person)"
+    try:
+        for place, show in enumerate(shows):
+            query = f"select q.*, s.shown as c{place} from ({query}) q left join ({show.sql(binder)}) s using (person)"
+    except UnknownNameError as error:
+        raise with_closest(error, facts, reading) from None
     found = ask(asked.facts, f"select * from ({query}) order by person", asked.params)
-    rows = tuple(tuple(_zero(show, cell) for show, cell in zip((None, *shows), row, strict=True)) for row in found)
+    rows = [tuple(_zero(show, cell) for show, cell in zip((None, *shows), row, strict=True)) for row in found]
+    if order_by is not None:
+        rows = _ordered(rows, 1 + _place_of(order_by, shows), largest_first=largest_first)
     return People(
         people_query=asked.persons(source),
         condition="" if condition is None else str(condition),
         people=len(rows),
         columns=tuple(show.title for show in shows),
-        rows=rows,
+        rows=tuple(rows),
         shows=shows,
     )
+
+
+def _place_of(order_by: Show | str, shows: Sequence[Show]) -> int:
+    show = Show("last_value", order_by) if isinstance(order_by, str) else order_by
+    if show not in shows:
+        msg = f"order_by is one of the columns, as columns= has it, not {order_by!r}"
+        raise ValueError(msg)
+    return shows.index(show)
+
+
+def _ordered(rows: list[tuple[Any, ...]], place: int, *, largest_first: bool) -> list[tuple[Any, ...]]:
+    having = [row for row in rows if row[place] is not None]
+    rest = [row for row in rows if row[place] is None]
+    return sorted(having, key=lambda row: row[place], reverse=largest_first) + rest
 
 
 def _listed(persons: Any) -> list[str]:

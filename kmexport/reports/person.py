@@ -15,6 +15,8 @@ from kmexport.reports.splits import as_name
 from kmexport.windows import time_at
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from kmexport.reports.query import FactsKeywords, ReportSource
 
 __all__ = ["Moment", "Person", "person"]
@@ -41,7 +43,8 @@ class Person(Result):
     """What `person` gives: `identities`, first and last seen (unix seconds), visits, purchases, and the `timeline`.
 
     `visit_gap` and `purchase_gap` are the mean seconds between two of them; `visits_to_signup` counts the visits up to
-    the sign-up, and `visit_to_signup` is the seconds from the first one to it. None where there is nothing to tell.
+    the sign-up, `visit_to_signup` is the seconds from the first one to it, and `signup_to_upgrade` those from it to the
+    first upgrade at or after it. None where there is nothing to tell.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Person(Result):
     signup: int | None
     visits_to_signup: int | None
     visit_to_signup: int | None
+    signup_to_upgrade: int | None
     purchases: int
     purchase_gap: float | None
     total: float | None
@@ -65,6 +69,17 @@ class Person(Result):
     def people_of(self) -> list[str]:
         """The person's name, in a list, as every result has it."""
         return [self.name]
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """A dot for each event at its time (UTC), a line for each kind of event, the commonest first."""
+        from kmexport.reports.plots import moments  # noqa: PLC0415
+
+        times: dict[str, list[int]] = {}
+        for line in self.timeline:
+            if line.event is not None:
+                times.setdefault(line.event, []).append(line.timestamp)
+        ordered = sorted(times.items(), key=lambda entry: -len(entry[1]))
+        return moments(dict(ordered), self.name, ax)
 
     def _title(self) -> str:
         seen = [f"{time_at(moment):%Y-%m-%d}" for moment in (self.first_seen, self.last_seen) if moment is not None]
@@ -98,6 +113,7 @@ def person(
     *,
     visit: str = "visited site",
     signup: str = "signed up",
+    upgrade: str = "upgraded",
     purchase: str = "purchased",
     amount: str = "billing amount",
     **reading: Unpack[FactsKeywords],
@@ -157,6 +173,7 @@ def person(
     firsts: dict[str, str] = {}
     for row in told:
         firsts.setdefault(row[1], row[4])
+    upgrades = [row[0] for row in events if row[1] == fold_name(upgrade) and began is not None and row[0] >= began]
     before = [moment for moment in visits if began is not None and moment <= began]
     return Person(
         people_query=PeopleQuery(facts, "select $person as person", params, facts is not source),
@@ -171,6 +188,7 @@ def person(
         signup=began,
         visits_to_signup=None if began is None else len(before),
         visit_to_signup=began - before[0] if began is not None and before else None,
+        signup_to_upgrade=upgrades[0] - began if began is not None and upgrades else None,
         purchases=len(purchases),
         purchase_gap=_gap(purchases),
         total=sum(amounts) if amounts else None,

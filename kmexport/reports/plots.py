@@ -172,6 +172,29 @@ def waterfall(names: Sequence[str], numbers: Sequence[float], title: str, unit: 
     return axes
 
 
+def moments(times: Mapping[str, Sequence[int]], title: str, ax: Axes | None) -> Axes:
+    """Draw a row of dots for each name, the first at the top: one at each time (unix seconds), in UTC."""
+    shown = dict(list(times.items())[:BARS_SHOWN])
+    labels = [name_shown(name, NAME_LENGTH) for name in shown]
+    axes = _axes(ax, title, width=_width(labels), height=1.2 + 0.35 * max(len(shown), 2))
+    if not shown:
+        return _nothing(axes, "no events")
+    for place, dots in enumerate(shown.values()):
+        axes.plot(
+            [moment / 86_400 for moment in dots], [place] * len(dots), "o", color=COLOURS[0], alpha=0.6, clip_on=False
+        )
+    axes.set_yticks(range(len(shown)), labels)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.margins(x=0.05)
+    axes.set_xlabel("UTC" if len(shown) == len(times) else f"UTC (the first {len(shown)} of {len(times):,} events)")
+    axes.xaxis_date("UTC")
+    axes.tick_params(axis="x", rotation=30)
+    plt.setp(axes.get_xticklabels(), ha="right")
+    axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return axes
+
+
 def heat_map(
     names: Sequence[str], cells: Sequence[Sequence[float | None]], title: str, unit: str, ax: Axes | None
 ) -> Axes:
@@ -258,8 +281,8 @@ def _width(labels: Sequence[str]) -> float:
     return 6.4 + 0.1 * max(0, max(map(len, labels), default=0) - 14)
 
 
-def _nothing(axes: Axes) -> Axes:
-    axes.text(0.5, 0.5, "no people", ha="center", va="center", transform=axes.transAxes)
+def _nothing(axes: Axes, text: str = "no people") -> Axes:
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
     axes.set_xticks([])
     axes.set_yticks([])
     return axes

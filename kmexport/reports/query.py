@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, timedelta, tzinfo
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, cast
 
 from kmexport.bucket import Bucket
 from kmexport.errors import UnknownNameError
@@ -15,6 +15,7 @@ from kmexport.format.decoding import FIRST_TIMESTAMP, LAST_TIMESTAMP
 from kmexport.format.names import closest_names, fold_name
 from kmexport.parsing.records import OnError
 from kmexport.records import Record
+from kmexport.revisions.listing import MARGIN
 from kmexport.steps.identities import IdentityMap, Prefer
 from kmexport.storage.open_files import Progress
 from kmexport.tables import Facts
@@ -36,6 +37,7 @@ __all__ = [
     "given",
     "is_known",
     "known_name",
+    "with_closest",
     "zone_of",
 ]
 
@@ -146,9 +148,16 @@ def check_keywords(reading: dict[str, Any]) -> None:
 
 
 def facts_of(
-    source: ReportSource, reading: FactsKeywords, names: Iterable[str] | None, properties: Iterable[str] | bool
+    source: ReportSource,
+    reading: FactsKeywords,
+    names: Iterable[str] | None,
+    properties: Iterable[str] | bool,
+    window: Window | None = None,
 ) -> Facts:
-    """Return ready Facts as they are, and of another source those with just these events (None: all) and properties."""
+    """Return ready Facts as they are, and of another source those with just these events (None: all) and properties.
+
+    With a window only the files that may hold its records are read.
+    """
     check_keywords(dict(reading))
     if isinstance(source, Facts):
         if reading:
@@ -156,13 +165,27 @@ def facts_of(
             raise TypeError(msg)
         return source
     if isinstance(source, Bucket):
-        revisions = source.revisions()
+        revisions = source.revisions(window, margin=reading.get("margin", MARGIN))
         size = sum(revision.size or 0 for revision in revisions)
         logger.info(
             "a report reads %d revisions, %d bytes: Facts(bucket) reads them once for many", len(revisions), size
         )
     wanted = properties if isinstance(properties, bool) else sorted(set(properties)) or False
-    return Facts(source, names=None if names is None else sorted(set(names)), properties=wanted, **reading)
+    events = None if names is None else sorted(set(names))
+    return Facts(source, window=window, names=events, properties=wanted, **reading)
+
+
+def with_closest(error: UnknownNameError, source: ReportSource, reading: FactsKeywords) -> UnknownNameError:
+    """Return the error with the closest names of the whole source, of which a report has read only what it asked for.
+
+    Reads the source once more; a source that can be read only once is left alone.
+    """
+    if isinstance(source, Facts) or not isinstance(source, Bucket | str | os.PathLike | Sequence):
+        return error
+    kind = cast("NameKind", error.kind)
+    with facts_of(source, reading, None, kind == "property") as facts:
+        names = [known for (known,) in ask(facts, f"select distinct name from kmexport.{_TABLES[kind]}", {})]
+    return UnknownNameError(error.kind, error.name, closest_names(fold_name(error.name), names))
 
 
 def as_seconds(name: str, length: object) -> float:

@@ -204,7 +204,8 @@ def _is_public(attribute: attrs.Attribute[Any], _: object) -> bool:
 
 
 def _as_list(_: object, __: object, value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    """Return tuples as lists, those within them too."""
+    return [_as_list(None, None, item) for item in value] if isinstance(value, tuple) else value
 
 
 def value_shown(value: str | None) -> str:

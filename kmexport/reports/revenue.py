@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, Unpack
 
@@ -10,7 +12,7 @@ from attrs import define, frozen
 from kmexport.reports.breakdown import Breakdown, QueryParts, Question, SplitResult, SplitRow
 from kmexport.reports.periods import last_moment
 from kmexport.reports.query import as_seconds, ask, given
-from kmexport.reports.results import ALL, Choice, ResultColumn, counted, ratio, texts_of
+from kmexport.reports.results import ALL, Choice, ResultColumn, check_choice, counted, ratio, texts_of
 from kmexport.reports.splits import EVER, By, by_name
 from kmexport.reports.sql import amounts, check_amounts, count_others, events, reading_of
 
@@ -52,13 +54,16 @@ class RevenueRow(SplitRow):
 class Revenue(SplitResult):
     """What `revenue` gives: `total`, `people` (with a value), customers `paying`, `gained`, `lost`, rates, and `rows`.
 
-    `average` is the total by the number of periods of `every=`, None without it. `churn_rate` is those lost by those
-    lost and paying; `lifetime_value` the total by those lost. None where there is nothing to divide by.
+    `average` is the total by the number of periods of `every=`; `average_paying` and `average_churn_rate` are the means
+    of the periods; all three are None without `every=`. `churn_rate` is those lost by those lost and paying;
+    `lifetime_value` the total by those lost. None where there is nothing to divide by.
     """
 
     property: str
     total: float
     average: float | None
+    average_paying: float | None
+    average_churn_rate: float | None
     people: int
     paying: int
     gained: int
@@ -83,6 +88,23 @@ class Revenue(SplitResult):
             select person, fsum(number) as total from ({people.query}) where number is not null
             group by person order by total desc, person limit $top"""
         return [(person, total) for person, total in ask(people.facts, query, {**people.params, "top": count})]
+
+    def return_on_investment(self, cost: float, *, label: Choice = ALL, value: Choice = ALL) -> float | None:
+        """Return (total - cost) / cost of one part, or of all; None for no cost.
+
+        Source: https://oldsupport.kissmetrics.com/tools/revenue-report/roi-campaigns.html.
+
+        >>> from kmexport import Event
+        >>> found = revenue([Event("a", 1, "billed", {"amount": 30})], "amount")
+        >>> found.return_on_investment(20)
+        0.5
+        """
+        check_choice("period", label, [row.label for row in self.rows])
+        check_choice("value", value, [row.value for row in self.rows])
+        total = self.total
+        if label is not ALL or value is not ALL:
+            total = math.fsum(row.total for row in self.rows if label in (ALL, row.label) and value in (ALL, row.value))
+        return ratio(total - cost, cost)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A line of the total in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
@@ -193,6 +215,7 @@ def revenue(
     numbers = ", ".join(["coalesce(fsum(number), 0)", *people])
     measured = breakdown.measure(query, _row, numbers, (0.0, 0, 0, 0, 0), periods_add_up=False)
     whole = _row(None, None, *measured.numbers)
+    paying, churn_rate = _averages(breakdown.periods.labels, measured.rows)
     return Revenue(
         people_query=measured.whole,
         parts_query=measured.parts,
@@ -201,6 +224,8 @@ def revenue(
         property=property,
         total=whole.total,
         average=ratio(whole.total, len(breakdown.periods.labels)),
+        average_paying=paying,
+        average_churn_rate=churn_rate,
         people=whole.people,
         paying=whole.paying,
         gained=whole.gained,
@@ -218,6 +243,17 @@ def _row(label: str | None, value: str | None, total: float, *customers: int) ->
     people, paying, gained, lost = customers
     rates = ratio(total, people), ratio(lost, lost + paying), ratio(total, lost)
     return RevenueRow(label, value, total, people, paying, gained, lost, *rates)
+
+
+def _averages(labels: Sequence[str], rows: Sequence[RevenueRow]) -> tuple[float | None, float | None]:
+    """Return the means over the periods: of the customers who are paying, and of the churn rates that there are."""
+    paying, lost = dict.fromkeys(labels, 0), dict.fromkeys(labels, 0)
+    for row in rows:
+        if row.label is not None:
+            paying[row.label] += row.paying
+            lost[row.label] += row.lost
+    rates = [rate for label in labels if (rate := ratio(lost[label], lost[label] + paying[label])) is not None]
+    return ratio(sum(paying.values()), len(labels)), ratio(math.fsum(rates), len(rates))
 
 
 def _rows(parts: QueryParts, params: dict[str, object], *, has_event: bool) -> str:

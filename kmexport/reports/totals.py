@@ -154,6 +154,7 @@ def property_total(
         splits={"by": by},
         among=among,
         everyone=population == "everyone",
+        in_window=population != "everyone",
         reading=reading,
     )
     params = asked.params

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
-from kmexport import Bucket, Event, Facts, IdentityMap, Window, lake, reports
+from kmexport import Bucket, Event, Facts, IdentityMap, UnknownNameError, Window, lake, reports
 from kmexport.reports import Show, Split, did, has, in_order
 from kmexport.testing import write_export
 
@@ -68,6 +69,58 @@ def test_a_report_over_a_bucket_is_that_over_facts(report, ready):
     assert report(Bucket.sample()) == report(ready["classic"])
 
 
+LIMITED = {
+    "counts": lambda s, **o: reports.event_counts(s, "viewed product", DAY, by=IN_DAY, **o),
+    "funnel": lambda s, **o: reports.funnel(s, ["visited site", "signed up"], DAY, by="customer id", **o),
+    "total": lambda s, **o: reports.property_total(s, "billing amount", DAY, event="purchased", **o),
+    "repeating": lambda s, **o: reports.conversion(s, "visited site", "signed up", DAY, repeating=True, **o),
+    "time": lambda s, **o: reports.time_between(s, "visited site", "signed up", DAY, first_ever=False, **o),
+}
+DAY = Window.day("2012-10-03", "America/New_York")
+IN_DAY = Split("product", at="last_in_window")
+
+
+@pytest.mark.parametrize("report", LIMITED.values(), ids=LIMITED)
+def test_with_a_margin_only_the_files_of_the_window_are_read(report, caplog):
+    with caplog.at_level(logging.INFO, "kmexport"), Facts(Bucket.sample(), window=DAY, margin=0) as facts:
+        assert report(Bucket.sample(), margin=0) == report(facts)
+    read = len(Bucket.sample().revisions(DAY, margin=0))
+    assert f"a report reads {read} revisions" in caplog.text
+    assert report(Bucket.sample(), margin=None) == report(Bucket.sample())
+
+
+def test_a_margin_where_other_records_count_too():
+    bucket = Bucket.sample()
+    for report in (
+        lambda: reports.event_counts(bucket, "signed up", DAY, by="plan", margin=0),
+        lambda: reports.event_counts(bucket, "signed up", DAY, among=did("purchased"), margin=0),
+        lambda: reports.conversion(bucket, "visited site", "signed up", DAY, margin=0),
+        lambda: reports.cohorts(bucket, "visited site", "signed up", DAY, margin=0),
+    ):
+        with pytest.raises(ValueError, match="looks at records outside its window too"):
+            report()
+    with pytest.raises(ValueError, match="give a window"):
+        reports.event_counts(bucket, "signed up", margin=0)
+
+
+def test_a_misspelled_name_has_the_closest_of_the_whole_source(records, tmp_path):
+    url = str(tmp_path / "lake")
+    lake.sync(Bucket.sample(), url)
+    for source in (Bucket.sample(), records, url):
+        with pytest.raises(UnknownNameError, match="The closest name is 'signed up'"):
+            reports.event_counts(source, "singed up")
+        with pytest.raises(UnknownNameError, match="The closest name is 'plan'"):
+            reports.people(source, columns=["plann"])
+    with pytest.raises(UnknownNameError, match=r"no record has the event 'singed up'\. Names"):
+        reports.event_counts(iter(records), "singed up")
+
+
+@every_report
+def test_every_result_is_json(report, ready):
+    found = report(ready["classic"])
+    assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
+
+
 def test_a_report_over_a_lake(tmp_path, ready):
     url = str(tmp_path / "lake")
     lake.sync(Bucket.sample(), url)
@@ -78,6 +131,8 @@ def test_a_report_over_a_lake(tmp_path, ready):
 def test_a_page_about_a_person_of_a_bucket(ready):
     page = reports.person(Bucket.sample(), "ana127@example.com")
     assert page == reports.person(ready["classic"], "ana127@example.com")
+    assert json.loads(json.dumps(page.to_dict())) == page.to_dict()
+    assert page.plot().get_title() == "ana127@example.com"
 
 
 def test_a_result_keeps_what_it_read_until_it_is_closed(records, ready):

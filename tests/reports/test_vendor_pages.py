@@ -358,6 +358,20 @@ def test_the_average_number_of_times_before_a_conversion():
     }  # fmt: skip
 
 
+def test_only_occurrences_with_a_value_before_a_conversion():
+    facts = Facts([
+        Event("a", 1, "viewed", {"product": "mug"}), Event("a", 2, "viewed", {"product": "vase"}),
+        Event("a", 3, "viewed"), PropertySet("a", 3, {"product": "blue mug"}), Event("a", 9, "bought"),
+        Event("b", 4, "viewed", {"product": "vase"}), Event("b", 9, "bought"),
+    ])  # fmt: skip
+    found = reports.occurrences_before(facts, "viewed", "bought", where=has("product", containing="mug"))
+    assert (found.times, found.conversions, found.average) == (2, 2, 1)
+    found = reports.occurrences_before(facts, "viewed", "bought", where=~has("product", containing="mug"))
+    assert (found.times, found.conversions) == (2, 2)
+    with pytest.raises(TypeError, match="where= tests the values"):
+        reports.occurrences_before(facts, "viewed", "bought", where=did("viewed"))
+
+
 # tools/revenue-report
 
 
@@ -384,6 +398,25 @@ def test_lifetime_value_is_revenue_by_people_churned(amounts, churned, value):
     found = reports.revenue(facts, "amount", Window.days("2013-01-01", "2013-03-31"))
     assert (found.lost, round(found.lifetime_value)) == (churned, value)
     assert reports.revenue(facts, "amount", Window.days("2013-01-01", "2013-01-02")).lifetime_value is None
+
+
+def test_average_customers_and_return_on_investment():
+    window = Window.days("2013-01-01", "2013-01-03")
+    facts = Facts([
+        Event("a", on(1), "billed", {"amount": 10, "channel": "Paid"}),
+        Event("b", on(2), "billed", {"amount": 30, "channel": "Email"}),
+        Event("b", on(3), "cancelled"), Event("x", on(9), "v"),
+    ])  # fmt: skip
+    found = reports.revenue(facts, "amount", window, every="day", by="channel", churn_event="cancelled")
+    assert (found.average, found.average_paying) == (40 / 3, (1 + 2 + 1) / 3)
+    assert found.average_churn_rate == (0 + 0 + 1 / 2) / 3
+    assert found.return_on_investment(20) == 1
+    assert found.return_on_investment(20, value="Paid") == -0.5
+    assert found.return_on_investment(15, label="2013-01-02") == 1
+    assert found.return_on_investment(0) is None
+    with pytest.raises(LookupError, match="no value 'Social'"):
+        found.return_on_investment(1, value="Social")
+    assert reports.revenue(facts, "amount", window).average_paying is None
 
 
 def test_who_cancelled_and_paid_again_is_paying():
@@ -420,6 +453,34 @@ def test_people_search_writes_the_vendors_csv(tmp_path):
     )
 
 
+def test_people_in_the_order_of_a_column():
+    did_it = {"a": 2, "b": 0, "c": 3, "d": 2}
+    facts = Facts([Event(who, at, "bought", {"plan": who}) for who, times in did_it.items() for at in range(times)]
+                  + [Event("b", 1, "visited")])  # fmt: skip
+    times = reports.Show("times", "bought")
+    found = reports.people(facts, columns=[times, "plan"], order_by=times, largest_first=True)
+    assert [row[:2] for row in found.rows] == [("c", 3), ("a", 2), ("d", 2), ("b", 0)]
+    assert [row[0] for row in reports.people(facts, columns=["plan"], order_by="plan").rows] == ["a", "c", "d", "b"]
+    with pytest.raises(ValueError, match="order_by is one of the columns"):
+        reports.people(facts, columns=["plan"], order_by=times)
+
+
+def test_people_without_a_value():
+    facts = Facts([Event("a", 1, "x", {"plan": ""}), Event("b", 1, "x", {"plan": "Pro"}), Event("c", 1, "x")])
+    assert reports.people(facts, has("plan")).people_of() == ["a", "b"]  # with any value, empty ones too
+    assert reports.people(facts, has("plan", equal_to="")).people_of() == ["a"]
+    assert reports.people(facts, ~has("plan")).people_of() == ["c"]
+
+
+def test_from_the_sign_up_to_the_upgrade():
+    facts = Facts([
+        Event("a", 1, "upgraded"), Event("a", 5, "signed up"), Event("a", 9, "upgraded"), Event("a", 20, "upgraded"),
+        Event("b", 5, "signed up"), Event("b", 8, "Plan changed"),
+    ])  # fmt: skip
+    assert reports.person(facts, "a").signup_to_upgrade == 4
+    assert reports.person(facts, "b", upgrade="plan changed").signup_to_upgrade == 3
+
+
 def test_a_page_about_a_person():
     facts = Facts([
         Event("x1", 0, "visited site", {"referrer": "example.org", "search terms": "mugs"}),
@@ -438,5 +499,6 @@ def test_a_page_about_a_person():
         "visited site", "visited site", "signed up", None, "purchased", "purchased",
     ]  # fmt: skip
     assert found.timeline[3].properties == {"plan": "Pro"}
+    assert found.signup_to_upgrade is None
     with pytest.raises(LookupError, match="no record has the identity 'Bob'"):
         reports.person(facts, "Bob")
