@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from kmexport.reports.query import FactsKeywords, ReportSource
     from kmexport.windows import Window
 
-__all__ = ["AbTest", "AbTestRow", "ab_test"]
 
 Which = Literal["in_test", "converted", "dropped"]
 

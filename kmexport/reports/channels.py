@@ -11,8 +11,6 @@ from attrs import field, frozen
 
 from kmexport.reports.sql import ASSIGNED
 
-__all__ = ["CHANNEL_EVENTS", "CHANNEL_PROPERTIES", "COMPUTED", "ChannelRules", "channel_assignments"]
-
 ChannelKind: TypeAlias = Literal["channel", "origin", "both"]
 
 # The computed properties by their folded names.

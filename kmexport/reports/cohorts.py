@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from kmexport.tables import Facts
     from kmexport.windows import Window, Zone
 
-__all__ = ["CohortRow", "Cohorts", "cohorts"]
 
 MANY_CELLS = 5_000_000
 

@@ -14,8 +14,6 @@ from kmexport.reports.splits import CUSTOMER_ID, Split, as_name, assignments_of,
 from kmexport.tables import Facts
 from kmexport.windows import Window, check_window
 
-__all__ = ["Binder", "Condition", "WantedNames", "check_condition", "did", "has", "in_order"]
-
 Key: TypeAlias = Literal["person", "moment"]
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from kmexport.reports.query import FactsKeywords, ReportSource
     from kmexport.windows import Window, Zone
 
-__all__ = ["Conversion", "ConversionRow", "conversion"]
 
 Side = Literal["numerator", "denominator", "dropped"]
 

@@ -13,7 +13,6 @@ from kmexport.reports.results import NumberForm, PeopleQuery, Result, ResultColu
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Distribution", "DistributionRow", "distribution_of"]
 
 _SINGLE: Final = 20  # numbers that stand alone; more of them are put into ranges
 _RANGES: Final = 10

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from kmexport.reports.query import FactsKeywords, ReportSource
     from kmexport.windows import Window, Zone
 
-__all__ = ["TimeBetween", "TimeBetweenRow", "time_between"]
-
 
 @frozen
 class TimeBetweenRow(SplitRow):

@@ -29,7 +29,6 @@ from kmexport.windows import Window, Zone, check_window, find_zone, time_at
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ExplainRow", "Explanation", "explain"]
 
 logger: logging.Logger = logging.getLogger("kmexport")
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kmexport.reports.query import FactsKeywords, ReportSource
     from kmexport.windows import Window
 
-__all__ = ["PathRow", "Paths", "paths"]
 
 Take: TypeAlias = Literal["first", "last"]
 Which: TypeAlias = Literal["on_the_way", "converted", "dropped"]

@@ -23,7 +23,6 @@ from kmexport.windows import Window, check_window
 if TYPE_CHECKING:
     from kmexport.reports.query import FactsKeywords, ReportSource
 
-__all__ = ["People", "Show", "people"]
 
 What: TypeAlias = Literal["first_time", "last_time", "times", "first_value", "last_value", "first_set", "last_set"]
 

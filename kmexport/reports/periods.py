@@ -11,7 +11,8 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
 
-from kmexport.reports.query import END, FIRST_TIMESTAMP, ask
+from kmexport.format.decoding import FIRST_TIMESTAMP
+from kmexport.reports.query import END, ask
 from kmexport.tables import Facts
 from kmexport.windows import Window, Zone, find_zone, first_moment, time_at
 

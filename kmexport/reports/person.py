@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from kmexport.reports.query import FactsKeywords, ReportSource
 
-__all__ = ["Moment", "Person", "person"]
 
 _FACTS_SHOWN: Final = ("visits", "signup", "purchases", "total", "average", "largest", "first_referrer", "first_search")
 

@@ -24,22 +24,6 @@ from kmexport.windows import Window, Zone, check_window, find_zone
 if TYPE_CHECKING:
     from kmexport.steps.duplicates import Rule
 
-__all__ = [
-    "END",
-    "FIRST_TIMESTAMP",
-    "FactsKeywords",
-    "ReportSource",
-    "as_seconds",
-    "ask",
-    "bounds_of",
-    "closest",
-    "facts_of",
-    "given",
-    "is_known",
-    "known_name",
-    "with_closest",
-    "zone_of",
-]
 
 logger: logging.Logger = logging.getLogger("kmexport")
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from kmexport.reports.query import FactsKeywords, ReportSource
     from kmexport.windows import Window, Zone
 
-__all__ = ["Revenue", "RevenueRow", "revenue"]
 
 Which = Literal["with_revenue", "paying", "gained", "lost"]
 

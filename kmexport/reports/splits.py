@@ -16,19 +16,6 @@ from kmexport.reports.query import ask, is_known, known_name
 from kmexport.reports.sql import IN_WINDOW, assignments, first_or_last, in_periods, with_last_value
 from kmexport.tables import Facts
 
-__all__ = [
-    "CUSTOMER_ID",
-    "At",
-    "BoundSplit",
-    "By",
-    "Split",
-    "ValueForm",
-    "as_split",
-    "assignments_of",
-    "by_name",
-    "in_form",
-]
-
 At: TypeAlias = Literal["last_touch", "first_ever", "last_ever", "first_in_window", "last_in_window", "at_step"]
 ValueForm: TypeAlias = Literal["as_sent", "lowercase", "url", "domain", "path"]
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from kmexport.reports.results import PeopleQuery
     from kmexport.windows import Window, Zone
 
-__all__ = ["PropertyTotal", "TotalRow", "property_total"]
-
 
 @frozen
 class TotalRow(SplitRow):

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from kmexport.reports.query import FactsKeywords, ReportSource
     from kmexport.windows import Window, Zone
 
-__all__ = ["PropertyValues", "Segments", "ValueRow", "property_values", "segments"]
 
 _MOMENTS: Final[tuple[At, ...]] = (*PERSONS_OWN, "at_step")
 
