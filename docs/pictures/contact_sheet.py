@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import matplotlib as mpl
 
-from kmexport import Bucket, Event, Facts, Window, reports
+from kmexport import Bucket, Event, Facts, PropertySet, Window, reports
 
 mpl.use("Agg")
 
@@ -44,6 +44,14 @@ def plots(sample: Facts, odd: Facts) -> list[Callable[[Any], object]]:
         lambda ax: reports.paths(sample, "visited site", "purchased", WEEKS).plot(ax),
         lambda ax: reports.paths(odd, LONG, "x", of=LONG, take="last").plot(ax),
         lambda ax: reports.explain(Bucket.sample(), "nothing", "2012-10-01").plot(ax),
+        lambda ax: reports.person(sample, "ana127@example.com").plot(ax),
+        lambda ax: reports.person(odd, "p3").plot(ax),
+        lambda ax: reports.person(odd, "nothing but values").plot(ax),
+        lambda ax: reports.segments(odd, LONG, LONG).plot(ax),
+        lambda ax: reports.property_values(odd, LONG, by="n").plot(ax),
+        lambda ax: reports.conversion(odd, LONG, "x", by=LONG).plot(ax),
+        lambda ax: reports.conversion(odd, LONG, "x", Window(0, 200 * 90), every="hour", by="kind").plot(ax),
+        lambda ax: reports.time_between(odd, LONG, "x").plot(ax),
     ]
 
 
@@ -53,8 +61,9 @@ def main() -> None:
     events = [
         Event(f"p{at}", at * 90, LONG, {LONG: f"value number {at} which is long " * 2, "n": at}) for at in range(200)
     ]
-    events += [Event(f"p{at}", at * 90 + 5_000, "x") for at in range(0, 200, 3)]
-    _, axes = plt.subplots(5, 4, figsize=(30, 30), layout="constrained")
+    events += [Event(f"p{at}", at * 90 + 5_000, "x", {"kind": at % 4}) for at in range(0, 200, 3)]
+    events += [PropertySet("nothing but values", 1, {"n": 0})]
+    _, axes = plt.subplots(7, 4, figsize=(30, 42), layout="constrained")
     with Facts(Bucket.sample()) as sample, Facts(events) as odd:
         for draw, ax in zip(plots(sample, odd), axes.flat, strict=True):
             draw(ax)

@@ -22,6 +22,7 @@ except ImportError as _error:
     raise ImportError(_msg, name=_error.name) from _error
 
 from kmexport.reports.results import NumberForm, texts_of, value_shown
+from kmexport.windows import time_at
 
 COLOURS: Final = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#555555"]
 MARKERS: Final = ["o", "s", "^", "D", "v", "X"]
@@ -186,7 +187,10 @@ def moments(times: Mapping[str, Sequence[int]], title: str, ax: Axes | None) -> 
     axes.set_yticks(range(len(shown)), labels)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.margins(x=0.05)
-    axes.set_xlabel("UTC" if len(shown) == len(times) else f"UTC (the first {len(shown)} of {len(times):,} events)")
+    every_moment = [moment for dots in shown.values() for moment in dots]
+    days = dict.fromkeys(f"{time_at(moment):%Y-%m-%d}" for moment in (min(every_moment), max(every_moment)))
+    more = "" if len(shown) == len(times) else f" (the first {len(shown)} of {len(times):,} events)"
+    axes.set_xlabel(f"UTC, {' to '.join(days)}{more}")
     axes.xaxis_date("UTC")
     axes.tick_params(axis="x", rotation=30)
     plt.setp(axes.get_xticklabels(), ha="right")
