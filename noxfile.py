@@ -76,7 +76,7 @@ def phone(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """The sdist and the wheel hold what they should; the tour and each extra work from the wheel alone."""
+    """The sdist and the wheel hold what they should; from each alone tour and README work, and every extra."""
     session.install(".[package]")
     session.run("python", "tests/support/package_checks.py")
 
@@ -180,6 +180,6 @@ def moving(session: nox.Session) -> None:
 
 @nox.session
 def benchmark(session: nox.Session) -> None:
-    """Speed and memory, as ratios to rivals in the same run; prints the table of docs/performance.md."""
+    """Speed and memory, as ratios to rivals in the same run; prints the tables of docs/measured.md."""
     session.install(".[benchmark,test]")
     session.run("python", "tests/benchmarks/run.py", *session.posargs)

@@ -1,4 +1,4 @@
-"""How long each way takes, from the first table of docs/performance.md: nothing is typed twice."""
+"""How long each way takes, from the table of ratios in docs/performance.md: nothing is typed twice."""
 
 from __future__ import annotations
 

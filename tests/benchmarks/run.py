@@ -1,4 +1,4 @@
-"""Measures, and prints the tables of docs/performance.md: `python tests/benchmarks/run.py [NAME ...]`."""
+"""Measures, and prints the tables of docs/measured.md: `python tests/benchmarks/run.py [NAME ...]`."""
 
 from __future__ import annotations
 

@@ -369,7 +369,7 @@ print(pa.default_memory_pool().max_memory(), sum(batch.nbytes for batch in bucke
 
 
 class TestRecordsOrColumns:
-    # Of the page: a row and its column. Of docs/performance.md: the table, and the row that it quotes.
+    # Of the page: a row and its column. Of docs/measured.md: the table, and the row that it quotes.
     @pytest.mark.parametrize(
         ("row", "column", "table", "measured"),
         [
@@ -402,11 +402,11 @@ class TestRecordsOrColumns:
             for line in (DOCS / "records-or-columns.md").read_text(encoding="utf-8").splitlines()
             if line.startswith(f"| {row}")
         ]
-        performance = (DOCS / "performance.md").read_text(encoding="utf-8")
+        performance = (DOCS / "measured.md").read_text(encoding="utf-8")
         _, _, rows = performance.partition(f"\n### {table}: ")
         rows, _, _ = rows.partition("\n### ")
         ratios = re.findall(rf"^\| {measured} \|[^|]*\|[^|]*\| ([\d.]+) \|", rows, re.MULTILINE)
         assert len(quoted) == len(ratios) == 1
         ratio = float(ratios[0])
-        text = f"docs/performance.md has {ratio} for {measured!r}: write {ratio:.1f} in docs/records-or-columns.md"
+        text = f"docs/measured.md has {ratio} for {measured!r}: write {ratio:.1f} in docs/records-or-columns.md"
         assert float(quoted[0]) == pytest.approx(ratio, rel=0.1), text

@@ -199,7 +199,7 @@ def test_the_numbers_of_an_alternative_text_are_those_of_the_picture():
 
 
 class TestSpeeds:
-    """The bars of docs/performance.md are the rows of its first table, read here in another way."""
+    """The bars of docs/performance.md are the rows of its table of ratios, read here in another way."""
 
     def rows(self) -> list[list[str]]:
         lines = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8").splitlines()

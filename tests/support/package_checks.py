@@ -55,7 +55,9 @@ def main() -> None:
         for path, kind in ((wheel, "wheel"), (sdist, "sdist")):
             expect(path.stat().st_size < MOST_BYTES[kind], f"{path.name} has {path.stat().st_size:,} bytes")
             print(f"{path.name}: {path.stat().st_size:,} bytes")
-        check_tour(wheel)
+        for package in (wheel, sdist):
+            check_tour(package)
+            check_readme(package)
         check_extras(wheel)
         for kept in sys.argv[1:]:
             Path(kept).mkdir(parents=True, exist_ok=True)
@@ -116,11 +118,19 @@ def check_metadata(metadata: Message) -> None:
     expect("](https://" in text and not relative, f"links that do not work on the package index: {relative}")
 
 
-def check_tour(wheel: Path) -> None:
-    """As `pipx run` would: from the wheel alone, in an environment that is made for it."""
-    told = run_alone(wheel, "", "-m", "kmexport.tour")
+def check_tour(package: Path) -> None:
+    """As `pipx run` would: from the wheel or sdist alone, in an environment that is made for it."""
+    told = run_alone(package, "", "-m", "kmexport.tour")
     for line in TOUR:
         expect(line in told, f"the tour does not say {line!r}:\n{told}")
+
+
+def check_readme(package: Path) -> None:
+    """Run the README's examples in a folder without the tree, with the extras that its first line installs."""
+    options = ("-o", "ELLIPSIS", "-o", "NORMALIZE_WHITESPACE", "-o", "IGNORE_EXCEPTION_DETAIL")
+    with tempfile.TemporaryDirectory() as folder:
+        page = shutil.copy(ROOT / "README.md", folder)
+        run_alone(package, "tables,plot", "-P", "-m", "doctest", *options, str(page))
 
 
 def check_extras(wheel: Path) -> None:
@@ -130,8 +140,8 @@ def check_extras(wheel: Path) -> None:
     expect("kmexport[tables]" in told, f"Facts without its extra: {told!r}")
 
 
-def run_alone(wheel: Path, extra: str, *arguments: str) -> str:
-    needed = f"kmexport[{extra}] @ {wheel.as_uri()}" if extra else f"kmexport @ {wheel.as_uri()}"
+def run_alone(package: Path, extra: str, *arguments: str) -> str:
+    needed = f"kmexport[{extra}] @ {package.as_uri()}" if extra else f"kmexport @ {package.as_uri()}"
     alone = ("-m", "uv", "run", "--quiet", "--isolated", "--no-project", "--python", sys.executable)
     return run(*alone, "--with", needed, "python", *arguments)
 
