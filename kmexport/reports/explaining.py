@@ -27,6 +27,8 @@ from kmexport.tables import to_records
 from kmexport.windows import Window, Zone, check_window, find_zone, time_at
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from matplotlib.axes import Axes
 
 
@@ -123,6 +125,7 @@ def explain(
     rule: Literal["classic", "strict"] = "classic",
     late: bool = False,
     identities: IdentityMap | None = None,
+    executor: Executor | None = None,
 ) -> Explanation:
     """Why does my number differ? An event of a day, counted as a plain script does, and then one rule after the other.
 
@@ -138,7 +141,7 @@ def explain(
 
     Each row says what it changed, with up to ten examples; one that changes nothing shows 0. `expected=1234` marks the
     row with just that number of people or times, or the nearest. Lines that can't be read are left out, and a
-    note counts them.
+    note counts them. With `executor=`, that of `Bucket.to_batches`, workers read the files, but for the first row's.
 
     Sources: the notes of https://oldsupport.kissmetrics.com/apis/data/ and the page of each row. Costs the files of a
     window twice and one pass over the aliases (none with `identities=`); holds the event's records of the day. Raises
@@ -162,7 +165,7 @@ def explain(
     if late:
         files = index
     read = [files[number] for number in sorted(files | {r.number: r for r in of_day})]
-    found, events = _read(bucket, read, event, reject)
+    found, events = _read(bucket, read, event, reject, executor)
     near = {revision.number for revision in bucket.revisions(window)}
     of_day_numbers = {revision.number for revision in of_day}
 
@@ -188,7 +191,7 @@ def explain(
     in_window = chosen(near, window)
     add("the zone's day", _ZONES, in_window)
     add("equal records once", _DUPLICATES, _without_duplicates(events, in_window, "strict"))
-    people = bucket.identities(on_error=reject) if identities is None else identities
+    people = bucket.identities(on_error=reject, executor=executor) if identities is None else identities
     merged = list(merge_identities(events, people))
     add("identities merged", _IDENTITIES, _without_duplicates(merged, in_window, "strict"), merged)
     if rule == "classic":
@@ -218,13 +221,13 @@ def _begins_in(revision: Revision, window: Window) -> bool:
 
 
 def _read(
-    bucket: Bucket, revisions: list[Revision], event: str, on_error: OnError
+    bucket: Bucket, revisions: list[Revision], event: str, on_error: OnError, executor: Executor | None
 ) -> tuple[list[_Occurrence], list[Event]]:
     """Every occurrence of the event in the files, and the records beside them."""
     columns = ["revision", "line", "kind", "person", "time", "name", "alias", "properties"]
     found: list[_Occurrence] = []
     events: list[Event] = []
-    batches = bucket.to_batches(revisions=revisions, columns=columns, names=event, on_error=on_error)
+    batches = bucket.to_batches(revisions=revisions, columns=columns, names=event, on_error=on_error, executor=executor)
     for batch in batches:
         places = zip(batch.column("revision").to_pylist(), batch.column("line").to_pylist(), strict=True)
         for (revision, line), record in zip(places, to_records([batch]), strict=True):

@@ -22,6 +22,8 @@ from kmexport.tables import Facts
 from kmexport.windows import Window, Zone, check_window, find_zone
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from kmexport.steps.duplicates import Rule
 
 
@@ -121,6 +123,8 @@ class FactsKeywords(TypedDict, total=False):
     prefer: Prefer
     on_error: OnError
     callback: Progress
+    executor: Executor | None
+    ahead: int | None
 
 
 def check_keywords(reading: dict[str, Any]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
@@ -119,6 +121,51 @@ def test_a_misspelled_name_has_the_closest_of_the_whole_source(records, tmp_path
 def test_every_result_is_json(report, ready):
     found = report(ready["classic"])
     assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
+
+
+@pytest.fixture(scope="module")
+def workers():
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+@every_report
+def test_a_report_by_workers_is_that_over_facts(report, ready, workers):
+    assert report(Bucket.sample(), executor=workers, ahead=2) == report(ready["classic"])
+
+
+@pytest.mark.slow
+def test_a_report_by_processes_is_that_over_facts(ready):
+    with ProcessPoolExecutor(2, get_context("spawn")) as executor:
+        assert REPORTS["funnel"](Bucket.sample(), executor=executor, rule="strict") == REPORTS["funnel"](
+            ready["strict"]
+        )
+        plain = reports.explain(Bucket.sample(), "signed up", "2012-10-03", late=True)
+        assert reports.explain(Bucket.sample(), "signed up", "2012-10-03", late=True, executor=executor) == plain
+
+
+def test_an_executor_reads_a_bucket_only(records, ready, workers):
+    with pytest.raises(TypeError, match="executor= is said where Facts are made"):
+        REPORTS["counts"](ready["classic"], executor=workers)
+    with pytest.raises(TypeError, match="executor"):
+        REPORTS["counts"](records, executor=workers)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rule": "strict"},
+        {"prefer": "numeric_first"},
+        {"on_error": "skip"},
+        {"identities": Bucket.sample().identities(prefer="numeric_first")},
+        {"callback": None},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_how_a_source_is_read_is_passed_on(options):
+    with Facts(Bucket.sample(), **options) as facts:
+        for name in ("channels", "funnel", "people"):
+            assert REPORTS[name](Bucket.sample(), **options) == REPORTS[name](facts)
 
 
 def test_a_report_over_a_lake(tmp_path, ready):
