@@ -127,12 +127,14 @@ def endings(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def examples(session: nox.Session) -> None:
-    """The slow property tests hold for twenty times as many random examples as in each run."""
+    """The slow property tests hold for twenty times as many random examples, each report for 2,000."""
     session.install("-e", ".[test]")
-    folders = ["facts", "lake", "reports", "steps"]
+    folders = ["facts", "lake", "steps"]
     contracts = ["databases", "export_model", "tools"]
     paths = [f"tests/{name}" for name in folders] + [f"tests/contracts/test_{name}.py" for name in contracts]
     session.run("python", "-m", "pytest", *paths, *session.posargs, env={"KMEXPORT_TIMES_THE_EXAMPLES": "20"})
+    rules = "tests/reports/test_rules.py"
+    session.run("python", "-m", "pytest", rules, *session.posargs, env={"KMEXPORT_TIMES_THE_EXAMPLES": "100"})
 
 
 @nox.session(python=PYTHONS[0])
