@@ -21,6 +21,7 @@ _SENSITIVE_NAME = re.compile(_SENSITIVE, re.IGNORECASE)
 _SECRET_VARIABLE = re.compile("secret|token|passw|pwd|credential|api_?key|access_?key|sas|conn", re.IGNORECASE)
 # A configuration file may give a password as a number. Under other names numbers are time-outs, ports and sizes.
 _SECRET_NUMBER = re.compile("passw|passphrase|pwd|secret|token|auth|cred|param", re.IGNORECASE)
+_FOLDERS = ("PWD", "OLDPWD")  # of the shell: where it is and was
 _SHORTEST_VARIABLE = 8  # characters; a shorter value stands in too many texts by chance
 
 # What a server of Amazon, or one that speaks like it, repeats of a request, and the headers that an error holds.
@@ -85,7 +86,7 @@ def secrets_of(fs: AbstractFileSystem | None, options: Mapping[str, Any]) -> Ite
     """Whatever secrets the filesystem was given or found: in options, in the environment, in its session."""
     yield from secrets_in(options)
     for name, value in os.environ.items():
-        if _SECRET_VARIABLE.search(name) and len(value) >= _SHORTEST_VARIABLE:
+        if _SECRET_VARIABLE.search(name) and len(value) >= _SHORTEST_VARIABLE and name not in _FOLDERS:
             yield value
     while fs is not None:
         yield from secrets_in(getattr(fs, "storage_options", {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,10 @@ __all__ = ["NO_PROFILE", "translated"]
 _NO_CREDENTIALS = (
     "no credentials found: pass profile=… or key= and secret=, set AWS_PROFILE or AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or pass anon=True for a public bucket"
+)
+_NO_GOOGLE_CREDENTIALS = (
+    "no credentials found: pass token=… (a file's path will do), set GOOGLE_APPLICATION_CREDENTIALS, or pass "
+    'token="anon" for a public bucket'
 )
 NO_PROFILE = "the profile that profile=… or AWS_PROFILE names is not in ~/.aws/config or ~/.aws/credentials"
 _NO_RANGES = (
@@ -73,7 +78,7 @@ def translated(
         # That of a missing package names the package. (abfs://container@account only looks like a credential.)
         is_plain = url == redact(url) or isinstance(error, ImportError)
         is_safe = is_plain and not can_show_one(error, known)
-        cause = error if is_safe else None
+        cause = _shareable(error, known) if is_safe else None
         words = words_of(error)
         if len(words) > _LONGEST_WORDS or not is_plain or shows_one(words, known):
             words = ""
@@ -83,8 +88,29 @@ def translated(
         try:
             raise ours from cause
         finally:
-            if cause is None:
-                ours.__context__ = None  # `from None` would only hide it
+            if cause is not error:
+                ours.__context__ = cause  # `from` alone would only hide the error
+
+
+def _shareable(error: Exception, secrets: list[str]) -> Exception:
+    """Return the error, or one that says the same where a pickle of it would fail or hold a credential.
+
+    Dask pickles causes too. Some libraries' errors can't be unpickled, and httpx' holds the headers of the request.
+    """
+    try:
+        pickles = [pickle.dumps(one) for one in chain(error)]
+        for pickled in pickles:
+            pickle.loads(pickled)  # noqa: S301  # it is ours
+        is_shareable = not any(_holds_one(pickled.decode("latin-1"), secrets) for pickled in pickles)
+    except Exception:  # noqa: BLE001  # whatever it is
+        is_shareable = False
+    if is_shareable:
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
+
+
+def _holds_one(pickled: str, secrets: list[str]) -> bool:
+    return "authorization" in pickled.lower() or shows_one(pickled, secrets)
 
 
 def _translation(
@@ -116,7 +142,10 @@ def _translation(
 
 def _why_denied(error: Exception, doing: str, words: str) -> str:
     if is_without_credentials(error):
-        return NO_PROFILE if type(error).__name__ == "ProfileNotFound" else _NO_CREDENTIALS
+        names = {type(one).__name__ for one in chain(error)}
+        if "DefaultCredentialsError" in names:
+            return _NO_GOOGLE_CREDENTIALS
+        return NO_PROFILE if "ProfileNotFound" in names else _NO_CREDENTIALS
     code = code_of(error)
     if code in _ADVICE and code not in _NEW_CREDENTIALS:
         return f"{doing} failed ({words or code}): {_ADVICE[code]}"

@@ -111,10 +111,10 @@ def is_without_bucket(error: BaseException) -> bool:
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether the credentials are wrong or expired."""
+    """Whether the credentials are wrong or expired, or a file of an archive needs a password."""
     if isinstance(error, PermissionError) or _http_status(error) in (401, 403):
         return True
-    return any(type(one).__name__ in _DENIED or _is_denied_by_ftp(one) for one in chain(error))
+    return any(type(one).__name__ in _DENIED or _is_denied_by_ftp(one) or _is_forbidden(one) for one in chain(error))
 
 
 def is_without_credentials(error: BaseException) -> bool:
@@ -196,6 +196,13 @@ def _is_denied_by_ftp(error: BaseException) -> bool:
     return code in ("530", "532") or (code == "550" and _NO_RIGHT.search(str(error)) is not None)
 
 
+def _is_forbidden(error: BaseException) -> bool:
+    """Whether gcsfs was answered 403, of which it makes an OSError without a number; or zipfile has no password."""
+    if type(error) is RuntimeError:
+        return "password required" in str(error)
+    return type(error) is OSError and str(error).startswith("Forbidden: ")
+
+
 def _in_one_line(text: str) -> str:
     return " ".join(text.split())
 
@@ -225,13 +232,15 @@ def _is_trouble(error: BaseException) -> bool:
 
 
 def _http_status(error: BaseException) -> int | None:
-    """The status of the answer behind the error: aiohttp's has a status, botocore's a response."""
+    """The status of the answer behind the error: aiohttp's has a status, botocore's a response, gcsfs' a code."""
     for one in chain(error):
         response = getattr(one, "response", None)
         if isinstance(response, dict):
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         else:
             status = getattr(one, "status", None) or getattr(one, "status_code", None)
+            if status is None and type(one).__module__ == "gcsfs.retry":
+                status = getattr(one, "code", None)
         if isinstance(status, int):
             return status
     return None

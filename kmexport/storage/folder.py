@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
 from kmexport.storage.atomic import remove_old_parts, write_bytes
-from kmexport.storage.connections import connect_anew, is_broken, limit_silence, noticing
 from kmexport.storage.credentials import redact, secrets_of
 from kmexport.storage.errors import translated
 from kmexport.storage.faults import UnexpectedResponseError
 from kmexport.storage.fetch.transports import exclusive_access, openers
-from kmexport.storage.filesystems import disable_own_retries, forget_listings, unwrap_path, with_defaults, without_cache
+from kmexport.storage.filesystems import (
+    connect_anew,
+    forget_listings,
+    is_broken,
+    noticing,
+    prepare,
+    unwrap_path,
+    with_defaults,
+    without_cache,
+)
 from kmexport.storage.limits import Limits
 from kmexport.storage.listing import has_listings, list_files
 from kmexport.storage.open_files import FileRequest, lock_for, open_checked
@@ -201,7 +209,7 @@ class Folder:
             if self._resolved is None or self._process != os.getpid():
                 self._resolved = self._find_storage()
                 self._process = os.getpid()
-            elif is_broken(self._resolved[0]):
+            if is_broken(self._resolved[0]):
                 self._resolved = connect_anew(self._resolved[0]), self._resolved[1]
             return self._resolved
 
@@ -212,8 +220,7 @@ class Folder:
             from fsspec.core import url_to_fs  # noqa: PLC0415
 
             found = url_to_fs(self._url, **with_defaults(self._url, self._storage_options))
-            disable_own_retries(found[0])
-            limit_silence(found[0])
+            prepare(found[0])
         # A filesystem that only puts a folder before every path hides what the one within it can do.
         return unwrap_path(*found)
 

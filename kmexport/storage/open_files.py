@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from attrs import frozen
 
 from kmexport.errors import RevisionChangedError
-from kmexport.storage.connections import noticing
 from kmexport.storage.faults import check_body
-from kmexport.storage.filesystems import is_cache
+from kmexport.storage.filesystems import connection_of, is_cache, noticing
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -247,9 +246,9 @@ def open_alone(fs: AbstractFileSystem, path: str) -> Any:
 
 
 def lock_for(fs: AbstractFileSystem) -> threading.Lock:
-    """The lock of a filesystem. An archive shares the lock of the file in which it lies."""
+    """The lock of a filesystem. All that reads one connection shares its lock, and archives that of their file."""
     # By identity: one with a new connection must not wait for a call that hangs in the old one.
-    return _LOCKS[(id(getattr(fs, "fo", fs)) >> 4) % len(_LOCKS)]
+    return _LOCKS[(id(connection_of(fs) or getattr(fs, "fo", fs)) >> 4) % len(_LOCKS)]
 
 
 @frozen

@@ -38,7 +38,7 @@ class WebSource:
             body = await self._ask(file, start)
         return body
 
-    async def keeps(self, body: _WebBody) -> bool:
+    async def keeps_open(self, body: _WebBody) -> bool:
         """Not all connections of a session may wait for readers: one who waits for another would wait for ever."""
         session: ClientSession = await self._fs.set_session()
         connector = session.connector
@@ -47,10 +47,10 @@ class WebSource:
         waiting.add(body)
         return not limits or len(waiting) < min(limits)
 
-    async def stop(self) -> None:
+    async def drain(self) -> None:
         pass
 
-    def end(self) -> None:
+    def close(self) -> None:
         pass
 
     async def _ask(self, file: File, start: int) -> _WebBody:

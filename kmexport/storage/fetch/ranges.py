@@ -29,13 +29,13 @@ class _Coroutines:
         self._fs = fs
         self.loop: Any = fs.loop
 
-    async def keeps(self, body: object) -> bool:  # noqa: ARG002
+    async def keeps_open(self, body: object) -> bool:  # noqa: ARG002
         return False  # a connection is for others, and the next part is only a request away
 
-    async def stop(self) -> None:
+    async def drain(self) -> None:
         pass
 
-    def end(self) -> None:
+    def close(self) -> None:
         pass
 
 

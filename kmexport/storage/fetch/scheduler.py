@@ -89,7 +89,7 @@ class SchedulerClient:
             return None
         if self._stopping is None:
             self._stopping = asyncio.run_coroutine_threadsafe(self._requests.stop(), self._loop)
-            self._stopping.add_done_callback(lambda _: self._source.end())
+            self._stopping.add_done_callback(lambda _: self._source.close())
         return self._stopping
 
     @property
@@ -132,7 +132,7 @@ class _Scheduler:
         if running is None or running.stream is None:
             return b""  # it was forgotten meanwhile
         block = await running.stream.read(size)
-        await running.stream.rest()
+        await running.stream.pause()
         return block
 
     async def stop(self) -> None:
@@ -141,7 +141,7 @@ class _Scheduler:
         self.forget(list(self._running))
         if self._ending:
             await asyncio.wait(self._ending, timeout=STOPPED_WITHIN)
-        await self._source.stop()
+        await self._source.drain()
 
     def _go_on(self) -> None:
         """Start what fits into the budget; one job in any case."""
@@ -183,7 +183,7 @@ class _Scheduler:
                 self._held -= room
                 self._go_on()
         else:
-            await stream.rest()
+            await stream.pause()
         return FirstBlocks(blocks, not stream.is_at_end, stream.is_whole_file)
 
 

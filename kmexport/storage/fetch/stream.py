@@ -1,4 +1,8 @@
-"""A stretch of one file, from its start to its end; where a connection breaks off, it goes on behind the last byte."""
+"""A stretch of one file, from its start to its end. Where a connection breaks, it goes on after the last byte.
+
+All bytes of a file come from one version of it. Where parts can be asked for, each answer names its version, and a
+new version is an error. Elsewhere a file that may have changed is read again from its start: the same has to come.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,10 @@ from typing import Any, Protocol
 from attrs import define, field
 
 from kmexport.errors import RevisionChangedError
-from kmexport.storage.faults import IncompleteReadError, UnexpectedResponseError, check_body
+from kmexport.storage.faults import IncompleteReadError, check_body
 from kmexport.storage.retries import RetryBudget
 
-__all__ = ["BLOCK_BYTES", "PART_BYTES", "STOPPED_WITHIN", "Body", "Fetcher", "File", "OtherVersionError", "Stream"]
+__all__ = ["BLOCK_BYTES", "PART_BYTES", "STOPPED_WITHIN", "Body", "Fetcher", "File", "Stream"]
 
 BLOCK_BYTES = 1 << 20  # one reading: a filesystem may hold it twice while it is read
 PART_BYTES = 8 << 20  # one request of a large file, at most
@@ -32,12 +36,8 @@ class File:
     one_by_one: asyncio.Lock = field(factory=asyncio.Lock)  # while requests for it fail, one is made at a time
 
 
-class OtherVersionError(UnexpectedResponseError):
-    """The file was written to. Whether it was replaced or has only grown shows when its beginning is read again."""
-
-
 class Body(Protocol):
-    """What a storage answers with: the bytes of one version of a file, from a place on."""
+    """An answer of a storage: the bytes of one version of a file, from a place on."""
 
     at: int  # where it begins: at the place that was asked for, or at 0
     end: int | None  # where it ends; None where the storage does not say so before
@@ -59,15 +59,18 @@ class Fetcher(Protocol):
     cost: int  # of an error: the tries that the filesystem has made before it raised it
 
     async def open(self, file: File, start: int, end: int | None) -> Body:
-        """Ask for a file from `start` on, and to `end` where parts can be asked for."""
+        """Ask for a file from `start` on, and to `end` where parts can be asked for.
 
-    async def keeps(self, body: Any) -> bool:
-        """Whether a body stays open while nobody reads it."""
+        A body that begins at 0 instead may be of another version.
+        """
 
-    async def stop(self) -> None:
+    async def keeps_open(self, body: Any) -> bool:
+        """Tell whether a body stays open while nobody reads it."""
+
+    async def drain(self) -> None:
         """Wait for what runs, for a moment."""
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Give back threads and loop. Nothing is asked of it any more."""
 
 
@@ -80,8 +83,7 @@ class Stream:
         self._start = self._at = start
         self._end = end
         self._body: Body | None = None
-        self._sum = 0  # of the bytes that came
-        self._is_in_doubt = False  # the file was written to: what came has to be compared with its beginning
+        self._sum = 0  # of the bytes that came, where it may have to be compared with what comes again
         self._in_use = asyncio.Lock()
         self.is_at_end: bool = start == end
         # The file was replaced after its parts were planned: this stream gives all of the new version, and the streams
@@ -104,10 +106,10 @@ class Stream:
                 await self._drop()
             return block
 
-    async def rest(self) -> None:
-        """Nobody reads it for a while."""
+    async def pause(self) -> None:
+        """Let go of what need not stay open while nobody reads it."""
         async with self._in_use:
-            if self._body is not None and not await self._source.keeps(self._body):
+            if self._body is not None and not await self._source.keeps_open(self._body):
                 await self._drop()
 
     async def close(self) -> None:
@@ -133,30 +135,24 @@ class Stream:
             most = min(most, self._end - self._at)
         if not most:
             return b""
-        try:
-            block = await self._read(body, most)
-        except OtherVersionError:
-            self._is_in_doubt = True
-            raise
+        block = await self._read(body, most)
         if not block and self._end is not None:
             check_body(self._at, self._end)
         return block
 
     async def _open(self) -> Body:
-        start = self._start if self._is_in_doubt else self._at
-        self._body = body = await self._source.open(self._file, start, self._end)
-        is_compared = not self._source.by_parts and body.at == self._start < self._at
-        if start == 0 or is_compared:
+        self._body = body = await self._source.open(self._file, self._at, self._end)
+        comes_again = body.at < self._at and not self._source.by_parts
+        if self._at == 0 or comes_again:
             self._take_version(body)
         else:
             self._check_version(body)
         if body.at < self._at:
-            await self._read_over(body, is_compared=is_compared)
-        self._is_in_doubt = False
+            await self._read_over(body, is_compared=comes_again)
         return body
 
     def _take_version(self, body: Body) -> None:
-        """Go by the version that is there now: nothing came out yet, or what came out will be compared with it."""
+        """Go by the version that is there now: nothing came of the file yet, or what came will be compared with it."""
         file = self._file
         if file.version is not None and file.version != body.version:
             self.is_whole_file = True
@@ -176,16 +172,11 @@ class Stream:
         if file.version is None:
             file.version = body.version
         is_other = body.version is not None and body.version != file.version
-        if not is_other and (body.size is None or file.size is None or body.size == file.size):
-            return
-        if self._source.by_parts:
+        if is_other or (body.size is not None and file.size is not None and body.size != file.size):
             raise RevisionChangedError(file.name, "another version of it came while it was read")
-        self._is_in_doubt = True
-        msg = "the file changed while it was read"
-        raise OtherVersionError(msg)
 
     async def _read_over(self, body: Body, *, is_compared: bool) -> None:
-        """Read for nothing what came already, and see whether it is the same."""
+        """Pass over what came before, and compare it."""
         at, seen = body.at, 0
         while at < self._at:
             block = await self._read(body, min(self._at - at, BLOCK_BYTES))

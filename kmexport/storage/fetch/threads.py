@@ -13,7 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 from attrs import define
 
-from kmexport.storage.fetch.stream import BLOCK_BYTES, STOPPED_WITHIN, File, OtherVersionError
+from kmexport.storage.faults import UnexpectedResponseError
+from kmexport.storage.fetch.stream import BLOCK_BYTES, STOPPED_WITHIN, File
 
 __all__ = ["OpenFile", "ThreadSource"]
 
@@ -66,11 +67,11 @@ class ThreadSource:
         body = _ThreadBody(0, version, self, file.path, opened, tell)
         if file.size is None:
             body.size = size
-        if start:
+        if start and version == file.version:
             await body.go_to(start)
         return body
 
-    async def keeps(self, body: object) -> bool:  # noqa: ARG002
+    async def keeps_open(self, body: object) -> bool:  # noqa: ARG002
         return True
 
     def start(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
@@ -84,13 +85,13 @@ class ThreadSource:
         here.add_done_callback(self._calls.pop)
         return await asyncio.shield(here)
 
-    async def stop(self) -> None:
+    async def drain(self) -> None:
         # What hangs since long will not end now.
         if young := [running for running, began in self._calls.items() if time.monotonic() - began < STOPPED_WITHIN]:
             await asyncio.wait(young, timeout=STOPPED_WITHIN)
         self._workers.stop()
 
-    def end(self) -> None:
+    def close(self) -> None:
         with suppress(RuntimeError):  # it is closed already
             self.loop.call_soon_threadsafe(self.loop.stop)
 
@@ -116,7 +117,7 @@ class _ThreadBody:
         block: bytes = await self._call(self._opened.read, most)
         if self._tell is not None and block and (await self._call(self._tell, self._path))[0] != self.version:
             msg = "the file changed while it was read"
-            raise OtherVersionError(msg)
+            raise UnexpectedResponseError(msg)  # the next try looks whether it has only grown
         return block
 
     async def close(self) -> None:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import frozen
 
 from kmexport.errors import OtherProcessError
-from kmexport.storage.connections import Current, noticing
-from kmexport.storage.filesystems import version_and_size_at_once, without_cache
+from kmexport.storage.filesystems import noticing, version_and_size_at_once, without_cache
 from kmexport.storage.open_files import FileRequest, LocalFile, lock_for, open_alone, open_in_memory
 from kmexport.storage.retries import tries_within
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["exclusive_access", "openers"]
 
+Current: TypeAlias = "Callable[[], AbstractFileSystem]"  # the one that is in use now
 MakeSource: TypeAlias = "Callable[[Current, int], Fetcher]"  # for so many requests at a time
 
 
