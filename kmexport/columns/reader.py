@@ -87,7 +87,8 @@ def read_revision(
 
     def read(file: BinaryFile, revision: Revision, reading: ReadOptions) -> Generator[_Batch, None, LineCounts]:
         errors = ErrorPolicy(reading.on_error, reading.counts)
-        blocks = iter_blocks(file, reading.max_line_bytes)
+        is_sifted = reading.selection is not None and reading.selection.line_filter is not None
+        blocks = iter_blocks(file, reading.max_line_bytes, is_sifted=is_sifted)
         parsed = parse_blocks(
             blocks, revision.path, errors.counts, reading.max_line_bytes,
             selection=reading.selection, parse_record=partial(_judge, reading.selection),

@@ -24,18 +24,19 @@ Block: TypeAlias = bytes | OversizedLine | TruncatedStream | ArrayItems | Reject
 _LOOKED_AT: Final = 1 << 16  # bytes, at most, to tell whether a file is an array
 
 
-def iter_blocks(source: LineSource, max_line_bytes: int) -> Iterator[Block]:
+def iter_blocks(source: LineSource, max_line_bytes: int, *, is_sifted: bool = False) -> Iterator[Block]:
     r"""Yield blocks of whole lines joined by newlines, without the last newline; over-long lines come alone.
 
     Where the first byte other than space is the bracket of an array, its items come out, and then the lines after the
-    array. Holds one block, or the line or item that is being put together: at most `max_line_bytes` + 64 KiB.
+    array. Holds one block, or the line or item that is being put together: at most `max_line_bytes` + 64 KiB. Blocks of
+    a file are larger where most of their lines will be passed over (`is_sifted`).
 
     >>> list(iter_blocks([b"a\n", "b", b"c\r\n", b"d"], 80))
     [b'a', b'b', b'c\r\nd']
     """
     file, lines = file_or_lines(source)
     if file is not None:
-        return _blocks(pieces_of_file(file), max_line_bytes, are_lines=False)
+        return _blocks(pieces_of_file(file, is_sifted=is_sifted), max_line_bytes, are_lines=False)
     return _blocks(pieces_of_lines(lines), max_line_bytes, are_lines=True)
 
 

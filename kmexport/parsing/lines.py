@@ -16,7 +16,7 @@ from kmexport.parsing.arrays import ArrayItems, RejectedItem
 from kmexport.parsing.blocks import Block
 from kmexport.parsing.counts import LineCounts, Outcome, ParsedLines
 from kmexport.parsing.repairing import LineRepairer
-from kmexport.parsing.selection import LineFilter, Selection
+from kmexport.parsing.selection import LineFilter, Selection, Span
 from kmexport.parsing.stream import OversizedLine, TruncatedStream
 from kmexport.records import Record, parse_full_records, unparsed_line, unparsed_records
 
@@ -284,9 +284,10 @@ class _Parser:
         last = block[block.rfind(b"\n") + 1 :]
         if self._slow.is_open or not last.startswith(b"{"):
             return None
-        lines = line_filter.lines(block)
-        if lines is None:
+        spans = line_filter.spans(block)
+        if spans is None:
             return None
+        lines = [block[begin:end] for begin, end in spans]
         together = b"\n".join(lines)
         if count(b"\n", together) >= len(lines) > 0 or not all(map(_begins, lines)):
             return None
@@ -309,7 +310,7 @@ class _Parser:
             return None
         if first_event_with_alias(heads) is not None:
             return None
-        numbers = _numbers(lines, block, self._next_line()) if self._is_numbered else range(0)
+        numbers = _numbers(spans, block, self._next_line()) if self._is_numbered else range(0)
         here = count(b"\n", block) + 1
         self._counts.lines += here
         self._counts.records += len(lines)
@@ -340,7 +341,13 @@ def _any_too_deep(lines: list[bytes]) -> bool:
     return max(map(len, lines), default=0) > FLAT_BYTES and any(map(is_too_deep, lines))
 
 
-def _numbers(lines: list[bytes], block: bytes, first: int) -> list[int]:
-    """Find the numbers of some lines of a block, in their order. Of equal lines, all or none are among them."""
-    numbered = enumerate(block.split(b"\n"), first)
-    return [next(number for number, other in numbered if other == line) for line in lines]
+def _numbers(spans: list[Span], block: bytes, first: int) -> list[int]:
+    """Number some lines of a block, in their order."""
+    numbers = []
+    behind, number = 0, first
+    for begin, _ in spans:
+        between = block[behind:begin]
+        number += len(between) - len(between.replace(b"\n", b""))
+        numbers.append(number)
+        behind = begin
+    return numbers

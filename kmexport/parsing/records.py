@@ -121,7 +121,8 @@ def read_lists(
     Errors go the way of `on_error`, and the log says what was repaired and skipped. `total` is added to.
     """
     errors = ErrorPolicy(on_error, total)
-    blocks = iter_blocks(source, max_line_bytes)
+    is_sifted = selection is not None and selection.line_filter is not None
+    blocks = iter_blocks(source, max_line_bytes, is_sifted=is_sifted)
     try:
         for found in read_blocks(blocks, source_name, errors.counts, max_line_bytes, selection=selection):
             errors.update_total()

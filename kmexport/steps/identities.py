@@ -203,7 +203,8 @@ class IdentityMap:
             members = self._gather().get(root)
             if members is None:
                 return identity
-            name = self._names[root] = min(members, key=self._order)
+            key = sort_key_of(self.prefer)
+            name = self._names[root] = min(members, key=lambda one: (key(one), one))
         return name
 
     def _order(self, identity: str) -> tuple[Any, str]:

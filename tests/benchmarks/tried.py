@@ -124,7 +124,7 @@ def sieves_group(folder: Path, count: int, runs: int) -> Table:
 
     sizes: list[int] = []
     cases: dict[str, Callable[[bytes], list[bytes] | None]] = {
-        "the line_filter: a pattern for the key and the beginning of the names (the floor)": line_filter.lines,
+        "the line_filter: a pattern for the key and the beginning of the names (the floor)": line_filter.spans,
         "split, and look into each line in lower case": lambda block: [
             line for line in block.split(b"\n") if lower in line.lower()
         ],
