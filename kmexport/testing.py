@@ -82,7 +82,7 @@ def write_export(
         written = list(lines)
         times = [line.timestamp for line in written if isinstance(line, Event | PropertySet | Alias)]
         first, last = (ranges or {}).get(number) or _received(number, times)
-        newest = max(newest, last)
+        newest = max(newest, last or 0)
         name = f"revisions/{number}.json"
         if number not in unindexed:
             rows.append(index_row(name, first, last))
@@ -100,9 +100,9 @@ def write_export(
     return Bucket(url, fs=fs) if fs is not None else Bucket(url, **storage_options)
 
 
-def _received(number: int, times: Sequence[int]) -> tuple[int, int]:
-    """Compute when the first and the last batch of a revision came; 0 to 0 where it has no record."""
-    return (batch_time(number, min(times)), batch_time(number, max(times))) if times else (0, 0)
+def _received(number: int, times: Sequence[int]) -> tuple[int, int] | tuple[None, None]:
+    """Compute when the first and the last batch of a revision came; None where it has no record."""
+    return (batch_time(number, min(times)), batch_time(number, max(times))) if times else (None, None)
 
 
 def _lines(lines: Iterable[Record | bytes | str], octal_form: str | None) -> Iterable[bytes]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from kmexport.columns.heads import _values_of
-from kmexport.columns.schema import HALF_OF_PAIR, PropertyColumn
+from kmexport.columns.schema import PropertyColumn, without_halves
 from kmexport.format.decoding import Head, decode_properties
 from kmexport.format.encoding import spell_object
 from kmexport.format.names import as_number, fold_name
@@ -48,7 +48,7 @@ def _converter(kind: Any) -> Callable[[Any], Any]:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         return spell_object({"": value})[4:-1].decode()
-    return HALF_OF_PAIR.sub(lambda half: f"\\u{ord(half[0]):04x}", value)
+    return without_halves(value)
 
 
 def _integers(kind: Any) -> Callable[[Any], int | None]:

@@ -47,6 +47,15 @@ SCHEMA: Final = pa.schema(
 Properties: TypeAlias = Iterable[str] | Mapping[str, Any]
 
 
+def without_halves(text: str) -> str:
+    r"""Return a text with each half of a surrogate pair as the text of its escape.
+
+    >>> without_halves("a" + chr(0xd83d))
+    'a\\ud83d'
+    """
+    return HALF_OF_PAIR.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
 def as_kinds(codes: Any) -> Any:
     """Make the column `kind` of an array of 8-bit places in KINDS."""
     return pa.DictionaryArray.from_arrays(codes, _KIND_NAMES)

@@ -29,8 +29,20 @@ _ADVICE: Final = {
     "No space left": "Name a file, or a temp_directory=, on a disk with more room",
     "temporary directory": "Facts that share a database file share its temp_directory= too",
 }
+# The units are DuckDB's.
+_AMOUNT: Final = re.compile(r"\s*(?=[0-9.]*[1-9])[0-9]+(?:\.[0-9]+)?\s*(?:[kmgt]i?)?b\s*", re.IGNORECASE | re.ASCII)
 _TRANSLATED: Final[tuple[type[duckdb.Error], ...]] = (duckdb.IOException, duckdb.OutOfMemoryException)
 _OTHER_ADVICE: Final = "Check that the folder is there, and that you may write to it"
+
+
+def check_settings(memory_limit: object, threads: object) -> None:
+    """Raise for what is no amount of memory, and for what is no number of threads."""
+    if memory_limit is not None and not (isinstance(memory_limit, str) and _AMOUNT.fullmatch(memory_limit)):
+        msg = f'memory_limit is a number and its unit, such as "4GB" or "512MB", not {memory_limit!r}'
+        raise ValueError(msg)
+    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
+        msg = f"threads is a whole number, 1 or more, not {threads!r}"
+        raise ValueError(msg)
 
 
 def connect(

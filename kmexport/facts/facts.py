@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import html
 import os
-import re
 import shutil
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self
 
 import duckdb
 
-from kmexport.columns.schema import Properties
-from kmexport.errors import FactsLeftOutError
+from kmexport.columns.schema import Properties, without_halves
 from kmexport.facts.database_file import Kept, describe
-from kmexport.facts.engine import connect, engine_errors
+from kmexport.facts.engine import check_settings, connect, engine_errors
 from kmexport.facts.frame import as_types, check_known, frame_query, narrowest_types
+from kmexport.facts.left_out import Params, check_name, check_query, check_table
 from kmexport.facts.loading import Rejects
 from kmexport.facts.source import FactsSpec, Source, check_reading, take_source
 from kmexport.facts.sql import COLUMNS
@@ -34,11 +33,7 @@ from kmexport.windows import Window
 
 __all__ = ["Facts"]
 
-Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
-
 _ROWS: Final = {"people": "identities"}
-# What DuckDB says of a table or a column that is not there.
-_MISSING: Final = re.compile(r'\b(name|table|column named|column|key) "?(?:numbered_)?(\w+)')
 _READS_NOTHING: Final = (duckdb.StatementType.SET,)
 
 
@@ -128,6 +123,7 @@ class Facts:
             ahead=ahead,
         )
         check_reading(self._spec)
+        check_settings(memory_limit, threads)
         file = None if database is None else _local_file(database)
         spill = None if temp_directory is None else os.fspath(temp_directory)
         self._is_closed = False
@@ -149,8 +145,9 @@ class Facts:
         """Return the answer to a query, as a DuckDB relation: `.show()`, `.fetchall()`, `.df()`, `.pl()`, `.arrow()`.
 
         `params` are the values of `?` or `$name` in it. The first query reads the source. An unknown table or column is
-        DuckDB's error, before anything is read; one that was left out is a FactsLeftOutError. Of several statements the
-        last one's answer is given.
+        DuckDB's error, before anything is read; one that was left out is a FactsLeftOutError. So is a name that
+        `names=` or `properties=` left out, where the query compares it by `=` or `in` with a column of names: `name` or
+        `name_as_sent`, or `event` of properties. Of several statements the last one's answer is given.
 
         >>> from kmexport import Event
         >>> facts = Facts([Event("bob", 1349222400, "Signed Up")])
@@ -163,14 +160,18 @@ class Facts:
             try:
                 return self._answer(query, params)
             except (duckdb.CatalogException, duckdb.BinderException) as error:
-                self._raise_left_out(error)
+                check_table(self._spec, error)
                 raise
 
     def _answer(self, query: str, params: Params | None) -> duckdb.DuckDBPyRelation:
+        # Tables show half of a surrogate pair as its escape, and the engine takes no other text.
+        query, params = without_halves(query), _shown(params)
         statements = duckdb.extract_statements(query)
         if not statements:
             msg = "there is no statement in the query"
             raise ValueError(msg)
+        for statement in statements:
+            check_query(self._spec, self._connection, statement.query, params if statement is statements[-1] else None)
         if not self._store.is_built and any(statement.type not in _READS_NOTHING for statement in statements):
             first = statements[0]
             if first.type == duckdb.StatementType.SELECT and first.query:
@@ -184,16 +185,6 @@ class Facts:
         for statement in before:
             self._connection.execute(statement).fetchall()
         return self._connection.sql(last.query, params=params)
-
-    def _raise_left_out(self, error: duckdb.Error) -> None:
-        """Raise an error of our own where a table or a column is missing that was left out."""
-        left_out = self._spec.left_out()
-        for place, name in _MISSING.findall(str(error).partition("\n")[0]):
-            what = "table" if place in ("name", "table") else "column"
-            key = name if what == "table" else f"events.{name}"
-            if key in left_out:
-                what = f"the {what} {name}"
-                raise FactsLeftOutError(what, left_out[key]) from error
 
     def frame(
         self, properties: Properties | None = None, *, events: str | Iterable[str] | None = None
@@ -252,14 +243,9 @@ class Facts:
             ...
         kmexport.errors.FactsLeftOutError: the event 'purchased' was not read: these facts were made with names=...
         """
-        names, properties = self._spec.names, self._spec.properties
-        if event is not None and names is not None and fold_name(event) not in names:
-            what = f"the event {event!r}"
-            raise FactsLeftOutError(what, f"names={sorted(names)}")
-        read = frozenset[str]() if properties is False else properties
-        if property is not None and read is not True and fold_name(property) not in read:
-            what = f"the property {property!r}"
-            raise FactsLeftOutError(what, f"properties={sorted(read) or False}")
+        for kind, name in (("event", event), ("property", property)):
+            if name is not None:
+                check_name(self._spec, kind, name)
 
     def build(self) -> Self:
         """Read the source and build every table now, and return the facts.
@@ -342,6 +328,14 @@ def _local_file(database: str | os.PathLike[str]) -> str:
         msg = f"database is the path of a file on this machine, not {redact(file)!r}; without it, facts are in memory"
         raise ValueError(msg)
     return file
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_halves(value)
+    if isinstance(value, list | tuple):
+        return [_shown(one) for one in value]
+    return {name: _shown(one) for name, one in value.items()} if isinstance(value, Mapping) else value
 
 
 def _folded(names: str | Iterable[str], what: str) -> frozenset[str]:

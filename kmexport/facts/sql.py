@@ -106,7 +106,7 @@ _VIEWS: Final = {
     "properties": f"""
         SELECT seq, 0 AS place, coalesce(aliased.person, identity) AS person,
                coalesce(aliased.person, identity) AS person_id, time, property_names.name, property_names.name_as_sent,
-               value, {READINGS}, CASE WHEN is_kept THEN event_names.name END AS event, revision, line
+               value, {READINGS}, CASE WHEN is_kept {{and_wanted}} THEN event_names.name END AS event, revision, line
         FROM kmexport.properties JOIN kmexport.property_names USING (spelling_id)
         JOIN kmexport.records USING (seq)
         LEFT JOIN kmexport.event_names ON records.spelling_id = event_names.spelling_id
@@ -200,12 +200,14 @@ def create_tables(*, with_texts: bool) -> list[str]:
     ]
 
 
-def create_views(left_out: Collection[str]) -> list[str]:
+def create_views(left_out: Collection[str], rule: str) -> list[str]:
     """Return the statements that create the views, but for tables, and for columns of tables, that are left out."""
     has_texts = "events.properties" not in left_out
     parts = {
         "exact": ", coalesce(exact, properties) AS properties" if has_texts else "",
         "properties": ", properties" if has_texts else "",
+        # Of events that are not wanted some lines were passed over, so classic can't tell which ones are duplicates.
+        "and_wanted": "AND is_wanted" if rule == "classic" else "",
     }
     statements = [f"CREATE OR REPLACE VIEW kmexport.merged AS {_MERGED}"]
     for table, columns in COLUMNS.items():

@@ -109,7 +109,7 @@ class Store:
         self.connection.execute("CREATE SCHEMA IF NOT EXISTS kmexport")
         for statement in create_tables(with_texts=self.spec.reads_texts):
             self.connection.execute(statement)
-        for statement in create_views(self.spec.left_out()):
+        for statement in create_views(self.spec.left_out(), self.spec.rule):
             self.connection.execute(statement)
         if self.kept is not None:
             self.kept.create()

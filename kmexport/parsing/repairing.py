@@ -109,7 +109,8 @@ class LineRepairer:
         line = lines[at]
         text = line.strip(_SPACE)
         at += 1
-        if not text:
+        # A file may hold a byte-order mark and nothing else.
+        if not text or (number == 1 and not text.replace(codecs.BOM_UTF8, b"").strip(_SPACE)):
             self._counts.blank += 1
             return at
         if not text.removeprefix(codecs.BOM_UTF8).startswith(b"{"):

@@ -75,7 +75,7 @@ def compare(folder: Folder, status: Status, listing: Listing, *, deep: bool) -> 
         unknown=list(listing.unknown),
         disagreements=_disagreements(status, listing),
         odd_rows=list(listing.odd_rows),
-        empty=[revision for revision in listing.revisions if revision.has_records and revision.size == 0],
+        empty=[revision for revision in listing.revisions if revision.has_range and revision.size == 0],
     )
     if deep:
         _look_into_files(folder, listing, audit)

@@ -147,7 +147,7 @@ def cover(
     contents: Mapping[int, RevisionScan] = {
         revision.number: RevisionScan(revision, is_empty=True)
         for revision in needed
-        if revision.has_records and revision.size == 0
+        if revision.has_range and revision.size == 0
     }
     if deep:
         contents = {found.revision.number: found for found in scan_revisions(folder, needed)}

@@ -185,11 +185,6 @@ class Revision:
         """True where the index says when its batches were received."""
         return self.min_timestamp is not None and self.max_timestamp is not None
 
-    @property
-    def has_records(self) -> bool:
-        """True where the index says that batches were received: a revision without records has the range 0 to 0."""
-        return self.has_range and self.max_timestamp != 0
-
     def _repr_html_(self) -> str:
         first, last = spell_moment(self.min_timestamp), spell_moment(self.max_timestamp)
         size = "" if self.size is None else f", {self.size:,} bytes"
@@ -261,8 +256,8 @@ def parse_status(text: bytes, source: str = "status.csv") -> Status:
 def read_index(text: bytes, source: str = "index.csv") -> Index:
     r"""Read an index.csv, with its header or without; of repeated rows the last wins.
 
-    An odd row never hides a file: where the range is odd the revision has none, and a row without the name of a
-    revision is passed over (its file, if there is one, is not named then). Holds all rows: about 200 bytes
+    An odd row never hides a file: where the range is odd (0 to 0, say) the revision has none, and a row without the
+    name of a revision is passed over (its file, if there is one, is not named then). Holds all rows: about 200 bytes
     each. Raises IndexFormatError with the line and the column for other content: no row names a revision, two columns
     have one name, or a quote is not closed, which could swallow rows.
 
@@ -300,7 +295,7 @@ def read_index(text: bytes, source: str = "index.csv") -> Index:
         path = f"revisions/{match[1]}"
         number = revision_number(path)
         start, end = _moment(first), _moment(last)
-        if start is not None and end is not None and start <= end:
+        if start is not None and end is not None and 0 < start <= end:
             found[number] = Revision(number, path, start, end)
         else:
             found[number] = Revision(number, path)
@@ -324,6 +319,8 @@ def _why_no_range(first: str, last: str) -> tuple[str, str]:
         return _FIRST.name, _no_number(first)
     if _moment(last) is None:
         return _LAST.name, _no_number(last)
+    if (_moment(first) or 0) <= 0:
+        return _FIRST.name, f"{first} is no time at which a batch was received: it is not after the year 1969"
     return _FIRST.name, f"the minimum {first} is above the maximum {last}"
 
 

@@ -118,7 +118,7 @@ def read_revisions(
                 with opening as file:
                     is_open = True
                     counts = yield from read_file(file, revision, reading)
-                    if counts == LineCounts() and revision.has_records:
+                    if counts == LineCounts() and revision.has_range:
                         # A web server that fails may answer with no bytes and success; nothing else would tell.
                         logger.warning("%s: is empty, and the index says that it holds records", revision.path)
             except RevisionNotFoundError:

@@ -92,7 +92,7 @@ def _contents(file: BinaryFile, revision: Revision, max_line_bytes: int) -> Revi
         min(times, default=None),
         max(times, default=None),
         errors.count,
-        is_empty=counts == LineCounts() and revision.has_records,
+        is_empty=counts == LineCounts() and revision.has_range,
         is_cut_off=is_at_end and (errors.is_broken_off or watched.last_byte != b"\n"),
         lateness=count_lateness(revision, times),
     )

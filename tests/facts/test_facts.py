@@ -21,6 +21,7 @@ from kmexport import (
     IdentityMap,
     MalformedRecordError,
     PropertySet,
+    UnknownNameError,
     Window,
     in_window,
     reports,
@@ -402,7 +403,7 @@ def test_closing_leaves_no_folder(tmp_path, monkeypatch):
     facts = Facts([SIGNED_UP]).build()
     facts.close()
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(Exception, match="Memory"):
+    with pytest.raises(ValueError, match="memory_limit"):
         Facts([SIGNED_UP], memory_limit="a lot")
     Facts([SIGNED_UP])
     gc.collect()
@@ -421,6 +422,13 @@ def test_closing_leaves_no_folder(tmp_path, monkeypatch):
         ([], {"names": [7]}, TypeError, "names are strings, not 7"),
         ([], {"properties": [None]}, TypeError, "properties are strings, not None"),
         (b"s3://shop", {}, TypeError, "a Bucket, a lake"),
+        ([], {"threads": 0}, ValueError, "threads is a whole number, 1 or more, not 0"),
+        ([], {"threads": 1.5}, ValueError, "threads is a whole number, 1 or more, not 1.5"),
+        ([], {"threads": True}, ValueError, "threads is a whole number"),
+        ([], {"memory_limit": "-1"}, ValueError, "memory_limit is a number and its unit"),
+        ([], {"memory_limit": "0 GB"}, ValueError, "memory_limit is a number and its unit"),
+        ([], {"memory_limit": "4 lots"}, ValueError, "memory_limit is a number and its unit"),
+        ([], {"memory_limit": 4_000_000}, ValueError, "memory_limit is a number and its unit"),
         (7, {}, TypeError, "an iterable of records or an Arrow stream"),
     ],
 )
@@ -486,6 +494,50 @@ class TestAskedForLess:
             with pytest.raises(FactsLeftOutError, match=r"the property 'url' .* properties=\['plan'\]"):
                 facts.check_read(property="url")
 
+    @pytest.mark.parametrize(
+        ("query", "params"),
+        [
+            ("from events where name = 'visited'", None),
+            ("from events where 'Visited' = events.name_as_sent", None),
+            ("select count(*) filter (where e.name in ('signed up', 'visited')) from main.events e", None),
+            ("from properties where event = 'visited'", None),
+            ("from properties where name = 'url'", None),
+            ("from events e join properties p using (person) where p.name = 'url'", None),
+            ("with them as (select person from events where name = 'visited') from them", None),
+            ("select (select count(*) from events where name = 'visited')", None),
+            ("from events where person = ? and name = ?", ["a", "visited"]),
+            ("from events where name = $name", {"name": "visited"}),
+            ("select 1; from events where name = 'visited'", None),
+        ],
+    )
+    def test_a_name_that_was_left_out_is_an_error(self, query, params):
+        with Facts(self.RECORDS, names=["signed up"], properties=["plan"]) as facts:
+            with pytest.raises(FactsLeftOutError, match=r"the (event|property) '.*' was not read"):
+                facts.sql(query, params)
+            assert "nothing read yet" in repr(facts)
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "from events where name in ('signed up', 'Signed Up') and person <> 'visited'",
+            "select 'visited' from events where name <> 'visited' and person = 'visited'",
+            "from properties where name = 'PLAN' and text = 'visited'",
+            "with events as (select 'visited' as name) from events where name = 'visited'",
+            "from (select 'visited' as name) where name = 'visited'",
+            "from events join (select 'visited' as other) on other = 'visited'",
+        ],
+    )
+    def test_other_texts_are_no_names(self, query):
+        with Facts(self.RECORDS, names=["signed up"], properties=["plan"]) as facts:
+            facts.sql(query).fetchall()
+
+    def test_a_property_of_an_event_that_was_left_out_stands_on_no_event(self):
+        # Of its lines without the property none was read: nobody knows which of them counts.
+        records = [Event("a", 1, "x"), Event("a", 1, "x", {"amount": 5})]
+        for names in (None, ["y"]):
+            with Facts(records, names=names, properties=["amount"]) as facts:
+                assert facts.sql("select event, text from properties").fetchall() == [(None, "5")]
+
     @pytest.mark.parametrize("rule", ["classic", "strict"])
     @given(st.lists(CROWDED, max_size=14), WINDOWS, st.tuples(st.sets(NAMES), st.sets(KEYS), st.booleans()))
     @settings(deadline=None, max_examples=examples(20))
@@ -505,9 +557,25 @@ class TestAskedForLess:
             assert Counter(facts.sql(f"select {columns} from events").fetchall()) == events
         for some in (names, None):
             with Facts(source, names=some, properties=keys, **options) as facts:
-                assert Counter(facts.sql(f"select {columns}, value, event from properties").fetchall()) == Counter(rows)
+                known = [
+                    (*row, event if some is None or rule == "strict" or event in wanted else None)
+                    for *row, event in rows
+                ]
+                assert Counter(facts.sql(f"select {columns}, value, event from properties").fetchall()) == Counter(
+                    known
+                )
                 if some is not None:
                     assert Counter(facts.sql(f"select {columns} from events").fetchall()) == events
+
+
+def test_half_of_a_surrogate_pair_is_asked_for_as_it_came():
+    with Facts([PropertySet("a", 1, {"\ud83d": "x\ud83d"})]) as facts:
+        query = "select count(*) from properties where name = ? and text in (select unnest(?::text[]))"
+        assert facts.sql(query, ["\ud83d", ["x\ud83d"]]).fetchall() == [(1,)]
+        assert facts.sql("select text from properties where name = '\ud83d'").fetchall() == [("x\\ud83d",)]
+        assert "x\\ud83d" in repr(reports.property_values(facts, "\ud83d"))
+        with pytest.raises(UnknownNameError):
+            reports.event_counts(facts, "\ud83d")
 
 
 def test_more_than_memory_holds(tmp_path):
@@ -530,5 +598,5 @@ def test_memory_and_disk_that_are_full_are_told(tmp_path):
         facts.sql("set max_temp_directory_size = '1MB'")
         with pytest.raises(FactsMemoryError, match=r"spill: memory and this folder don't hold the facts .*properties="):
             facts.build()
-    with pytest.raises(duckdb.Error, match="Memory"):
+    with pytest.raises(ValueError, match="memory_limit"):
         Facts(records, memory_limit="a lot")

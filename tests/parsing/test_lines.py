@@ -97,3 +97,10 @@ def test_any_bytes_are_accounted_for(content, size):
     assert counts.lines == content.count(b"\n") + (0 if content.endswith(b"\n") or not content else 1)
     whole_records, whole_errors, whole_tally = read(io.BytesIO(content))
     assert (records, [str(e) for e in errors], counts) == (whole_records, [str(e) for e in whole_errors], whole_tally)
+
+
+@pytest.mark.parametrize("content", ["\ufeff", "\ufeff\n", "\ufeff \r\n\n", "\ufeff\ufeff\n"])
+def test_a_file_that_holds_a_byte_order_mark_alone_is_blank(content):
+    records, errors, counts = read(io.BytesIO(content.encode()))
+    assert (records, errors) == ([], [])
+    assert counts.lines == counts.blank == content.removesuffix("\n").count("\n") + 1

@@ -234,9 +234,12 @@ class TestDamagedFiles:
         assert [one.revision.number for one in bucket.coverage(day(2), margin=0, deep=False).damaged] == [3]
         assert [one.number for one in bucket.audit().empty] == [3]
 
-    def test_a_revision_without_records_is_none(self):
-        bucket = write_export("memory://days", {1: [], 2: [Event("bob", T0, "x")]})
-        assert bucket.audit(deep=True).is_clean
+    def test_a_revision_without_a_range_is_none(self):
+        bucket = write_export("memory://days", {1: [], 2: [Event("bob", T0, "x")]}, ranges={2: (0, 0)})
+        audit = bucket.audit(deep=True)
+        assert audit.empty == []
+        assert [odd.line_number for odd in audit.odd_rows] == [2, 3]
+        assert len(list(bucket.iter_records(Window(T0, T0 + 1)))) == 1
 
     def test_whole_files_are_not(self):
         bucket = days(range(1, 6))
