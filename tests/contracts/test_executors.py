@@ -199,6 +199,7 @@ def check_random(bucket: Bucket, executor: Executor, tmp_path: Path, chance: int
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(examples(20)))
 def test_random_exports(executor, tmp_path, seed):
+    (tmp_path / "shop" / "revisions").mkdir(parents=True)
     check_random(write(random_export(seed), str(tmp_path / "shop")), executor, tmp_path, seed)
 
 
