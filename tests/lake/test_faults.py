@@ -9,11 +9,15 @@ import logging
 import os
 import pickle
 import random
+import signal
 import subprocess
 import sys
 import textwrap
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +28,13 @@ from kmexport import Bucket, BucketUnreachableError, KmExportError
 from kmexport.lake import compact, open_lake, reader, sync, vacuum
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.storage import find_destination
+from kmexport.revisions import groups
 from kmexport.testing import write_export
 from tests.lake.test_lake import check_equal, plain
 from tests.storage.test_atomic import tiny_disk  # noqa: F401  # a fixture
 from tests.support.proxies import Fault, proxied
 from tests.support.servers import S3Server
-from tests.support.systems import KILLED
+from tests.support.systems import KILLED, WINDOWS
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("KMEXPORT_KILLS", "3"))
@@ -66,20 +71,38 @@ def check_whole(bucket: Bucket, lake: Any, **options: Any) -> int:
 
 
 RUN = """
-    import sys
+    import contextlib, sys, time
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
     from kmexport import Bucket
     from kmexport.lake import sync
-    print("ready", flush=True)
-    sys.stdin.readline()
-    summary = sync(Bucket(sys.argv[1]), sys.argv[2], bytes_a_commit=1)
-    print(len(summary.revisions), len(summary.by_others), flush=True)
+    from kmexport.revisions import groups
+    groups._SMALLEST = 1 << 40
+    export, lake, workers = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else contextlib.nullcontext()
+    with pool as executor:
+        if workers:
+            list(Bucket(export).to_batches(executor=executor, on_error="skip"))  # now the processes are there
+        print("ready", flush=True)
+        sys.stdin.readline()
+        summary = sync(Bucket(export), lake, bytes_a_commit=12_000 if workers else 1, executor=executor)
+        print(len(summary.revisions), len(summary.by_others), flush=True)
 """
+WORKERS = pytest.mark.parametrize("workers", [0, 2], ids=["alone", "pool"])
 
 
-def started(export: Path, lake: Path) -> subprocess.Popen[str]:
-    """A run in a process of its own; it begins when it gets a line."""
-    command = [sys.executable, "-c", textwrap.dedent(RUN), str(export), str(lake)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+@contextmanager
+def started(export: Path, lake: Path, workers: int = 0) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process of its own; it begins when it gets a line. At the end its workers go with it."""
+    command = [sys.executable, "-c", textwrap.dedent(RUN), str(export), str(lake), str(workers)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, cwd=ROOT, start_new_session=True, **pipes) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() not in (None, 0) and not WINDOWS:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # a pool that has lost its master waits for ever
 
 
 def begin(process: subprocess.Popen[str]) -> None:
@@ -88,12 +111,13 @@ def begin(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-def test_kill_9_at_random_moments(tmp_path, record_property):
+@WORKERS
+def test_kill_9_at_random_moments(tmp_path, record_property, workers):
     chance = random.Random(20121003)
     export, lake = tmp_path / "export", tmp_path / "lake"
     last = 30
     bucket = an_export(export, last)
-    with started(export, tmp_path / "undisturbed") as process:
+    with started(export, tmp_path / "undisturbed", workers) as process:
         assert process.stdout is not None
         process.stdout.readline()
         begin(process)
@@ -102,7 +126,7 @@ def test_kill_9_at_random_moments(tmp_path, record_property):
         longest = time.monotonic() - begun
     present, killed = 0, 0
     for _ in range(KILLS):
-        with started(export, lake) as process:
+        with started(export, lake, workers) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             begin(process)
@@ -127,24 +151,25 @@ def test_kill_9_at_random_moments(tmp_path, record_property):
     )
 
 
-def test_two_runs_at_once(tmp_path, record_property):
+@WORKERS
+def test_two_runs_at_once(tmp_path, record_property, workers):
     shared = 0
     for race in range(RACES):
         export, lake = tmp_path / f"export{race}", tmp_path / f"lake{race}"
         if race % 2:
             sync(an_export(export, 2), lake)
         bucket = an_export(export, 12)
-        processes = [started(export, lake) for _ in range(2)]
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            begin(process)
         took = []
-        for process in processes:
-            out, _ = process.communicate(timeout=120)
-            assert process.returncode == 0
-            took.append([int(count) for count in out.split()])
+        with started(export, lake, workers) as one, started(export, lake) as other:
+            for process in (one, other):
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+            for process in (one, other):
+                begin(process)
+            for process in (one, other):
+                out, _ = process.communicate(timeout=120)
+                assert process.returncode == 0
+                took.append([int(count) for count in out.split()])
         assert sum(own for own, _ in took) == (10 if race % 2 else 12)
         shared += sum(others for _, others in took)
         assert check_whole(bucket, lake) == 12
@@ -152,11 +177,12 @@ def test_two_runs_at_once(tmp_path, record_property):
     record_property("told", f"races: {RACES}, and {shared} revisions were found added by the other run")
 
 
-def test_compaction_while_a_run_is_at_work(tmp_path):
+@WORKERS
+def test_compaction_while_a_run_is_at_work(tmp_path, workers):
     export, lake = tmp_path / "export", tmp_path / "lake"
     bucket = an_export(export, 20)
     sync(an_export(tmp_path / "first", 5), lake, bytes_a_commit=1)
-    with started(export, lake) as process:
+    with started(export, lake, workers) as process:
         assert process.stdout is not None
         process.stdout.readline()
         begin(process)
@@ -175,6 +201,17 @@ def s3(moto: S3Server) -> tuple[S3Server, str]:
     name = f"lake-{random.randrange(10**9)}"
     fsspec.filesystem("s3", **moto.options).mkdir(name)
     return moto, name
+
+
+@pytest.fixture(params=[0, 2], ids=["alone", "threads"])
+def small_commits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Arguments of `sync`: alone, or with workers in this process, where a test can shorten the waits."""
+    if not request.param:
+        yield {"bytes_a_commit": 1}
+        return
+    monkeypatch.setattr(groups, "_SMALLEST", 1 << 40)  # each revision is a group
+    with ThreadPoolExecutor(request.param) as executor:
+        yield {"bytes_a_commit": 12_000, "executor": executor}
 
 
 @pytest.fixture(autouse=True)
@@ -219,7 +256,7 @@ KINDS = ("500", "503", "reset", "short", "429")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4])
-def test_a_server_that_fails(s3, tmp_path, share, record_property):
+def test_a_server_that_fails(s3, tmp_path, share, record_property, small_commits):
     """A request that breaks off was done by the server all the same: also the commit, which is then told apart."""
     server, name = s3
     faults = 0
@@ -235,7 +272,7 @@ def test_a_server_that_fails(s3, tmp_path, share, record_property):
         with proxied(server.endpoint, plan=plan) as proxy:
             options = {**server.options, "endpoint_url": proxy.endpoint, "aws_max_retries": "3"}
             try:
-                sync(bucket, url, bytes_a_commit=1, **options)
+                sync(bucket, url, **small_commits, **options)
             except (KmExportError, OSError):
                 ended += 1
             faults += sum(proxy.faults.values())
@@ -267,10 +304,10 @@ def test_a_commit_whose_answer_was_lost(s3, tmp_path):
     assert check_whole(bucket, f"s3://{name}/lake", **server.options) == 3
 
 
-def test_a_disk_that_is_full(tiny_disk, tmp_path):  # noqa: F811
+def test_a_disk_that_is_full(tiny_disk, tmp_path, small_commits):  # noqa: F811
     bucket = an_export(tmp_path / "export", 60)
     with pytest.raises(OSError, match="No space left on device") as caught:
-        sync(bucket, tiny_disk / "lake", bytes_a_commit=1)
+        sync(bucket, tiny_disk / "lake", **small_commits)
     assert not isinstance(caught.value, BucketUnreachableError)
     assert 0 < check_whole(bucket, tiny_disk / "lake") < 60
     small = an_export(tmp_path / "small", 1)
