@@ -94,6 +94,8 @@ PLAIN_TYPES = [
     (r": At\b", ": Literal['first_ever', 'last_ever', 'first_in_window', 'last_before_end', 'at_step']"),
     (r" \| ~?[\w.]*Literal\[[~\w.]*All\.ALL\]", ""),
     (r"~?[\w.]*_HasRevisions", "kmexport.Bucket"),
+    (r": ~?[\w.]*ReportSource\b", ": kmexport.Facts | kmexport.Bucket | str | Iterable[kmexport.Record]"),
+    (r"= Limits\([^)]*\)", "= Limits()"),
     (r"(Itera\w+)\[~typing\.Any\]", r"\1[kmexport.Record]"),
     (r"[~\w.]*\b_R\b|(?<=\[)[~\w.]*\bR\b", "kmexport.Record"),
 ]
