@@ -207,30 +207,31 @@ def unparsed_records(heads: list[Head], texts: list[bytes]) -> list[Record]:
     return records
 
 
-def parse_full_records(lines: Iterator[bytes], records: list[Record]) -> None:
-    """Append the records of lines, with their properties, up to a line that needs a repair.
+def parse_full_records(lines: Iterator[bytes]) -> list[Record]:
+    """Parse lines into records, with their properties, up to a line that needs a repair.
 
-    The iterator has consumed that line too. Parsing a line whole costs half as much as parsing it in two steps.
+    Parsing a line whole costs half as much as parsing it in two steps.
     """
     new = object.__new__
+    records: list[Record] = []
     first, last = FIRST_TIMESTAMP, LAST_TIMESTAMP
     add = records.append
     try:
         for found in map(decode_object, lines):
             person, timestamp = found.pop("_p"), found.pop("_t")
             if type(person) is not str or type(timestamp) is not int or not first <= timestamp <= last:
-                return
+                return records
             record: Record
             if "_n" in found:
                 name = found.pop("_n")
                 if type(name) is not str or "_p2" in found:
-                    return
+                    return records
                 record = new(Event)
                 record.name = name
             elif "_p2" in found:
                 alias = found.pop("_p2")
                 if type(alias) is not str:
-                    return
+                    return records
                 record = new(Alias)
                 record.alias = alias
             else:
@@ -240,7 +241,8 @@ def parse_full_records(lines: Iterator[bytes], records: list[Record]) -> None:
             record.properties = found
             add(record)
     except (KeyError, *DECODE_ERRORS):
-        return
+        pass
+    return records
 
 
 # The slots themselves: `record.properties` would parse.

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from operator import methodcaller
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, cast
 
 from kmexport.errors import MalformedRecordError
 from kmexport.format.decoding import DECODE_ERRORS, FLAT_BYTES, Head, NotARecord, decode_head, is_too_deep
@@ -46,11 +45,11 @@ def repair_octal_block(block: bytes, parse_record: RecordParser) -> tuple[bytes,
         if not line.startswith(b"{") or not line.endswith(b"}"):
             return None
         try:
-            judged = parse_record(line)
+            parsed = parse_record(line)
         except NotARecord:
             return None
-        parts += [block[behind:start], judged.text]
-        repaired += judged.is_repaired
+        parts += [block[behind:start], parsed.text]
+        repaired += parsed.is_repaired
         behind = end
     return b"".join([*parts, block[behind:]]), repaired
 
@@ -150,8 +149,8 @@ def _records(outcome: Outcome | list[Record], selection: Selection | None) -> li
     return unparsed_records(parsed.heads, parsed.texts)
 
 
-_Found = TypeVar("_Found")
 HeadsOf: TypeAlias = Callable[[bytes], list[Any] | None]
+_Decode: TypeAlias = Callable[[Iterator[bytes]], list[Any]]
 _Take: TypeAlias = Callable[[int, list[bytes], int], tuple[int, list[Outcome]]]
 
 
@@ -168,7 +167,7 @@ class _Parser:
         is_numbered: bool,
     ) -> None:
         self._slow = slow
-        self._judge = parse_record
+        self._parse_record = parse_record
         self._counts = counts
         self._is_numbered = is_numbered  # after lines that were passed over, numbers take a search
         self._filter = selection.line_filter if selection is not None else None
@@ -179,36 +178,33 @@ class _Parser:
         if sifted is not None:
             yield sifted
         else:
-            yield from self._stretches(block, _read_heads, ParsedLines)
+            yield from cast("Iterator[Outcome]", self._stretches(block, whole=False))
 
     def parse_at_once(self, block: bytes, heads_of: HeadsOf, *, with_texts: bool) -> ParsedLines | None:
         """Read all lines of a block in one call; None where one of them may need a repair."""
-        mended = None if self._slow.is_open or self._filter is not None else repair_octal_block(block, self._judge)
-        heads = None if mended is None else heads_of(mended[0])
-        if mended is None or heads is None:
+        if self._slow.is_open or self._filter is not None:
+            return None
+        repaired = repair_octal_block(block, self._parse_record)
+        heads = None if repaired is None else heads_of(repaired[0])
+        if repaired is None or heads is None:
             return None
         first = self._next_line()
         self._counts.lines += len(heads)
         self._counts.records += len(heads)
-        self._counts.repaired += mended[1]
-        kept = mended[0] if with_texts else None
+        self._counts.repaired += repaired[1]
+        kept = repaired[0] if with_texts else None
         return ParsedLines(heads, [], range(first, first + len(heads)), kept, len(block))
 
     def parse_whole(self, block: Block) -> Iterator[Outcome | list[Record]]:
         """Read the lines of a block into records, properties included; lines that need a repair become heads."""
-        return self._stretches(block, parse_full_records, lambda records, _texts, _numbers: records)
+        return self._stretches(block, whole=True)
 
     def end(self) -> Iterator[Outcome]:
         """Read the object that was still open when the file ended."""
         yield from self._slow.end()
 
-    def _stretches(
-        self,
-        block: Block,
-        fast: Callable[[Iterator[bytes], list[Any]], None],
-        pack: Callable[[list[Any], list[bytes], Sequence[int]], _Found],
-    ) -> Iterator[_Found | Outcome]:
-        """Read stretches of lines: `fast` takes lines up to one that needs a repair, and has consumed that one too."""
+    def _stretches(self, block: Block, *, whole: bool) -> Iterator[list[Record] | Outcome]:
+        """Read stretches of lines that need no repair in one call each, and the lines between them one by one."""
         slow, counts = self._slow, self._counts
         if isinstance(block, TruncatedStream):
             yield from slow.read_truncated(self._next_line(), block.reason, block.line)
@@ -220,32 +216,25 @@ class _Parser:
         if isinstance(block, ArrayItems):
             yield from slow.end()
         lines, numbers, take = self._lines(block)
-        plain = is_plain(block if isinstance(block, bytes) else b"\n".join(lines)) and not _any_too_deep(lines)
-        todo = iter(lines)
+        decode: _Decode = parse_full_records if whole else _decode_heads
+        if not is_plain(block if isinstance(block, bytes) else b"\n".join(lines)) or _any_too_deep(lines):
+            decode = _decode_checked
         at = 0
         while at < len(lines):
             if not slow.is_open:
-                found: list[Any] = []
-                (fast if plain else _read_carefully)(todo, found)
-                if fast is _read_heads and (both := first_event_with_alias(found)) is not None:
+                found = decode(_lines_from(lines, at))
+                start, at = at, at + len(found)
+                if decode is _decode_heads and (both := first_event_with_alias(found)) is not None:
                     del found[both:]
-                    todo = iter(lines[at + both + 1 :])
+                    at = start + both
+                    decode = _decode_checked  # it stops at such lines, so that none is decoded again and again
                 if found:
-                    start, at = at, at + len(found)
                     counts.records += len(found)
-                    texts = lines[start:at]
-                    yield (
-                        pack(found, texts, numbers[start:at]) if plain else ParsedLines(found, texts, numbers[start:at])
-                    )
-                    if at == len(lines):
-                        break
-                done, outcomes = take(numbers[at], lines, at)
-                # The first of the lines that were taken is passed already.
-                next(islice(todo, done - at - 1, done - at - 1), None)
-            else:
-                done, outcomes = take(numbers[at], lines, at)
-                next(islice(todo, done - at, done - at), None)
-            at = done
+                    is_whole = decode is parse_full_records
+                    yield found if is_whole else ParsedLines(found, lines[start:at], numbers[start:at])
+                if at == len(lines):
+                    return
+            at, outcomes = take(numbers[at], lines, at)
             yield from outcomes
 
     def _lines(self, block: bytes | ArrayItems) -> tuple[list[bytes], Sequence[int], _Take]:
@@ -294,18 +283,17 @@ class _Parser:
         repaired = 0
         heads: list[Head] = []
         texts = list(lines)
-        todo = iter(lines)
-        read = _read_heads if is_plain(together) and not _any_too_deep(lines) else _read_carefully
+        decode = _decode_heads if is_plain(together) and not _any_too_deep(lines) else _decode_checked
         try:
             self._check_whole(last)
             while True:
-                read(todo, heads)
+                heads += decode(_lines_from(lines, len(heads)))
                 if len(heads) == len(lines):
                     break
-                judged = self._judge(lines[len(heads)])
-                texts[len(heads)] = judged.text
-                heads.append(judged.head)
-                repaired += judged.is_repaired
+                parsed = self._parse_record(lines[len(heads)])
+                texts[len(heads)] = parsed.text
+                heads.append(parsed.head)
+                repaired += parsed.is_repaired
         except DECODE_ERRORS:  # NotARecord is one of them
             return None
         if first_event_with_alias(heads) is not None:
@@ -323,18 +311,31 @@ class _Parser:
         try:
             decode_checked(line)
         except DECODE_ERRORS:
-            self._judge(line)
+            self._parse_record(line)
 
 
-def _read_heads(lines: Iterator[bytes], heads: list[Any]) -> None:
-    # When a line fails, extend() keeps what it has.
-    with suppress(*DECODE_ERRORS):
+def _decode_heads(lines: Iterator[bytes]) -> list[Any]:
+    """Decode heads up to a line that needs a repair."""
+    heads: list[Any] = []
+    with suppress(*DECODE_ERRORS):  # when a line fails, extend() keeps what it has
         heads.extend(map(decode_head, lines))
+    return heads
 
 
-def _read_carefully(lines: Iterator[bytes], heads: list[Any]) -> None:
+def _decode_checked(lines: Iterator[bytes]) -> list[Any]:
+    """Decode heads up to a line that needs a repair, in a block where `decode_head` alone may not."""
+    heads: list[Any] = []
     with suppress(*DECODE_ERRORS):
         heads.extend(map(decode_checked, lines))
+    return heads
+
+
+def _lines_from(lines: list[bytes], at: int) -> Iterator[bytes]:
+    """Iterate from a place on, at no cost for the lines in front of it: a block may have thousands of broken ones."""
+    iterator: Any = iter(lines)
+    iterator.__setstate__(at)
+    found: Iterator[bytes] = iterator
+    return found
 
 
 def _any_too_deep(lines: list[bytes]) -> bool:
