@@ -44,7 +44,7 @@ def lock_file(file: IO[bytes]) -> None:
 
 
 def unlock_file(file: IO[bytes]) -> None:
-    """Let it go before the file is closed: Windows may take its time otherwise."""
+    """Release the lock before the file is closed: Windows may take its time otherwise."""
     if _fcntl is None:
         _at_first_byte(file, "LK_UNLCK")
 
@@ -76,7 +76,7 @@ _BUSY_FOR = 2.0 if os.name == "nt" else 0.0  # seconds
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], /, **storage_options: Any) -> Iterator[IO[bytes]]:
-    """A binary file to write to. It takes its place at a path or an fsspec URL when the block ends, and as a whole.
+    """Open a binary file to write to. It takes its place at a path or an fsspec URL when the block ends, as a whole.
 
     Where the block raises, the disk is full or the process is killed, the file is as it was before. On the
     local disk it is written beside its place, brought to the disk and put there in one step; a link stays a link and
@@ -105,7 +105,7 @@ def atomic_write(path: str | os.PathLike[str], /, **storage_options: Any) -> Ite
 
 
 def write_bytes(fs: AbstractFileSystem, path: str, content: bytes | memoryview) -> None:
-    """The same for a filesystem and all of the bytes. The folders of the path are made where they lack."""
+    """Write a file of a filesystem, whole or not at all. Folders of its path that are missing are made."""
     if _is_local(fs):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with _beside(Path(os.path.realpath(path))) as file:
@@ -135,7 +135,7 @@ def remove_old_parts(fs: AbstractFileSystem, folder: str) -> None:
 
 
 def read_bytes(path: str | os.PathLike[str], /, **storage_options: Any) -> bytes:
-    """All bytes of a file, in one piece: so never the beginning of one version and the end of another.
+    """Read all bytes of a file, in one piece: so never the beginning of one version and the end of another.
 
     >>> read_bytes("memory://nowhere.txt")
     Traceback (most recent call last):
@@ -148,7 +148,7 @@ def read_bytes(path: str | os.PathLike[str], /, **storage_options: Any) -> bytes
 
 
 def local_path(path: str | os.PathLike[str], /, **storage_options: Any) -> Path | None:
-    """Where a path or a URL is on the local disk, links followed; None where it is elsewhere.
+    """Find the place of a path or a URL on the local disk, links followed; None where it is elsewhere.
 
     >>> local_path("memory://kept.txt") is None
     True
@@ -255,7 +255,7 @@ def _put(fs: AbstractFileSystem, target: str, content: bytes) -> None:
 
 
 def _is_object_store(fs: AbstractFileSystem) -> bool:
-    """Whether it puts a file whole or not at all: those with coroutines do, but for the one over SSH."""
+    """Tell whether a filesystem puts a file whole or not at all: those with coroutines do, but for the one over SSH."""
     from fsspec.asyn import AsyncFileSystem  # noqa: PLC0415
 
     return isinstance(fs, AsyncFileSystem) and type(fs).__module__ != "sshfs.spec"
@@ -269,7 +269,7 @@ def _move(fs: Any, part: str, target: str) -> None:
 
 
 def _check(fs: AbstractFileSystem, target: str, content: bytes) -> None:
-    """Some filesystems return without an error and have written nothing, or half."""
+    """Ask for the size of a file: some filesystems return without an error and have written nothing, or half."""
     fs.invalidate_cache(fs._parent(target))
     size = fs.info(target).get("size")
     if size is not None and size != len(content):

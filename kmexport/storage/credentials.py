@@ -1,4 +1,4 @@
-"""What may be a credential: in an address, in storage options, in the environment, and in an error's text."""
+"""Credentials, found: in an address, in storage options, in the environment, and in an error's text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _FORGOTTEN_SCHEME = re.compile(rf"^[^@:]*:.*{_AT}", re.DOTALL)
 
 
 def redact(url: str) -> str:
-    """The URL without what may be a credential: the part before an @, and the query.
+    """Hide what may be a credential in a URL: the part before an @, and the query.
 
     More is hidden than must be, for a secret may hold any character, those that end it in a URL too; and the URL
     may be misspelt.
@@ -74,7 +74,7 @@ def _without_signature(url: str) -> str:
 
 
 def public_name(path: str | os.PathLike[str]) -> str:
-    """The name of a file in a path or a URL, for messages: without folders, and without what may be a credential.
+    """Return the name of a file in a path or a URL, for messages: no folders, and nothing that may be a credential.
 
     >>> public_name("https://example.com/people.jsonl?signature=ab/cd")
     'people.jsonl'
@@ -83,7 +83,7 @@ def public_name(path: str | os.PathLike[str]) -> str:
 
 
 def secrets_of(fs: AbstractFileSystem | None, options: Mapping[str, Any]) -> Iterator[str]:
-    """Whatever secrets the filesystem was given or found: in options, in the environment, in its session."""
+    """Collect the secrets that a filesystem was given or found: in options, in the environment, in its session."""
     yield from secrets_in(options)
     for name, value in os.environ.items():
         if _SECRET_VARIABLE.search(name) and len(value) >= _SHORTEST_VARIABLE and name not in _FOLDERS:
@@ -97,7 +97,7 @@ def secrets_of(fs: AbstractFileSystem | None, options: Mapping[str, Any]) -> Ite
 
 
 def secrets_in(option: object, name: str = "") -> Iterator[str]:
-    """The storage options that are secrets, by their names; those of a nested option inherit its name."""
+    """Collect the storage options whose names say that they are secrets; nested options inherit the name."""
     if isinstance(option, Mapping):
         for key, value in option.items():
             yield from secrets_in(value, f"{name} {key}")
@@ -114,13 +114,13 @@ def secrets_in(option: object, name: str = "") -> Iterator[str]:
 
 
 def can_show_one(error: BaseException, secrets: list[str]) -> bool:
-    """Whether a text in the error's chain can show a credential, one of `secrets` or another."""
+    """Tell whether a text in an error's chain can show a credential, one of `secrets` or another."""
     texts = joined.from_iterable((str(one), repr(one), repr(vars(one))) for one in chain(error))
     return any(shows_one(text, secrets) for text in texts)
 
 
 def shows_one(text: str, secrets: list[str]) -> bool:
-    """Whether a text can show a credential, one of `secrets` or another."""
+    """Tell whether a text can show a credential, one of `secrets` or another."""
     if _SENSITIVE_TEXT.search(text) or any(map(_SENSITIVE_NAME.search, _PARAMETER.findall(text))):
         return True
     spelt = {form for secret in secrets for form in (secret, repr(secret)[1:-1], unquote(secret))}

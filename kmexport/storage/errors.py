@@ -1,4 +1,4 @@
-"""What storage libraries raise, said in the library's own errors: the place is named, and no credential shows."""
+"""Errors of storage libraries, raised again as our own: the place is named, and no credential shows."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def translated(
     doing: str,
     missing: Callable[[], Exception] | None = None,
 ) -> Iterator[None]:
-    """Raise storage errors under the library's names; with the first error as the cause where it shows no secret.
+    """Raise storage errors as our own, with the first error as the cause where it shows no secret.
 
     `doing` says what failed ("reading index.csv"), `missing` makes the error for a file that is not there. `secrets`
     are those that could be in the error's text.
@@ -171,7 +171,7 @@ def _unreachable(error: Exception, place: str, doing: str, words: str) -> Bucket
 
 
 def _speaks_for_itself(error: Exception) -> bool:
-    """A wrong address, a filesystem that is not installed, a warning."""
+    """Tell whether an error may stay as it is: a wrong address, a filesystem that is not installed, a warning."""
     if any(_is_about_ranges(one) for one in chain(error)):
         return False
     return isinstance(error, ImportError | Warning) or type(error) in (TypeError, ValueError)

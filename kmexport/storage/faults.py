@@ -1,4 +1,4 @@
-"""What a storage's error means: the file is missing, access is denied, or it may pass and is tried again."""
+"""The meaning of a storage's error: the file is missing, access is denied, or it may pass and is tried again."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _PASSING = (408, 425, 429)  # too slow, too early, too many: the statuses of 400
 
 
 class UnexpectedResponseError(OSError):
-    """The storage answered something else than it was asked for. Its text is ours, so that it may be shown.
+    """An answer that is not what was asked for. Its text is ours, so that it may be shown.
 
     `may_pass`: whether another try is worth it.
     """
@@ -75,11 +75,11 @@ class UnexpectedResponseError(OSError):
 
 
 class IncompleteReadError(UnexpectedResponseError):
-    """A file gave fewer bytes than its size says, or others than were asked for."""
+    """A file with fewer bytes than its size says, or with others than were asked for."""
 
 
 def check_body(given: int, asked: int) -> None:
-    """Raise IncompleteReadError where a body has not the length that was announced.
+    """Raise IncompleteReadError where the length of a body is not the one that was announced.
 
     >>> check_body(10, 12)
     Traceback (most recent call last):
@@ -92,7 +92,7 @@ def check_body(given: int, asked: int) -> None:
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether the file or its folder is not there."""
+    """Tell whether the file or its folder is not there."""
     if is_denied(error):
         return False
     if type(error).__name__ in _MISSING or _ftp_code(error) == "550":
@@ -105,25 +105,25 @@ def is_missing(error: BaseException) -> bool:
 
 
 def is_without_bucket(error: BaseException) -> bool:
-    """Whether S3 says that not only the file is missing, but the whole bucket."""
+    """Tell whether S3 says that not only the file is missing, but the whole bucket."""
     responses = [getattr(one, "response", None) for one in chain(error)]
     return any(isinstance(one, dict) and one.get("Error", {}).get("Code") == "NoSuchBucket" for one in responses)
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether the credentials are wrong or expired, or a file of an archive needs a password."""
+    """Tell whether the credentials are wrong or expired, or a file of an archive needs a password."""
     if isinstance(error, PermissionError) or _http_status(error) in (401, 403):
         return True
     return any(type(one).__name__ in _DENIED or _is_denied_by_ftp(one) or _is_forbidden(one) for one in chain(error))
 
 
 def is_without_credentials(error: BaseException) -> bool:
-    """Whether a library of Amazon or Google looked for credentials and found none."""
+    """Tell whether a library of Amazon or Google looked for credentials and found none."""
     return any(type(one).__name__ in _NO_CREDENTIALS for one in chain(error))
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the next try may succeed: a broken connection, a time-out, a server that is overloaded.
+    """Tell whether the next try may succeed: a broken connection, a time-out, a server that is overloaded.
 
     >>> is_transient(ConnectionResetError()), is_transient(FileNotFoundError())
     (True, False)
@@ -144,7 +144,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and those behind it."""
+    """Yield the error and those that caused it."""
     for _ in range(_LONGEST_CHAIN):
         if error is None:
             return
@@ -153,7 +153,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def words_of(error: BaseException) -> str:
-    """What the storage itself said, in one line; empty where it said nothing.
+    """Return what the storage itself said, in one line; empty where it said nothing.
 
     >>> words_of(RuntimeError("no route\\nto host")), words_of(TimeoutError())
     ('no route to host', '')
@@ -174,30 +174,30 @@ def words_of(error: BaseException) -> str:
 
 
 def code_of(error: BaseException) -> str:
-    """The code of an error of S3, such as ExpiredToken; empty where there is none."""
+    """Return the code of an error of S3, such as ExpiredToken; empty where it has no code."""
     responses = [getattr(one, "response", None) for one in chain(error)]
     return next((str(one.get("Error", {}).get("Code", "")) for one in responses if isinstance(one, dict)), "")
 
 
 def is_answer(error: BaseException) -> bool:
-    """Whether a server answered, and refused what it was asked: the network is not to blame."""
+    """Tell whether a server answered, and refused what it was asked: the network is not to blame."""
     status = _http_status(error)
     return status is not None and 400 <= status < 500 and not any(map(_is_garbled, chain(error)))
 
 
 def _ftp_code(error: BaseException) -> str:
-    """The code of an answer of FTP, such as 550; empty for any other error."""
+    """Return the code of an answer of FTP, such as 550; empty for any other error."""
     return str(error)[:3] if type(error).__module__ == "ftplib" else ""
 
 
 def _is_denied_by_ftp(error: BaseException) -> bool:
-    """530 is for who may not log in. 550 is for all that can't be had: only its words tell why."""
+    """Tell whether FTP denied access. 530 is for a failed login; 550 may be anything, and only its words tell."""
     code = _ftp_code(error)
     return code in ("530", "532") or (code == "550" and _NO_RIGHT.search(str(error)) is not None)
 
 
 def _is_forbidden(error: BaseException) -> bool:
-    """Whether gcsfs was answered 403, of which it makes an OSError without a number; or zipfile has no password."""
+    """Tell whether gcsfs got a 403, of which it makes an OSError without a number, or zipfile has no password."""
     if type(error) is RuntimeError:
         return "password required" in str(error)
     return type(error) is OSError and str(error).startswith("Forbidden: ")
@@ -208,19 +208,19 @@ def _in_one_line(text: str) -> str:
 
 
 def _is_final(error: BaseException) -> bool:
-    """Whether it is about a certificate, or about a file of the local disk, so that another try can't mend it."""
+    """Tell whether another try can't mend it: an error about a certificate, or about a file of the local disk."""
     if any(kind.__name__ in _CERTIFICATE for kind in type(error).__mro__) or "CERTIFICATE_VERIFY_FAILED" in str(error):
         return True
     return isinstance(error, RecursionError) or (isinstance(error, OSError) and error.errno in _FINAL_NUMBERS)
 
 
 def _is_garbled(error: BaseException) -> bool:
-    """Whether an answer was no HTTP. aiohttp gives it the status 400, as if the server had refused the request."""
+    """Tell whether an answer was not HTTP. aiohttp gives it the status 400, as if the server had refused."""
     return any(kind.__name__ == "HttpProcessingError" for kind in type(error).__mro__)
 
 
 def _is_trouble(error: BaseException) -> bool:
-    """Whether it is about the connection or the server, and not about the file."""
+    """Tell whether an error is about the connection or the server, and not about the file."""
     status = _http_status(error)
     if status is not None:
         return status not in _GONE
@@ -232,7 +232,7 @@ def _is_trouble(error: BaseException) -> bool:
 
 
 def _http_status(error: BaseException) -> int | None:
-    """The status of the answer behind the error: aiohttp's has a status, botocore's a response, gcsfs' a code."""
+    """Find the status of the answer that caused an error: aiohttp has a status, botocore a response, gcsfs a code."""
     for one in chain(error):
         response = getattr(one, "response", None)
         if isinstance(response, dict):

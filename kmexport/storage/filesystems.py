@@ -35,7 +35,7 @@ __all__ = [
 
 
 def unwrap_path(fs: AbstractFileSystem, path: str) -> tuple[AbstractFileSystem, str]:
-    """The filesystem within those that only put a folder before every path, and the path there."""
+    """Return the filesystem within those that only put a folder before every path, and the path there."""
     from fsspec.implementations.dirfs import DirFileSystem  # noqa: PLC0415
 
     while isinstance(fs, DirFileSystem):
@@ -44,14 +44,14 @@ def unwrap_path(fs: AbstractFileSystem, path: str) -> tuple[AbstractFileSystem, 
 
 
 def is_cache(fs: AbstractFileSystem) -> bool:
-    """Whether it is one of fsspec's caches: simplecache, filecache, blockcache."""
+    """Tell whether it is one of fsspec's caches: simplecache, filecache, blockcache."""
     from fsspec.implementations.cached import CachingFileSystem  # noqa: PLC0415
 
     return isinstance(fs, CachingFileSystem)
 
 
 def without_cache(fs: AbstractFileSystem) -> AbstractFileSystem:
-    """The filesystem under fsspec's caches."""
+    """Return the filesystem under fsspec's caches."""
     while is_cache(fs):
         fs = fs.fs
     return fs
@@ -66,13 +66,13 @@ _TELLING = (
 
 
 async def version_and_size(fs: AbstractFileSystem, path: str) -> tuple[Any, int | None]:
-    """What a filesystem of coroutines tells now: something that is equal as long as the file is the same, and bytes."""
+    """Ask a filesystem of coroutines for a file's version, equal as long as the file is, and its size in bytes."""
     forget_listings(fs, path)
     return _from(await fs._info(path))
 
 
 def version_and_size_at_once(fs: AbstractFileSystem, path: str) -> tuple[Any, int | None]:
-    """The same of any filesystem."""
+    """Ask any filesystem for a file's version and its size in bytes."""
     forget_listings(fs, path)
     return _from(fs.info(path))
 
@@ -121,7 +121,7 @@ _UNEXPECTED = re.compile(r"unexpected (?:keyword argument|key)\W+(\w+)")
 
 
 def with_defaults(url: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The storage options, and where they say nothing, what makes reading an export fast and leaves nothing open.
+    """Add to the storage options what makes reading an export fast and leaves nothing open; what is given stays.
 
     In a chain, as in zip://::sftp://…, each filesystem gets its own. Only for the classes that are known here: another
     one that is registered for such addresses has other options.
@@ -193,7 +193,7 @@ _BROKEN = "_kmexport_is_broken"
 
 
 def connection_of(fs: AbstractFileSystem) -> AbstractFileSystem | None:
-    """The filesystem that holds one connection: this one, or one under an archive or a cache."""
+    """Find the filesystem that holds one connection: this one, or one under an archive or a cache."""
     return next((one for one in _layers(fs) if _name_of(type(one)) in _CONNECTED), None)
 
 
@@ -240,7 +240,7 @@ def _limit_silence(fs: AbstractFileSystem) -> None:
 
 
 def _layers(fs: Any) -> Iterator[Any]:
-    """A filesystem, and those under it: of a cache or a folder its `fs`, of an archive that of the file it lies in."""
+    """Yield a filesystem, and those under it: the `fs` of a cache or a folder, that of the file of an archive."""
     while fs is not None:
         yield fs
         fs = getattr(fs, "fs", None) or getattr(getattr(fs, "of", None), "fs", None)
@@ -251,7 +251,7 @@ def _name_of(kind: type) -> str:
 
 
 def explain_unknown_option(error: BaseException, url: str, options: dict[str, Any]) -> str | None:
-    """What to say of a storage option that no function wants, if the error is about one.
+    """Explain an error about a storage option that no function takes; None for any other error.
 
     >>> error = TypeError("__init__() got an unexpected keyword argument 'profle'")
     >>> explain_unknown_option(error, "s3://acme", {"profle": "analytics"})

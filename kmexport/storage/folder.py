@@ -29,7 +29,7 @@ from kmexport.storage.filesystems import (
 from kmexport.storage.limits import Limits
 from kmexport.storage.listing import has_listings, list_files
 from kmexport.storage.open_files import FileRequest, lock_for, open_checked
-from kmexport.storage.retries import patience_for_one, tries_within
+from kmexport.storage.retries import manifest_budget, tries_within
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -71,7 +71,7 @@ class Folder:
 
     @property
     def has_listings(self) -> bool:
-        """Whether the folders of this storage can be listed. Those of a web server can't."""
+        """Tell whether the folders of this storage can be listed. Those of a web server can't."""
         with self._access("opening the storage"):
             return has_listings(self._fresh("")[0])
 
@@ -86,7 +86,7 @@ class Folder:
         return "memory" in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol)
 
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
-        """The whole of a small file, as it is now; or its bytes from `start` to `end`."""
+        """Read a small file whole, as it is now; or its bytes from `start` to `end`."""
         with self._access(f"reading {name}", partial(self._missing, name)):
             for attempt in self._tries(name):
                 with attempt, self._connected(name) as (fs, path), exclusive_access(fs):
@@ -99,7 +99,7 @@ class Folder:
         return content
 
     def list(self, name: str) -> list[tuple[str, int | None]]:
-        """The files of a folder as they are now, in no order: name, and size in bytes where the storage tells it.
+        """List the files of a folder as they are now, in no order: name, and size in bytes where the storage knows it.
 
         Raises BucketNotFoundError where there is no such folder. Object stores know no folders: there one without
         files is missing, or on S3 empty. An answer that is no listing is a BucketUnreachableError.
@@ -113,7 +113,7 @@ class Folder:
         return files
 
     def list_folders(self, name: str) -> Sequence[str]:
-        """The names of the folders in a folder; none where it can't be listed: it helps to explain an error."""
+        """List the folders in a folder; none where it can't be listed: it helps to explain an error."""
         try:
             fs, path = self._fresh(name)
             entries = fs.ls(f"{path}/", detail=True) if has_listings(fs) else []
@@ -128,7 +128,7 @@ class Folder:
         callback: Callback | None = None,
         unpack: bool = True,
     ) -> Generator[AbstractContextManager[BinaryFile], None, None]:
-        """For each file, in order, a context manager that opens it for reading in large blocks, unpacked where gzip.
+        """Yield a context manager for each file, in order, that opens it. It is read in large blocks, gzip unpacked.
 
         `files` are names with the sizes in bytes at which they were listed, None where that is not known. A file of
         the local disk that has grown is read to that size; an object that was replaced before its turn is read whole,
@@ -152,21 +152,21 @@ class Folder:
                 yield open_checked(open_file, name, self._guard(name), callback, unpack=unpack)
 
     def write(self, name: str, content: bytes | memoryview) -> None:
-        """Write a file, whole or not at all, and ask for its size afterwards. Folders are made where they lack."""
+        """Write a file, whole or not at all, and ask for its size afterwards. Missing folders are made."""
         with self._access(f"writing {name}"):
             for attempt in self._tries(name):
                 with attempt, self._connected(name) as (fs, path), exclusive_access(fs):
                     write_bytes(fs, path, content)
 
     def remove_old_parts(self, name: str) -> None:
-        """Remove what runs have left in a folder that were killed a day ago or longer while they wrote."""
+        """Remove the unfinished files of runs that were killed a day ago or longer."""
         with self._access(f"listing {name or 'the folder'}"):
             for attempt in self._tries(name):
                 with attempt, self._connected(name) as (fs, path), exclusive_access(fs), suppress(FileNotFoundError):
                     remove_old_parts(fs, path)
 
     def _missing(self, what: str) -> BucketNotFoundError:
-        """Of a relative path it says where it was looked for: a notebook need not run in the folder one thinks."""
+        """Make the error for a missing file. Of a relative path it says where it was looked for."""
         place = f" in {Path(self.public_url).absolute()}" if self._is_relative else ""
         names = getattr(self._resolved[0], "index", ()) if self._resolved is not None else ()
         if any(str(name).startswith("./") for name in names):  # a tar file that was packed as "tar cf … ."
@@ -183,21 +183,21 @@ class Folder:
         return secrets_of(self._resolved[0] if self._resolved is not None else self._fs, self._storage_options)
 
     def _tries(self, name: str) -> Iterator[AttemptManager]:
-        patience = patience_for_one(name)
-        for attempt in patience.retrying():
+        budget = manifest_budget(name)
+        for attempt in budget.retrying():
             if self._resolved is not None:
-                patience.cost = tries_within(self._resolved[0])
+                budget.cost = tries_within(self._resolved[0])
             yield attempt
 
     @contextmanager
     def _connected(self, name: str) -> Iterator[tuple[AbstractFileSystem, str]]:
-        """The filesystem without caches, and the path of a file there; the next try may need another connection."""
+        """Give the filesystem without caches, and a file's path. After an error the next try has a new connection."""
         fs, path = self._fresh(name)
         with noticing(fs):
             yield fs, path
 
     def _fresh(self, name: str) -> tuple[AbstractFileSystem, str]:
-        """The filesystem without caches, which would give a manifest of long ago; and the path of a file there."""
+        """Return the filesystem without caches, which would give an old manifest; and the path of a file there."""
         fs, root = self._storage()
         return unwrap_path(without_cache(fs), _join(root, name))
 

@@ -1,4 +1,4 @@
-"""The files of a folder as they are now, or an error: what is no listing is never taken for an empty folder."""
+"""The files of a folder as they are now, or an error: an answer that is not a listing is never an empty folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WEB = "fsspec.implementations.http"
 
 
 def list_files(fs: AbstractFileSystem, path: str) -> Files:
-    """Name and size in bytes (None where that is not told) of each file in a folder, in no order.
+    """List each file in a folder, in no order: its name and size in bytes (None where that is not known).
 
     Raises FileNotFoundError where there is no such folder, and UnexpectedResponseError for an answer that is
     no listing.
@@ -34,7 +34,7 @@ def list_files(fs: AbstractFileSystem, path: str) -> Files:
 
 
 def has_listings(fs: AbstractFileSystem) -> bool:
-    """Tell whether a filesystem can list a folder. A web server can't: a page of links is none."""
+    """Tell whether a filesystem can list a folder. A web server can't: a page of links is not a listing."""
     return not any(kind.__module__ == _WEB and kind.__name__ == "HTTPFileSystem" for kind in type(fs).__mro__)
 
 
@@ -62,7 +62,7 @@ def _what_is(fs: AbstractFileSystem, entry: dict[str, Any]) -> str:
 
 
 def _list_on_s3(fs: AbstractFileSystem, path: str) -> Files:
-    """The pages of the listing, asked for one by one and checked.
+    """List a folder of S3, page by page, and check each.
 
     `fs.ls` does not check them: it takes any answer without keys for an empty folder, and older versions of s3fs take
     a 404 in the middle for the last page.

@@ -63,7 +63,7 @@ def check_progress(progress: Progress) -> None:
 
 @contextmanager
 def progress_bar(progress: Progress) -> Iterator[Callback | None]:
-    """The callback; of "tqdm" a bar of bytes, which is closed at the end: a text, or a widget in a notebook."""
+    """Give the callback; for "tqdm" a bar of bytes, which is closed at the end: a text, or a widget in a notebook."""
     if not isinstance(progress, str):
         yield progress
         return
@@ -94,7 +94,7 @@ def open_checked(
     *,
     unpack: bool = True,
 ) -> Iterator[BinaryFile]:
-    """The file that `open_file` opens. Each call of the filesystem is made within `guard()`, for its errors."""
+    """Open a file with `open_file`. Each call of the filesystem is made within `guard()`, for its errors."""
     with guard():
         raw = open_file()
     with closing(raw):
@@ -186,7 +186,7 @@ class LocalFile:
         self._file.close()
 
     def _look_again(self, now: os.stat_result) -> None:
-        """It was written to: at its end, or from its beginning?"""
+        """Look whether it was written to at its end only."""
         has_grown = now.st_size > self._stat.st_size
         if self._at and not (
             has_grown and all(self._read_at(at, len(sample)) == sample for at, sample in self._samples)
@@ -206,7 +206,7 @@ class LocalFile:
 
 
 def open_in_memory(fs: AbstractFileSystem, wanted: FileRequest) -> io.BytesIO:
-    """A file of fsspec's memory, as it is now: fsspec gives all readers one object, with one place."""
+    """Open a file of fsspec's memory, as it is now: fsspec gives all readers one object, with one place."""
     content = fs.open(wanted.path, "rb").getvalue()  # not a copy, as long as nobody writes to it
     end = _end_of(wanted, len(content))
     return io.BytesIO(content if end == len(content) else content[:end])
@@ -246,14 +246,14 @@ def open_alone(fs: AbstractFileSystem, path: str) -> Any:
 
 
 def lock_for(fs: AbstractFileSystem) -> threading.Lock:
-    """The lock of a filesystem. All that reads one connection shares its lock, and archives that of their file."""
+    """Return the lock of a filesystem. All that use one connection share its lock, and archives that of their file."""
     # By identity: one with a new connection must not wait for a call that hangs in the old one.
     return _LOCKS[(id(connection_of(fs) or getattr(fs, "fo", fs)) >> 4) % len(_LOCKS)]
 
 
 @frozen
 class _LockedFile:
-    """A file of which no two are read at a time."""
+    """A file that is read only while nothing else of its filesystem is."""
 
     file: Any
     lock: threading.Lock
@@ -274,7 +274,7 @@ class _LockedFile:
 
 
 def _open_new(fs: AbstractFileSystem, path: str) -> Any:
-    """A file with a place of its own."""
+    """Open a file with a place of its own."""
     from fsspec.caching import BaseCache  # noqa: PLC0415
     from fsspec.spec import AbstractBufferedFile  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""How often a request is made again, and how long a storage may be silent: one budget for each file."""
+"""A budget for each file: how often a request is made again, and how long a storage may be silent."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kmexport.storage.limits import SILENT_FOR
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, Retrying
 
-__all__ = ["TRIES", "RetryBudget", "azure_retries", "patience_for_one", "tries_of_botocore", "tries_within"]
+__all__ = ["TRIES", "RetryBudget", "azure_retries", "manifest_budget", "tries_of_botocore", "tries_within"]
 
 logger: logging.Logger = logging.getLogger("kmexport")
 
 TRIES = 10  # of a file, whatever libraries below try by themselves
-REFUND_BYTES = 8 << 20  # so many bytes of a file give one try back, so that a huge one may break off more often
+REFUND_BYTES = 8 << 20  # of a file give one try back, so that a huge one may break off more often
 
 _TRIES_OF_A_MANIFEST = 6  # about five seconds: a wrong address has to show soon
 _FIRST_WAIT = 0.2  # seconds at most; each further wait is twice as long
@@ -30,7 +30,7 @@ _SHARE = 4  # one connection may be silent for this part of the time, so that an
 
 @define
 class RetryBudget:
-    """What reading one file may still cost: tries, and seconds without a byte. Each failed try is logged."""
+    """The tries and the seconds without a byte that are left to one file. Each failed try is logged."""
 
     name: str
     tries: int = TRIES
@@ -44,7 +44,7 @@ class RetryBudget:
 
     @property
     def request_silent_for(self) -> float:
-        """Seconds after which a connection that says nothing is given up."""
+        """The seconds after which a connection that says nothing is given up."""
         return self.silent_for / _SHARE
 
     @property
@@ -52,7 +52,7 @@ class RetryBudget:
         return self.failures >= self.tries
 
     def heard(self, count: int) -> None:
-        """So many bytes of the file have come."""
+        """Note that bytes of the file have come, and how many."""
         self._heard_at = time.monotonic()
         self._bytes += count
         while self._bytes >= REFUND_BYTES:
@@ -60,13 +60,13 @@ class RetryBudget:
             self.failures = max(0, self.failures - 1)
 
     def retrying(self) -> Retrying:
-        """Goes round again after an error that may pass, later each time."""
+        """Go round again after an error that may pass, later each time."""
         from tenacity import Retrying  # noqa: PLC0415  # it takes longer to load than a local export needs
 
         return Retrying(**self._policy())
 
     def retrying_async(self) -> AsyncRetrying:
-        """The same for coroutines."""
+        """Go round again in a coroutine."""
         from tenacity import AsyncRetrying  # noqa: PLC0415
 
         return AsyncRetrying(**self._policy())
@@ -86,7 +86,7 @@ class RetryBudget:
         return not self.is_spent and now - max(state.start_time, self._heard_at) < self.silent_for
 
     def _wait(self, _state: Any) -> float:
-        """At random, so that many readers spread out."""
+        """Wait for a random time, so that many readers spread out."""
         longest = min(_FIRST_WAIT * 2 ** max(0, self.failures - 1), _LONGEST_WAIT)
         seconds = random.uniform(longest / 2, longest)  # noqa: S311  # no secret
         self._waiting_until = time.monotonic() + seconds
@@ -103,20 +103,20 @@ class RetryBudget:
         )
 
 
-def patience_for_one(name: str) -> RetryBudget:
-    """The tries for a manifest or a listing."""
+def manifest_budget(name: str) -> RetryBudget:
+    """Make the budget of a manifest or a listing."""
     return RetryBudget(name, _TRIES_OF_A_MANIFEST)
 
 
 def tries_within(fs: Any) -> int:
-    """How often a filesystem makes a request by itself before it raises: s3fs and gcsfs say so."""
+    """Count how often a filesystem makes a request by itself before it raises: s3fs and gcsfs say so."""
     tries: int = max([1, getattr(fs, "retries", 1), *(1 + policy.total_retries for policy in azure_retries(fs))])
     config = getattr(fs, "config_kwargs", None)
     return tries if config is None else tries * tries_of_botocore(config.get("retries") or {})
 
 
 def azure_retries(fs: Any) -> list[Any]:
-    """What tries requests again in Azure's own client; nothing in another filesystem."""
+    """List what makes requests again in Azure's own client; nothing in another filesystem."""
     client = getattr(fs, "__dict__", {}).get("service_client")
     pipelines = [getattr(one, "_pipeline", None) for one in (client if isinstance(client, list) else [client])]
     policies = [policy for pipeline in pipelines for policy in getattr(pipeline, "_impl_policies", ())]
@@ -124,7 +124,7 @@ def azure_retries(fs: Any) -> list[Any]:
 
 
 def tries_of_botocore(settings: dict[str, Any]) -> int:
-    """The tries for one request under botocore's setting `retries`.
+    """Count the tries for one request under botocore's setting `retries`.
 
     >>> settings = {}, {"max_attempts": 2}, {"total_max_attempts": 1}
     >>> [tries_of_botocore(one) for one in settings]

@@ -72,7 +72,9 @@ class FtpServer:
         authorizer = DummyAuthorizer()
         authorizer.add_user(USER, PASSWORD, str(self.folder), perm="elradfmwMT")
         authorizer.add_user(BLIND, PASSWORD, str(self.folder), perm="")
-        handler = type("Handler", (FTPHandler,), {"authorizer": authorizer, "use_sendfile": False})
+        handler = type(
+            "Handler", (FTPHandler,), {"authorizer": authorizer, "use_sendfile": False, "auth_failed_timeout": 0}
+        )
         handler.dtp_handler = Cutting
         self._server = FTPServer(("127.0.0.1", self.port), handler, ioloop=IOLoop())
         self._ends = False

@@ -39,7 +39,7 @@ class WebSource:
         return body
 
     async def keeps_open(self, body: _WebBody) -> bool:
-        """Not all connections of a session may wait for readers: one who waits for another would wait for ever."""
+        """Keep a body open, but never all of a session: a reader who waits for a connection would wait for ever."""
         session: ClientSession = await self._fs.set_session()
         connector = session.connector
         limits = [limit for limit in (connector.limit, connector.limit_per_host) if limit] if connector else []
@@ -62,7 +62,7 @@ class WebSource:
         if version and has_range:
             # A server that does not know ranges, or has another version by now, answers with the whole file.
             headers |= {"Range": f"bytes={start}-", "If-Range": version.etag}
-        options["timeout"] = _patient(options.get("timeout") or session.timeout, file.patience.request_silent_for)
+        options["timeout"] = _without_total(options.get("timeout") or session.timeout, file.patience.request_silent_for)
         answer = await session.get(self._fs.encode_url(file.path), headers=headers, **options)
         try:
             self._fs._raise_not_found_for_status(answer, file.path)
@@ -74,7 +74,7 @@ class WebSource:
 
 @frozen(eq=False)
 class _Version:
-    """What a web server tells a version by. Two that have nothing in common are taken for the same."""
+    """The version of a file, as a web server names it. Two that have nothing in common count as equal."""
 
     etag: str | None
     modified: str | None
@@ -82,7 +82,7 @@ class _Version:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the same ETag means the same bytes."""
+        """Tell whether the same ETag means the same bytes."""
         return self.etag is not None and not self.etag.startswith("W/") and not self.is_packed
 
     def __eq__(self, other: object) -> bool:
@@ -106,7 +106,7 @@ class _WebBody:
 
     @classmethod
     def of(cls, answer: ClientResponse, asked: int) -> _WebBody:
-        """The answer to a request for a file from `asked` on."""
+        """Make the body of an answer to a request for a file from `asked` on."""
         headers = answer.headers
         is_packed = headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
         version = _Version(headers.get("ETag"), headers.get("Last-Modified"), is_packed)
@@ -136,8 +136,8 @@ class _WebBody:
         self._answer.close()
 
 
-def _patient(settings: Any, silent_for: float) -> ClientTimeout:
-    """The settings of the user, but without a total: that would count the pauses of the reader too."""
+def _without_total(settings: Any, silent_for: float) -> ClientTimeout:
+    """Return the user's time-outs, but without a total: that would count the pauses of the reader too."""
     from aiohttp import ClientTimeout  # noqa: PLC0415
 
     if not isinstance(settings, ClientTimeout):

@@ -33,7 +33,7 @@ def fetch_ahead(
     requests: int,
     silent_for: float = SILENT_FOR,
 ) -> Generator[FetchedFile, None, None]:
-    """The files in their order, each while it is looked at; the next ones are fetched meanwhile.
+    """Yield the files in their order, each to be read before the next; the next ones are fetched meanwhile.
 
     At most `budget` bytes are held (but always 128 KiB), and `requests` requests run at a time. A file may be silent
     for `silent_for` seconds. Starts nothing before the first `next()`; closing the generator stops all that runs.
@@ -45,7 +45,7 @@ def fetch_ahead(
     ahead.plan(_jobs_of(files, source, budget, requests, silent_for))
     try:
         for number in range(len(files)):
-            ahead.hand_over()
+            ahead.submit()
             file = FetchedFile(ahead, number)
             try:
                 yield file
@@ -56,7 +56,7 @@ def fetch_ahead(
 
 
 class FetchedFile:
-    """One file for reading. What was fetched of it is freed as it is read."""
+    """A file for reading. What was fetched of it is freed as it is read."""
 
     def __init__(self, ahead: _Ahead, number: int) -> None:
         self._ahead = ahead
@@ -66,7 +66,7 @@ class FetchedFile:
         self._is_closed = False
 
     def read(self, size: int, /) -> bytes:
-        """The next bytes, at most `size`; none at the end of the file."""
+        """Read the next bytes, at most `size`; none at the end of the file."""
         while not (part := self._block.read(size)):
             self._block = io.BytesIO()  # frees its bytes, which the next ones may take the place of
             if self._is_closed:
@@ -83,15 +83,15 @@ class FetchedFile:
         return part
 
     def close(self) -> None:
-        """Let go of what was fetched of it and not read."""
+        """Discard what was fetched of it and not read."""
         self._is_closed = True
         self._blocks.close()
         self._block = io.BytesIO()
-        self._ahead.forget(self._number)
+        self._ahead.discard(self._number)
 
 
 class _Ahead:
-    """What was planned, handed over, and not read yet."""
+    """The jobs that were planned or submitted, and not read yet."""
 
     def __init__(self, fetcher: SchedulerClient, most_jobs: int) -> None:
         self._fetcher = fetcher
@@ -101,14 +101,14 @@ class _Ahead:
         self._planned: Iterator[FetchJob] = iter(())
         self._next: FetchJob | None = None
         self._jobs: deque[FetchJob] = deque()
-        self._has_forgotten = False
+        self._has_discarded = False
 
     def plan(self, jobs: Iterator[FetchJob]) -> None:
         self._planned = jobs
         self._next = next(jobs, None)
 
-    def hand_over(self, done: FetchJob | None = None) -> None:
-        """The next jobs to the loop, which starts them when the budget allows it; and one whose blocks were read."""
+    def submit(self, done: FetchJob | None = None) -> None:
+        """Submit the next jobs to the loop, which starts them when the budget allows it. `done` was read."""
         self._check_process()
         more = []
         while self._next is not None and len(self._jobs) < self._jobs_now:
@@ -116,12 +116,12 @@ class _Ahead:
             self._jobs.append(self._next)
             self._next = next(self._planned, None)
         # Each message costs a change between threads.
-        if more or done is not None or self._has_forgotten:
-            self._has_forgotten = False
-            self._fetcher.take(more, [] if done is None else [done])
+        if more or done is not None or self._has_discarded:
+            self._has_discarded = False
+            self._fetcher.submit(more, [] if done is None else [done])
 
     def blocks_of(self, number: int) -> Generator[bytes, None, None]:
-        """What a file consists of. Its turn must have come."""
+        """Yield the blocks of a file. Its turn must have come."""
         while self._jobs and self._jobs[0].number == number:
             self._check_process()
             job = self._jobs[0]
@@ -132,21 +132,21 @@ class _Ahead:
                 # Two of them are held at a time.
                 yield from self._rest_of(job, min(BLOCK_BYTES, max(1, job.cost // 2)))
             if beginning.is_whole_file:
-                self.forget(number)  # the other parts are of another version
+                self.discard(number)  # the other parts are of another version
             else:
                 self._jobs_now = min(self._jobs_now * GROWTH, self._most_jobs)
-                self.hand_over(self._jobs.popleft())
+                self.submit(self._jobs.popleft())
 
-    def forget(self, number: int) -> None:
-        """Drop the parts of a file that are not wanted any more; nothing takes their place before `hand_over`."""
-        forgotten = []
+    def discard(self, number: int) -> None:
+        """Discard the parts of a file that are not wanted any more; nothing takes their place before `submit`."""
+        discarded = []
         while self._jobs and self._jobs[0].number == number:
-            forgotten.append(self._jobs.popleft())
+            discarded.append(self._jobs.popleft())
         while self._next is not None and self._next.number == number:
             self._next = next(self._planned, None)
-        if forgotten:
-            self._has_forgotten = True
-            self._fetcher.forget(forgotten)
+        if discarded:
+            self._has_discarded = True
+            self._fetcher.discard(discarded)
 
     def stop(self) -> None:
         self._jobs.clear()
@@ -154,7 +154,7 @@ class _Ahead:
         self._fetcher.stop()
 
     def _rest_of(self, job: FetchJob, size: int) -> Iterator[bytes]:
-        """The blocks after the beginning, one read ahead."""
+        """Yield the blocks after the beginning, one read ahead."""
         coming = self._fetcher.read_on(job, size)
         try:
             while block := coming.result():
@@ -175,7 +175,7 @@ class _Ahead:
 def _jobs_of(
     files: Sequence[FileRequest], source: Fetcher, budget: int, requests: int, silent_for: float
 ) -> Iterator[FetchJob]:
-    """The stretches in which the files are fetched: parts where that is possible, otherwise each as one stream."""
+    """Plan the stretches in which files are fetched: parts where that is possible, otherwise each as one stream."""
     part_bytes = max(LEAST_BYTES, min(PART_BYTES, budget // 8))
     unknown_bytes = max(LEAST_BYTES, min(PART_BYTES, budget // requests))
     for number, wanted in enumerate(files):

@@ -53,7 +53,7 @@ class S3Source(_Coroutines):
         return _S3Body.of(await self._get(file, wanted), start, end)
 
     async def _get(self, file: File, wanted: dict[str, str]) -> dict[str, Any]:
-        """s3fs would try it five times, each time with all the tries of botocore, and wait for each."""
+        """Ask once: s3fs would try five times, each time with all the tries of botocore, and wait for each."""
         from s3fs.errors import translate_boto_error  # noqa: PLC0415
 
         await self._fs.set_session()
@@ -184,7 +184,7 @@ def _check_part(answer: dict[str, Any], *, is_asked_for: bool) -> None:
 
 
 def _parsed(content_range: str) -> tuple[int, int, int | None]:
-    """Start, end and the whole size of "bytes 0-9/100"."""
+    """Parse start, end and the whole size of "bytes 0-9/100"."""
     unit, _, numbers = content_range.partition(" ")
     stretch, _, size = numbers.partition("/")
     start, _, last = stretch.partition("-")

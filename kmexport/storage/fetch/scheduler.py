@@ -1,4 +1,4 @@
-"""The loop's half of fetching ahead: which requests run, and that what they hold stays within the budget.
+"""The loop's half of fetching ahead: it decides which requests run, and keeps what they hold within the budget.
 
 `_Scheduler` belongs to the event loop: all of it runs there. Other threads have a
 `SchedulerClient`, which sends it messages.
@@ -37,7 +37,7 @@ class FetchJob:
 
 @frozen(eq=False)
 class FirstBlocks:
-    """What came of a job: its first blocks."""
+    """The first blocks of a job, or its failure."""
 
     blocks: deque[bytes]
     goes_on: bool  # whether more can be read of it
@@ -45,7 +45,7 @@ class FirstBlocks:
 
 
 class SchedulerClient:
-    """Has jobs fetched in the order in which they come, as budget and number of requests allow it."""
+    """The client of a scheduler, which fetches jobs in their order, as budget and number of requests allow it."""
 
     def __init__(self, source: Fetcher, budget: int, requests: int) -> None:
         self._source = source
@@ -55,20 +55,20 @@ class SchedulerClient:
         self._stopping: Future[None] | None = None
         _ALL.add(self)
 
-    def take(self, jobs: list[FetchJob], done: Iterable[FetchJob]) -> None:
-        """Fetch these, after those that it has; and forget others, which were read or are not wanted any more."""
+    def submit(self, jobs: list[FetchJob], done: Iterable[FetchJob]) -> None:
+        """Fetch these jobs, after earlier ones; and discard others, which were read or are not wanted any more."""
         if self._is_over:
             _cancel(jobs)
         else:
-            self._loop.call_soon_threadsafe(self._requests.take, jobs, done)
+            self._loop.call_soon_threadsafe(self._requests.submit, jobs, done)
 
-    def forget(self, jobs: list[FetchJob]) -> None:
-        """Forget these; nothing takes their place before more are given."""
+    def discard(self, jobs: list[FetchJob]) -> None:
+        """Discard these; nothing takes their place before more are submitted."""
         if not self._is_over:
-            self._loop.call_soon_threadsafe(self._requests.forget, jobs)
+            self._loop.call_soon_threadsafe(self._requests.discard, jobs)
 
     def read_on(self, job: FetchJob, size: int) -> Future[bytes]:
-        """The next bytes of a job whose beginning was read; none at its end."""
+        """Read the next bytes of a job whose beginning was read; none at its end."""
         if self._is_over:
             raise CancelledError
         return asyncio.run_coroutine_threadsafe(self._requests.read_on(job, size), self._loop)
@@ -83,7 +83,7 @@ class SchedulerClient:
             wait([stopping], STOPPED_WITHIN)
 
     def begin_to_stop(self) -> Future[None] | None:
-        """The same without waiting; None where the loop is gone, or belongs to another process."""
+        """Stop without waiting; None where the loop is gone, or belongs to another process."""
         _ALL.discard(self)
         if sys.is_finalizing() or self._loop.is_closed() or self._process != os.getpid():
             return None
@@ -94,7 +94,7 @@ class SchedulerClient:
 
     @property
     def _is_over(self) -> bool:
-        """Whether it was stopped: at the end of the program, some readers are closed or even read only after that."""
+        """Tell whether it was stopped: at the end of the program, some readers are closed or read after that."""
         return self._stopping is not None or self._process != os.getpid()
 
 
@@ -110,12 +110,12 @@ class _Scheduler:
         self._running: dict[FetchJob, _Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    def take(self, jobs: list[FetchJob], done: Iterable[FetchJob]) -> None:
-        self.forget(done)
+    def submit(self, jobs: list[FetchJob], done: Iterable[FetchJob]) -> None:
+        self.discard(done)
         self._waiting += jobs
         self._go_on()
 
-    def forget(self, jobs: Iterable[FetchJob]) -> None:
+    def discard(self, jobs: Iterable[FetchJob]) -> None:
         for job in jobs:
             running = self._running.pop(job, None)
             if running is None:
@@ -130,7 +130,7 @@ class _Scheduler:
     async def read_on(self, job: FetchJob, size: int) -> bytes:
         running = self._running.get(job)
         if running is None or running.stream is None:
-            return b""  # it was forgotten meanwhile
+            return b""  # it was discarded meanwhile
         block = await running.stream.read(size)
         await running.stream.pause()
         return block
@@ -138,7 +138,7 @@ class _Scheduler:
     async def stop(self) -> None:
         _cancel(self._waiting)
         self._waiting.clear()
-        self.forget(list(self._running))
+        self.discard(list(self._running))
         if self._ending:
             await asyncio.wait(self._ending, timeout=STOPPED_WITHIN)
         await self._source.drain()
@@ -166,7 +166,7 @@ class _Scheduler:
             job.beginning.set_result(beginning)
 
     async def _fetch(self, job: FetchJob) -> FirstBlocks:
-        """As much of a job as it may hold. What it does not need of that is for others."""
+        """Fetch as much of a job as it may hold. What it does not need of that is for others."""
         running = self._running[job]
         running.stream = stream = Stream(self._source, job.file, job.start, job.end)
         blocks: deque[bytes] = deque()
@@ -189,7 +189,7 @@ class _Scheduler:
 
 @define(eq=False)
 class _Running:
-    """A job that was started; it stays until it is forgotten, for what came of it is held until then."""
+    """A job that was started; it stays until it is discarded: what came of it is held until then."""
 
     task: asyncio.Task[None]
     cost: int
@@ -197,7 +197,7 @@ class _Running:
 
 
 def _cancel(jobs: Iterable[FetchJob]) -> None:
-    """Nobody may wait for a job that will never be started."""
+    """Cancel jobs that will never be started: nobody may wait for them."""
     for job in jobs:
         job.beginning.cancel()
 

@@ -21,7 +21,7 @@ __all__ = ["BLOCK_BYTES", "PART_BYTES", "STOPPED_WITHIN", "Body", "Fetcher", "Fi
 
 BLOCK_BYTES = 1 << 20  # one reading: a filesystem may hold it twice while it is read
 PART_BYTES = 8 << 20  # one request of a large file, at most
-STOPPED_WITHIN = 1.0  # seconds: what hangs is left behind after that
+STOPPED_WITHIN = 1.0  # seconds: what still hangs then is left alone
 
 
 @define(eq=False)
@@ -30,9 +30,9 @@ class File:
 
     name: str
     path: str
-    size: int | None  # in bytes as it was listed, and then as the storage tells it
+    size: int | None  # in bytes as it was listed, and then as the storage says
     patience: RetryBudget
-    version: Any = None  # whatever the storage tells a version by; None before the first answer, or for ever
+    version: Any = None  # as the storage names it; None before the first answer, or always
     one_by_one: asyncio.Lock = field(factory=asyncio.Lock)  # while requests for it fail, one is made at a time
 
 
@@ -41,11 +41,11 @@ class Body(Protocol):
 
     at: int  # where it begins: at the place that was asked for, or at 0
     end: int | None  # where it ends; None where the storage does not say so before
-    size: int | None  # of the whole file; None where that is not told, or the file may grow while it is read
-    version: Any  # None where none is told
+    size: int | None  # of the whole file; None where that is not known, or the file may grow while it is read
+    version: Any  # None where the storage names none
 
     async def read(self, most: int, /) -> bytes:
-        """The next bytes, at most so many; none at its end."""
+        """Read the next bytes, at most `most`; none at its end."""
         ...
 
     async def close(self) -> None: ...

@@ -75,11 +75,11 @@ class ThreadSource:
         return True
 
     def start(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Call it in a thread. Nothing can stop it then."""
+        """Call a function in a thread. Nothing can stop it then."""
         return self._workers.start(work, *arguments)
 
     async def wait(self, running: Future[T]) -> T:
-        """What the call gives. Cancelling this leaves it running."""
+        """Wait for the result of a call. Cancelling this leaves the call running."""
         here = asyncio.wrap_future(running)
         self._calls[here] = time.monotonic()
         here.add_done_callback(self._calls.pop)
@@ -140,7 +140,7 @@ class _Workers:
         self._calls: SimpleQueue[tuple[Future[Any], Any, tuple[Any, ...]] | None] = SimpleQueue()
 
     def start(self, work: Any, *arguments: Any) -> Future[Any]:
-        """Call it in the next thread that is free."""
+        """Call a function in the next thread that is free."""
         if self._threads < self._most:
             threading.Thread(target=self._work, name=f"kmexport-fetch-{self._threads + 1}", daemon=True).start()
             self._threads += 1  # only now: a system that is short of threads refuses one
@@ -180,7 +180,7 @@ def _close_what_was_opened(opening: Future[OpenFile]) -> None:
 
 
 def _own_loop() -> asyncio.AbstractEventLoop:
-    """A loop in a thread of its own, until it is stopped."""
+    """Start a loop in a thread of its own, until it is stopped."""
 
     def run() -> None:
         try:

@@ -1,4 +1,4 @@
-"""How the files of a filesystem are fetched: one table, from its class to a way."""
+"""Ways to fetch the files of a filesystem: one table, from its class to a transport."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MakeSource: TypeAlias = "Callable[[Current, int], Fetcher]"  # for so many reque
 def openers(
     current: Current, files: Sequence[FileRequest], *, budget: int, requests: int, silent_for: float
 ) -> Generator[Callable[[], Any], None, None]:
-    """For each file, in order, what opens it. Those that lie far away are fetched ahead, at most `budget` bytes.
+    """Yield a function that opens it for each file, in order. Files far away are fetched ahead, at most `budget` bytes.
 
     `current` gives the filesystem, one with a new connection after that of the last one broke.
     """
@@ -37,17 +37,21 @@ def openers(
     if vars(without_cache(fs)).get("_pid", os.getpid()) != os.getpid():  # only those of coroutines have it
         what = "the filesystem given as fs="
         raise OtherProcessError(what)
-    way = _way_of(fs)
-    if way.open_here is not None:
-        yield from (partial(way.open_here, fs, wanted) for wanted in files)
+    transport = _transport_of(fs)
+    if transport.open_here is not None:
+        yield from (partial(transport.open_here, fs, wanted) for wanted in files)
         return
     from kmexport.storage.fetch.prefetch import fetch_ahead  # noqa: PLC0415  # asyncio takes longer to load than a local export
 
     if getattr(fs, "compression", None):  # a cache that unpacks: the sizes that are listed are those of packed files
         files = [FileRequest(wanted.name, wanted.path, None) for wanted in files]
-    requests = 1 if way.is_alone else requests
+    requests = 1 if transport.is_alone else requests
     fetched = fetch_ahead(
-        partial(way.make_source, current, requests), files, budget=budget, requests=requests, silent_for=silent_for
+        partial(transport.make_source, current, requests),
+        files,
+        budget=budget,
+        requests=requests,
+        silent_for=silent_for,
     )
     with closing(fetched):
         for file in fetched:
@@ -55,8 +59,8 @@ def openers(
 
 
 def exclusive_access(fs: AbstractFileSystem) -> AbstractContextManager[object]:
-    """Within it, nobody else reads a filesystem that is not made for many threads."""
-    return lock_for(fs) if _way_of(fs).is_alone else nullcontext()
+    """Keep others from a filesystem that is not made for many threads, as long as the block runs."""
+    return lock_for(fs) if _transport_of(fs).is_alone else nullcontext()
 
 
 # What makes the sources. Each imports its libraries only when it is called.
@@ -99,7 +103,7 @@ def _by_thread(current: Current, requests: int, *, has_versions: bool = True) ->
 
 @frozen
 class _Transport:
-    """How files are read: with `open_here` each is opened in its turn, else `make_source` makes what fetches ahead."""
+    """A way to read files: with `open_here` each is opened in its turn, else `make_source` makes what fetches ahead."""
 
     open_here: Callable[[AbstractFileSystem, FileRequest], Any] | None = None
     make_source: MakeSource = _by_ranges
@@ -126,9 +130,9 @@ _TRANSPORTS = {
 }
 
 
-def _way_of(fs: AbstractFileSystem) -> _Transport:
+def _transport_of(fs: AbstractFileSystem) -> _Transport:
     for kind in type(fs).__mro__:
-        way = _TRANSPORTS.get(f"{kind.__module__}.{kind.__qualname__}")
-        if way is not None and (way.with_subclasses or kind is type(fs)):
-            return way
+        transport = _TRANSPORTS.get(f"{kind.__module__}.{kind.__qualname__}")
+        if transport is not None and (transport.with_subclasses or kind is type(fs)):
+            return transport
     return _TRANSPORTS["fsspec.spec.AbstractFileSystem"]
