@@ -82,7 +82,7 @@ def alias_filter() -> LineFilter:
 def no_event_filter() -> LineFilter:
     r"""Make a filter for lines that may be property sets or aliases: those that seem to have no key `_n`.
 
-    >>> lines = b'{"_n":"x","_p":"a"}\\n{"_p":"a","_t":1}\\n{"_p":"a","x":{"_n":"x"}}'
+    >>> lines = b'{"_n":"x","_p":"a"}\n{"_p":"a","_t":1}\n{"_p":"a","x":{"_n":"x"}}'
     >>> no_event_filter().spans(lines)
     [(20, 37), (38, 63)]
     """
