@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 from pathlib import Path
 
+import fsspec
 import pytest
 from deltalake import DeltaTable
 
@@ -83,6 +85,33 @@ def test_who_is_an_identity_or_several(bucket, tmp_path):
             remove_person(lake, wrong)
     assert remove_person(lake, "nobody").records == 0
     assert remove_person(lake, ["anonymous"]).records == 2  # the alias names them too
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("lake-faults")
+def test_three_nights_a_changed_file_and_a_person_on_s3(moto, tmp_path):
+    """What an engineer does in the first days, with the pages of the docs beside."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    name = f"nights-{random.randrange(10**9)}"
+    fsspec.filesystem("s3", **moto.options).mkdir(name)
+    lake, options = f"s3://{name}/lake", moto.options
+    nights: dict[int, list[object]] = {1: [*THEIRS]}
+    assert sync(write_export(tmp_path / "export", nights), lake, **options).revisions == [1]
+    nights |= {3: [*OTHERS, CUT_OFF]}
+    assert sync(write_export(tmp_path / "export", nights), lake, **options).revisions == [3]
+    nights |= {2: [OTHERS[1]], 3: [*OTHERS, OTHERS[0], CUT_OFF]}  # one that came late, and one that was changed
+    bucket = write_export(tmp_path / "export", nights)
+    night = sync(bucket, lake, **options)
+    assert night.revisions == [2]
+    assert [change.number for change in night.changed] == [3]
+    retake(bucket, lake, [3], **options)
+    assert sync(bucket, lake, **options).problems == []
+    assert sorted(open_lake(lake, **options).revisions) == [1, 2, 3]
+    removal = remove_person(lake, BOB, **options)
+    assert (removal.records, removal.rejects) == (3, 1)
+    assert vacuum(lake, keep_hours=0, **options)
+    assert {record.person for record in open_lake(lake, **options).iter_records()} == {ANN, "bob"}
+    assert list(open_lake(lake, **options).rejects()) == []
 
 
 def test_a_run_says_what_it_did_in_a_line(tmp_path, caplog):

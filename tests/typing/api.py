@@ -50,7 +50,7 @@ from kmexport import (
     without_person,
 )
 from kmexport import cluster as on_cluster
-from kmexport.lake import Lake, SyncSummary, open_lake, retake
+from kmexport.lake import Lake, SyncSummary, open_lake, remove_person, retake
 from kmexport.tables import scan_polars, to_sqlite
 from kmexport.testing import write_export
 
@@ -148,6 +148,10 @@ assert_type(facts.people, IdentityMap)
 assert_type(facts.cursor(), Facts)
 assert_type(scan_polars(bucket, day, properties=["plan"], names="signed up", people=["bob"]), pl.LazyFrame)
 assert_type(facts.build(), Facts)
+assert_type(facts.frame(["plan"], events="signed up").columns, list[str])
+assert_type(reports.page(["words", reports.event_counts(facts, "a")], title="A"), str)
+assert_type(reports.people(facts, ["bob"], columns=["plan"]), reports.People)
+assert_type(remove_person("lake", "bob").records, int)
 counts = reports.event_counts(facts, "signed up", day, by="plan", every="day", tz="UTC")
 assert_type(counts, reports.EventCounts)
 assert_type(counts.average, float | None)
