@@ -29,7 +29,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def quick(session: nox.Session) -> None:
-    """The same without the slow tests: some two minutes for each Python."""
+    """The same without the slow tests, and with a third of the random examples."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "pytest", "-n", "auto", "-m", "not slow", *session.posargs)
 

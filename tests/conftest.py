@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Without the slow tests, draw a third of the random examples: the whole suite draws all."""
+    if config.option.markexpr == "not slow":
+        os.environ.setdefault("KMEXPORT_TIMES_THE_EXAMPLES", "0.33")
+
+
 @pytest.fixture(scope="session")
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with serve_s3_by_rclone(tmp_path_factory.mktemp("rclone")) as server:

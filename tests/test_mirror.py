@@ -29,7 +29,7 @@ from kmexport import (
 )
 from kmexport.revisions.manifest import batch_time
 from kmexport.testing import BROKEN_LINES, write_export
-from tests.support.strategies import RECORDS
+from tests.support.strategies import RECORDS, examples
 
 
 def event(second: int) -> Event:
@@ -82,7 +82,7 @@ def test_each_manifest_is_read_once(tmp_path):
 
 
 @given(st.dictionaries(st.integers(1, 30), st.lists(RECORDS, max_size=4), max_size=6), st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_the_copy_is_the_same_bucket(tmp_path_factory, revisions, data):
     root = tmp_path_factory.mktemp("random")
     numbers = st.sets(st.sampled_from(sorted(revisions)), max_size=3) if revisions else st.just(set())

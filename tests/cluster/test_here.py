@@ -20,7 +20,7 @@ from kmexport.cluster.collections import group_revisions
 from kmexport.revisions.manifest import Revision
 from kmexport.tables import SCHEMA
 from kmexport.testing import write_export
-from tests.support.strategies import PROPERTIES
+from tests.support.strategies import PROPERTIES, examples
 
 GROUP = 64_000  # bytes: three tasks for the sample
 
@@ -65,7 +65,7 @@ def test_the_sample():
 
 
 @given(EXPORTS, st.sampled_from([1, 500, 1 << 20]))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @pytest.mark.slow
 def test_random_exports(tmp_path_factory, revisions, group_bytes):
     check_all(write_export(tmp_path_factory.mktemp("export"), revisions), group_bytes)

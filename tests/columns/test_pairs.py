@@ -160,7 +160,7 @@ def test_no_property_of_a_spaced_line_is_lost(line):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @pytest.mark.parametrize("rule", ["classic", "strict"])
 @pytest.mark.slow
 def test_facts_of_an_export_in_any_spelling(rule, data):

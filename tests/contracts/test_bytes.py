@@ -15,7 +15,7 @@ from kmexport import Alias, Bucket, Event, Facts, LineCounts, iter_records
 from kmexport.format.octal import encode_text
 from kmexport.tables import to_records
 from kmexport.testing import write_export
-from tests.support.strategies import in_octal, read_bytes
+from tests.support.strategies import examples, in_octal, read_bytes
 
 # As found in a real export: a nickname with a trade mark sign. Then text cut at a limit of bytes, and Latin-1.
 REAL = rb'{"_p":"account-7","_t":1353349238,"nickname":"Frida\231","plan":"Pro"}'
@@ -115,7 +115,7 @@ def lines(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 @given(st.lists(lines(), max_size=6), texts(), texts())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_every_way_of_reading_says_the_same(pairs, name, person):
     expected = list(iter_records([text for text, _ in pairs]))
     content = [line for _, line in pairs]

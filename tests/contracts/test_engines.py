@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from kmexport import Alias, Bucket, Event, PropertySet, Window
 from kmexport.lake import compact, open_lake, sync, vacuum
 from kmexport.testing import BROKEN_LINES, write_export
+from tests.support.strategies import examples
 
 DOCS = Path(__file__).parents[2] / "docs"
 START = 1349222400  # 2012-10-03, in UTC
@@ -87,7 +88,7 @@ RECORDS = st.one_of(
 @given(
     st.dictionaries(st.integers(1, 9), st.lists(RECORDS, min_size=1, max_size=8), min_size=1, max_size=4), st.booleans()
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @pytest.mark.slow
 def test_every_engine_counts_as_the_iterator_does(tmp_path_factory, export, compacted):
     folder = tmp_path_factory.mktemp("engines")

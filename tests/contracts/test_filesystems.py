@@ -159,7 +159,11 @@ KNOWS_SIZES = set(PLACES) - UNLISTED
 S3_ITSELF = {"s3 prefix", "s3 fs=", "s3 moto"}  # a file there can't grow: its next version comes in one piece
 
 
-@pytest.fixture(params=PLACES)
+# Other spellings of addresses whose filesystem has a place of its own above.
+SLOW = {"local pathlib", "trailing slash", "fs= local", "s3 prefix", "s3 simplecache"}
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in PLACES])
 def kind(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kmexport import LineCounts, MalformedRecordError, iter_records
 from kmexport.format.octal import has_doubled_octal
-from tests.support.strategies import read_bytes
+from tests.support.strategies import examples, read_bytes
 
 MARK = b"\xef\xbb\xbf"
 NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
@@ -95,7 +95,7 @@ def model(line: bytes) -> dict[str, Any] | None:
 
 
 @given(st.lists(lines(), min_size=1, max_size=8), st.sampled_from([1, 7, 60, 1 << 16]), st.booleans())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_lines_are_what_the_model_says(content, size, touch):
     assume(not any(has_doubled_octal(line) or line.startswith((b"[", b" ")) or not line.strip() for line in content))
     expected = [(number, line, model(line)) for number, line in enumerate(content, 1)]

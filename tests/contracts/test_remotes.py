@@ -60,12 +60,15 @@ from tests.support.remotes import (
 from tests.support.servers import S3Server, free_port, rclone_command
 
 # The clients for FTP and SSH leave sockets to chance when a connection breaks.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed:ResourceWarning",
-    "ignore:Sending a large body:ResourceWarning",
-    "ignore::pytest.PytestUnraisableExceptionWarning",
-    "ignore:Exception in thread .*_prefetch_thread:pytest.PytestUnhandledThreadExceptionWarning",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:unclosed:ResourceWarning",
+        "ignore:Sending a large body:ResourceWarning",
+        "ignore::pytest.PytestUnraisableExceptionWarning",
+        "ignore:Exception in thread .*_prefetch_thread:pytest.PytestUnhandledThreadExceptionWarning",
+    ),
+]
 ENDS_WITHIN = 60.0  # seconds, whatever happens
 T = TypeVar("T")
 

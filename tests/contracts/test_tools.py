@@ -368,6 +368,7 @@ print(pa.default_memory_pool().max_memory(), sum(batch.nbytes for batch in bucke
             from_page("write_by_day")(bucket.to_batches(), tmp_path / "days")
 
 
+@pytest.mark.slow
 class TestRecordsOrColumns:
     # Of the page: a row and its column. Of docs/measured.md: the table, and the row that it quotes.
     @pytest.mark.parametrize(

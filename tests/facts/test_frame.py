@@ -23,6 +23,7 @@ from kmexport import (
     reports,
 )
 from kmexport.errors import FactsLeftOutError, UnknownNameError
+from tests.support.strategies import examples
 
 RECORDS = [
     Event("bob", 5, "Purchased", {"Plan": "Pro", "plan": "x", "Amount": "12.50", "zip": "007", "ok": True, "n": 3}),
@@ -113,7 +114,7 @@ ANY_RECORDS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(ANY_RECORDS)
 def test_a_frame_shows_what_the_steps_over_records_keep(records):
     people = [record for record in records if isinstance(record, Alias)]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from kmexport import MalformedRecordError, iter_records
 from kmexport.storage.open_files import open_checked
 from tests.support.reading import GOOD, ShortReads, read
+from tests.support.strategies import examples
 
 
 def test_a_source_that_fails_later_gives_its_first_records():
@@ -69,7 +70,7 @@ def cut_gzip(content: bytes, keep: int) -> gzip.GzipFile:
 
 
 @given(st.lists(st.sampled_from([GOOD, b'{"_p":"bob",\n  "x":[1,\n  2],\n  "_t":1}', b""]), max_size=4), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_gzip_stream_cut_anywhere_gives_one_error_more(lines, data):
     is_array = data.draw(st.booleans())
     separator = data.draw(st.sampled_from([b",", b",\n", b"\n,"])) if is_array else b"\n"

@@ -16,6 +16,7 @@ from kmexport.reports.periods import split_into_periods
 from kmexport.reports.query import as_seconds
 from kmexport.reports.results import texts_of, write_duration
 from kmexport.reports.sql import reading_of
+from tests.support.strategies import examples
 
 mpl.use("Agg")
 DAY = 86_400
@@ -169,7 +170,7 @@ def test_what_is_written_otherwise_is_no_number():
         reports.property_total(facts, "n", written=2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.decimals(-(10**9), 10**9, places=2))
 def test_written_amounts_come_back(amount):
     english = f"${amount:,.2f}"

@@ -426,7 +426,7 @@ def test_before_1970_too():
 
 
 @given(st.lists(SMALL, max_size=12), st.none() | st.integers(1, 3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_events_only_are_the_events_that_come_out_with_the_rest(records, within):
     events = [record for record in drop_duplicates(records, within=within) if isinstance(record, Event)]
     found = list(drop_duplicates(records, within=within, events_only=True))

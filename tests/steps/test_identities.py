@@ -18,6 +18,7 @@ from kmexport import (
     iter_records,
     merge_identities,
 )
+from tests.support.strategies import examples
 
 ANONYMOUS = "qFq2LweZugFNE4o49hLhmRPBW34="
 PAIRS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("abcdefgh")), max_size=12)
@@ -42,7 +43,7 @@ def closure(pairs):
 
 
 @given(PAIRS, st.randoms())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_union_find_equals_the_closure_whatever_the_order(pairs, order):
     shuffled = [pair if order.random() < 0.5 else pair[::-1] for pair in pairs]
     order.shuffle(shuffled)
@@ -345,7 +346,7 @@ def test_loaded_from_s3_in_one_piece(rclone):
     st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("abcdefgh")), min_size=1, max_size=14),
     st.data(),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_a_policy_that_raises_while_linking_changes_nothing(pairs, data):
     """Each link that raised may be made again, and then the map is as if nothing had happened."""
     fails = False

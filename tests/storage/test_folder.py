@@ -32,6 +32,7 @@ from kmexport.storage.credentials import public_name, redact
 from kmexport.storage.folder import Folder
 from kmexport.testing import write_export
 from tests.support.servers import free_port, serve, serve_http_from
+from tests.support.strategies import examples
 
 
 class Failing(MemoryFileSystem):
@@ -340,7 +341,7 @@ def echoing():
         yield url
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(secret=SECRETS, way=st.sampled_from(["params", "list", "text", "header", "cookie", "basic", "query"]))
 def test_whatever_a_web_server_was_given_shows_nowhere(echoing, secret, way):
     address, options = f"{echoing}/shop", {}

@@ -29,6 +29,7 @@ from kmexport.storage.fetch.threads import ThreadSource
 from kmexport.storage.open_files import FileRequest
 from kmexport.testing import write_export
 from tests.support.leftovers import TELLS_SOCKETS, eventually, fetchers, open_sockets
+from tests.support.strategies import examples
 from tests.support.systems import NEEDS_FORK
 
 KIB = 1 << 10
@@ -175,7 +176,7 @@ def no_thread_is_left() -> Iterator[None]:
     requests=st.integers(1, 5),
     known=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_the_bytes_of_every_file_in_order(kind, sizes, budget, requests, known):
     files = {f"/{n}": os.urandom(8) * (size // 8) + b"." * (size % 8) for n, size in enumerate(sizes)}
     watch = Watch()

@@ -13,8 +13,8 @@ from kmexport.format.octal import has_doubled_octal
 
 
 def examples(count: int) -> int:
-    """How many examples a slow test draws: `count` in each run, more in `nox -s examples`."""
-    return count * int(os.environ.get("KMEXPORT_TIMES_THE_EXAMPLES", "1"))
+    """Count the examples that a test draws: `count` in a whole run, a third without the slow tests."""
+    return max(1, int(count * float(os.environ.get("KMEXPORT_TIMES_THE_EXAMPLES", "1"))))
 
 
 RESERVED = {"_p", "_t", "_n", "_p2"}
