@@ -21,7 +21,7 @@ from attrs import define, field
 from kmexport.columns.json_text import OBJECTS_AT_ONCE, escape_surrogates, read_raw_lines, split_lines, without_head
 from kmexport.format.decoding import DECODE_ERRORS, load_object
 from kmexport.format.encoding import spell_object
-from kmexport.format.names import fold_name
+from kmexport.parsing.selection import WantedNames
 
 __all__ = ["PairReader", "Pairs", "Spellings", "pairs_of_texts"]
 
@@ -105,7 +105,7 @@ class PairReader:
 
     def __init__(self, spellings: Spellings, wanted: frozenset[str] | None = None, *, with_texts: bool = False) -> None:
         self._spellings = spellings
-        self._wanted = None if wanted is None else _WantedNames(wanted)
+        self._wanted = None if wanted is None else _NameSearch(wanted)
         self._with_texts = with_texts
         self._found = Pairs()
         self._rows = 0
@@ -187,19 +187,14 @@ _MOST_NAMES: Final = 12
 _BLOCKS_READ_WHOLE: Final = 31  # then one is looked at again
 
 
-class _WantedNames(dict[str, bool]):
-    """Spellings, and whether their names are wanted; and which lines of a block may have one of them."""
+class _NameSearch(WantedNames):
+    """Wanted names of properties, and which lines of a block may have one of them."""
 
     def __init__(self, names: frozenset[str]) -> None:
-        super().__init__()
-        self._names = names
+        super().__init__(names)
         is_simple = len(names) <= _MOST_NAMES and not any(map(_OTHER.search, names))
         self._keys = [re.compile(re.escape(b'"%b"' % name.encode())) for name in names] if is_simple else None
         self._read_whole = 0
-
-    def __missing__(self, spelling: str) -> bool:
-        is_wanted = self[spelling] = fold_name(spelling) in self._names
-        return is_wanted
 
     def rows(self, block: bytes) -> Any:
         """Find the lines that may have a wanted name; None where most have, or where looking does not tell."""

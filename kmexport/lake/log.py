@@ -1,4 +1,4 @@
-"""What a table has, told by its log; and commits that add to it, each revision once.
+"""The state of a Delta table, read from its log; and commits that add each revision once.
 
 A commit names the revisions that it adds by Delta's transaction ids, one for each (`kmexport/22770`), and its version
 is the size of the revision in bytes. delta-rs refuses a commit with an id that another one has brought in since the

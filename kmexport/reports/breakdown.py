@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 
 from kmexport.errors import UnknownNameError
 from kmexport.format.names import fold_name
-from kmexport.reports.conditions import Binder, Condition, WantedNames, check_condition
+from kmexport.reports.conditions import Binder, Condition, NameCollector, check_condition
 from kmexport.reports.periods import Every, PeriodLookup, Periods, find_periods
 from kmexport.reports.query import FactsKeywords, ReportSource, bounds_of, facts_of, known_name, with_closest, zone_of
 from kmexport.reports.results import ALL, Choice, PeopleQuery, Result, check_choice
@@ -71,7 +71,7 @@ class Question:
         is_limited = "margin" in reading and not isinstance(source, Facts)
         if is_limited:
             _check_margin(window, bound.values(), at, is_inside=in_window and among is None)
-        wanted = WantedNames()
+        wanted = NameCollector()
         wanted.everyone = everyone
         for by in (*(properties or {}).values(), *bound.values(), *also):
             names, told = needed(as_split(by))
@@ -177,7 +177,7 @@ class Breakdown:
     ) -> Measured[P]:
         """The numbers of the whole, and a row for each period and value.
 
-        One query counts both where the rows of the parts are those of the whole, as the report says. `make` gets the
+        Where the parts add up to the whole (`periods_add_up`, `values_add_up`), one query gives both. `make` gets the
         label, the value, that of the column `key` if there is one, and the numbers.
         """
         whole, rows_of = QueryParts(lookup=None, split=None), QueryParts(lookup=self.lookup, split=self.by)

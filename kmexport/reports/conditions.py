@@ -17,8 +17,8 @@ from kmexport.windows import Window, check_window
 Key: TypeAlias = Literal["person", "moment"]
 
 
-class WantedNames:
-    """Collects what a condition has to read, in place of a Binder."""
+class NameCollector:
+    """A binder that only records the names of a condition, so that one knows what to read; it makes no SQL."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -105,7 +105,7 @@ class Condition:
         msg = "a condition is no truth value: join conditions with & and | in place of `and` and `or`"
         raise TypeError(msg)
 
-    def sql(self, key: Key, binder: Binder | WantedNames) -> str:
+    def sql(self, key: Key, binder: Binder | NameCollector) -> str:
         """Return the expression for a row: of its person, or of its moment (person and time)."""
         raise NotImplementedError
 
@@ -124,7 +124,7 @@ class _Joined(Condition):
     first: Condition
     second: Condition
 
-    def sql(self, key: Key, binder: Binder | WantedNames) -> str:
+    def sql(self, key: Key, binder: Binder | NameCollector) -> str:
         return f"({self.first.sql(key, binder)} {self.word} {self.second.sql(key, binder)})"
 
     def __repr__(self) -> str:
@@ -135,7 +135,7 @@ class _Joined(Condition):
 class _Not(Condition):
     condition: Condition
 
-    def sql(self, key: Key, binder: Binder | WantedNames) -> str:
+    def sql(self, key: Key, binder: Binder | NameCollector) -> str:
         return f"(not {self.condition.sql(key, binder)})"
 
     def __repr__(self) -> str:
@@ -150,11 +150,11 @@ class _Has(Condition):
     tests: dict[str, str] = field(factory=dict)
     window: Window | None = None
 
-    def sql(self, key: Key, binder: Binder | WantedNames) -> str:
+    def sql(self, key: Key, binder: Binder | NameCollector) -> str:
         columns = "person" if key == "person" else "person, time"
         return f"({columns}) in (select {columns} from ({self.moments(binder, self.window)}))"
 
-    def moments(self, binder: Binder | WantedNames, window: Window | None) -> str:
+    def moments(self, binder: Binder | NameCollector, window: Window | None) -> str:
         """Return the query of the moments in which a person was given such a value: person, time."""
         tests = [_TESTS[name].format(binder.put(value)) for name, value in self.tests.items()]
         where = " and ".join(["text is not null", binder.within(window), *tests])
@@ -183,7 +183,7 @@ class _Did(Condition):
     where: Condition | None
     window: Window | None
 
-    def sql(self, key: Key, binder: Binder | WantedNames) -> str:
+    def sql(self, key: Key, binder: Binder | NameCollector) -> str:
         if key != "person":
             msg = "where= tests the values of the event's second: it takes has(…), not did(…)"
             raise TypeError(msg)
@@ -193,7 +193,7 @@ class _Did(Condition):
         most = "" if self.highest is None else f" and count(*) <= {self.highest}"
         return f"person in ({people} count(*) >= {self.lowest}{most})"
 
-    def moments(self, binder: Binder | WantedNames, window: Window | None) -> str:
+    def moments(self, binder: Binder | NameCollector, window: Window | None) -> str:
         """Return the query of the occurrences that count: person, time."""
         where = f"where {self.where.sql('moment', binder)}" if self.where is not None else ""
         times = f"""
@@ -218,7 +218,7 @@ class _InOrder(Condition):
     steps: tuple[_Did | _Has, ...]
     window: Window | None
 
-    def sql(self, key: Key, binder: Binder | WantedNames) -> str:
+    def sql(self, key: Key, binder: Binder | NameCollector) -> str:
         if key != "person":
             msg = "where= tests the values of the event's second: it takes has(…), not in_order(…)"
             raise TypeError(msg)

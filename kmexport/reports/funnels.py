@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class FunnelStep:
     """One step: the people who reached it, and how often they did its event in the window; shares of people.
 
-    `share` is that of the first step, `of_previous` that of the step before; None of nobody.
+    `share` is `people` divided by those of the first step, `of_previous` by those of the step before; None where
+    that is 0.
     """
 
     event: str

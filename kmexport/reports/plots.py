@@ -1,4 +1,4 @@
-"""Pictures of results: plain numbers in, Axes out. WantedNames matplotlib (extra `plot`).
+"""Pictures of results: plain numbers in, Axes out. Needs matplotlib (extra `plot`).
 
 Colours are those of Okabe and Ito, which the colour-blind can tell; lines differ in their markers too. Names come
 from data: they are cut to a length, and never read as formulas.

@@ -67,7 +67,7 @@ def read_by_executor(
 
 
 def _act(note: _Note, reading: ReadOptions) -> Iterator[Any]:
-    """Do here what happened there."""
+    """Replay a worker's note here: counts, progress, log, on_error, what was found, or the error."""
     if reading.counts is not None:
         reading.counts.add(note.counts)
     if reading.callback is not None and note.moved:

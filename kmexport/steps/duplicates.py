@@ -1,8 +1,8 @@
 """The rule of duplicates over records, in the vendor's two forms.
 
-Classic counts names: of a person's events of one second and name the first, of their properties of one second and name
-the first. So the names that were said in each second of a person are held, as a set of numbers that all moments with
-the same names share. Strict compares whole records, by a digest of their canonical form.
+Classic: of events with one person, second and name only the first counts; of properties too. So the names that each
+second of a person has are held, as a set of numbers; seconds with equal sets share one. Strict compares whole records,
+by a digest of their canonical form.
 """
 
 from __future__ import annotations

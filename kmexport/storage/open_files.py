@@ -105,7 +105,7 @@ def open_checked(
             with gzip.GzipFile(fileobj=file) as unpacked:  # type: ignore[call-overload]
                 yield unpacked
         elif name.endswith(".gz") and not file.first:
-            yield _NoGzip()
+            yield _EmptyGzip()
         else:
             yield file
 
@@ -139,8 +139,8 @@ class _CheckedFile:
         return block
 
 
-class _NoGzip:
-    """An empty file that is called .gz. Even nothing at all packs to some bytes, so this one was cut off."""
+class _EmptyGzip:
+    """A .gz file of 0 bytes. It was cut off: gzip of nothing still has a header."""
 
     def read(self, _size: int, /) -> bytes:
         msg = "the file is empty"
