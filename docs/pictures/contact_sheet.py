@@ -44,6 +44,10 @@ def plots(sample: Facts, odd: Facts) -> list[Callable[[Any], object]]:
         lambda ax: reports.paths(sample, "visited site", "purchased", WEEKS).plot(ax),
         lambda ax: reports.paths(odd, LONG, "x", of=LONG, take="last").plot(ax),
         lambda ax: reports.explain(Bucket.sample(), "nothing", "2012-10-01").plot(ax),
+        lambda ax: reports.pivot(odd, [LONG], [reports.Metric("total", "n")]).plot(ax),
+        lambda ax: reports.pivot(sample, ["plan"], [reports.Metric("rate", *steps[:2])], WEEKS, every="week").plot(ax),
+        lambda ax: reports.pivot(sample, ["plan", "city"], [reports.Metric("people", steps[2])], NOBODY).plot(ax),
+        lambda ax: reports.pivot(odd, [LONG], [reports.Metric("mean_time", LONG, "x")]).plot(ax),
         lambda ax: reports.person(sample, "ana127@example.com").plot(ax),
         lambda ax: reports.person(odd, "p3").plot(ax),
         lambda ax: reports.person(odd, "nothing but values").plot(ax),
@@ -63,7 +67,7 @@ def main() -> None:
     ]
     events += [Event(f"p{at}", at * 90 + 5_000, "x", {"kind": at % 4}) for at in range(0, 200, 3)]
     events += [PropertySet("nothing but values", 1, {"n": 0})]
-    _, axes = plt.subplots(7, 4, figsize=(30, 42), layout="constrained")
+    _, axes = plt.subplots(8, 4, figsize=(30, 48), layout="constrained")
     with Facts(Bucket.sample()) as sample, Facts(events) as odd:
         for draw, ax in zip(plots(sample, odd), axes.flat, strict=True):
             draw(ax)

@@ -33,6 +33,12 @@ REPORTS: Final[dict[str, Callable[[Facts], Any]]] = {
     "explain": lambda _: reports.explain(Bucket.sample(), "viewed product", "2012-10-01", tz=ZONE),
     "ab-test": lambda facts: reports.ab_test(facts, "plan", "purchased", WEEKS, baseline="Free"),
     "paths": lambda facts: reports.paths(facts, "visited site", "signed up", WEEKS, length=3, most=4),
+    "pivot": lambda facts: reports.pivot(
+        facts,
+        [reports.GroupBy("first_time", "visited site", shown="month"), "plan"],
+        {"revenue": reports.Metric("total", "billing amount")},
+        WEEKS,
+    ),
     "segments": lambda facts: reports.segments(facts, "purchased", "plan", WEEKS),
 }
 

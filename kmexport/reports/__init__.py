@@ -12,8 +12,8 @@ How a question goes through the modules, from the bottom to the top:
 - `conditions` has `did`, `has` and `in_order`, and writes the query of the people who fulfil them.
 - `results` has what a report returns: a table that prints, and the query of the people that it counts.
 - `breakdown` joins these: a report's `Question`, and its numbers for the whole, for each period and each value.
-- `counts`, `conversions`, `durations`, `totals`, `values`, `cohorts`, `funnels`, `revenue`, `ab_tests`, `paths`
-  are the reports.
+- `counts`, `conversions`, `durations`, `totals`, `values`, `cohorts`, `funnels`, `revenue`, `ab_tests`, `paths`,
+  `pivots` are the reports.
 - `people` lists people who fulfil a condition, and `person` tells about one of them.
 - `explaining` counts an event of a bucket rule by rule: it asks the files, not Facts.
 - `distributions` counts people by a number of a report, and `plots` draws results.
@@ -42,9 +42,10 @@ from kmexport.reports.pages import page
 from kmexport.reports.paths import PathRow, Paths, paths
 from kmexport.reports.people import People, Show, people
 from kmexport.reports.person import Moment, Person, person
+from kmexport.reports.pivots import Metric, Pivot, PivotRow, pivot
 from kmexport.reports.results import ALL
 from kmexport.reports.revenue import Revenue, RevenueRow, revenue
-from kmexport.reports.splits import Split
+from kmexport.reports.splits import GroupBy, Split
 from kmexport.reports.totals import PropertyTotal, TotalRow, property_total
 from kmexport.reports.values import PropertyValues, Segments, ValueRow, property_values, segments
 
@@ -68,12 +69,16 @@ __all__ = [
     "Funnel",
     "FunnelRow",
     "FunnelStep",
+    "GroupBy",
+    "Metric",
     "Moment",
     "OccurrencesBefore",
     "PathRow",
     "Paths",
     "People",
     "Person",
+    "Pivot",
+    "PivotRow",
     "PropertyTotal",
     "PropertyValues",
     "Revenue",
@@ -99,6 +104,7 @@ __all__ = [
     "paths",
     "people",
     "person",
+    "pivot",
     "property_total",
     "property_values",
     "revenue",

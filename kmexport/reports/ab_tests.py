@@ -164,6 +164,7 @@ def ab_test(
         at="first_in_window",
         allowed=["first_in_window"],
         among=among,
+        in_window=True,
         reading=reading,
     )
     split = asked.splits["by"]

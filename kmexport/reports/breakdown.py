@@ -15,7 +15,7 @@ from kmexport.reports.conditions import Binder, Condition, NameCollector, check_
 from kmexport.reports.periods import Every, PeriodLookup, Periods, find_periods
 from kmexport.reports.query import FactsKeywords, ReportSource, bounds_of, facts_of, known_name, with_closest, zone_of
 from kmexport.reports.results import ALL, Choice, PeopleQuery, Result, check_choice
-from kmexport.reports.splits import CUSTOMER_ID, At, BoundSplit, By, Split, as_name, as_split, needed
+from kmexport.reports.splits import CUSTOMER_ID, At, BoundSplit, By, Split, as_name, as_split
 from kmexport.reports.sql import EVERYONE, in_periods
 from kmexport.tables import Facts
 from kmexport.windows import Window, Zone
@@ -74,7 +74,7 @@ class Question:
         wanted = NameCollector()
         wanted.everyone = everyone
         for by in (*(properties or {}).values(), *bound.values(), *also):
-            names, told = needed(as_split(by))
+            names, told = as_split(by).needed()
             wanted.events += names
             wanted.properties += told
         wanted.events += map(as_name, (events or {}).values())
@@ -89,7 +89,7 @@ class Question:
         try:
             # Properties come first: what they need is all that events need, and a bucket is read once.
             params |= {key: known_name(facts, "property", name) for key, name in (properties or {}).items()}
-            question.splits = {key: BoundSplit.of(facts, split, key, params, at) for key, split in bound.items()}
+            question.splits = {key: split.bind(facts, key, params, at) for key, split in bound.items()}
             params |= {key: known_name(facts, "event", name) for key, name in (events or {}).items()}
             question.among = None if among is None else among.sql("person", Binder(facts, params))
             question.where = None if where is None else where.sql("moment", Binder(facts, params))
@@ -187,6 +187,7 @@ class Breakdown:
         keys = [column for column, differs in columns.items() if differs]
         if not keys:
             return Measured(of_whole, of_parts, of_whole.total(numbers), (), ())
+        values_add_up = values_add_up and (self.by is None or self.by.adds_up)
         if values_add_up and (self.lookup is None or (periods_add_up and self.periods.is_all)):
             groups, total = of_parts.groups_and_total(keys, numbers)
         else:

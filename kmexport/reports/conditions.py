@@ -10,7 +10,7 @@ from attrs import field, frozen
 from kmexport.facts.sql import text_of
 from kmexport.format.names import fold_name
 from kmexport.reports.query import bounds_of, known_name
-from kmexport.reports.splits import CUSTOMER_ID, Split, as_name, assignments_of, in_form, needed
+from kmexport.reports.splits import CUSTOMER_ID, Split, as_name, assignments_of, in_form
 from kmexport.tables import Facts
 from kmexport.windows import Window, check_window
 
@@ -33,7 +33,7 @@ class NameCollector:
         return ""
 
     def assignments(self, split: Split) -> str:
-        events, properties = needed(split)
+        events, properties = split.needed()
         self.events += events
         self.properties += properties
         self.everyone = self.everyone or not properties

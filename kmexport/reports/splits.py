@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import tzinfo
 from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
@@ -12,16 +13,27 @@ from kmexport.facts.sql import text_of
 from kmexport.format.names import fold_name
 from kmexport.reports.channels import CHANNEL_EVENTS, CHANNEL_PROPERTIES, COMPUTED, ChannelRules, channel_assignments
 from kmexport.reports.periods import PeriodLookup
-from kmexport.reports.query import ask, is_known, known_name
+from kmexport.reports.query import ask, bounds_of, is_known, known_name
 from kmexport.reports.sql import IN_WINDOW, assignments, first_or_last, in_periods, with_last_value
 from kmexport.tables import Facts
+from kmexport.windows import Window, check_window, time_at
 
-At: TypeAlias = Literal["last_touch", "first_ever", "last_ever", "first_in_window", "last_in_window", "at_step"]
+At: TypeAlias = Literal[
+    "last_touch",
+    "first_ever",
+    "last_ever",
+    "every_ever",
+    "first_in_window",
+    "last_in_window",
+    "every_in_window",
+    "at_step",
+]
 ValueForm: TypeAlias = Literal["as_sent", "lowercase", "url", "domain", "path"]
 
 CUSTOMER_ID: Final = "customer id"
 EVER: Final[tuple[At, ...]] = ("first_ever", "last_ever")
 PERSONS_OWN: Final[tuple[At, ...]] = (*EVER, "first_in_window", "last_in_window")
+EVERY_VALUE: Final[tuple[At, ...]] = ("every_ever", "every_in_window")
 
 _ADDRESS: Final = r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://)?"
 _HOST: Final = rf"{_ADDRESS}(?:[^/?#@]*@)?([^/:?#]*)"
@@ -33,6 +45,29 @@ _FORMS: Final[dict[str, str]] = {
     "domain": f"coalesce(nullif(lower(regexp_extract({{}}, '{_HOST}', 1)), ''), 'Direct')",
     "path": f"case when coalesce({{}}, '') = '' then 'Direct' "
     f"else coalesce(nullif(regexp_extract({{}}, '{_PATH}', 1), ''), '/') end",
+}
+
+
+_QUARTER: Final = 900  # seconds: at one of them a zone's clock changes
+
+Times: TypeAlias = Literal["first_time", "last_time", "every_time"]
+Grouped: TypeAlias = Literal["times", "first_time", "last_time", "every_time", "total", "minimum", "maximum", "average"]
+Shown: TypeAlias = Literal["date", "month", "month_of_year", "year", "weekday", "day_of_month", "hour"]
+_OF_TIMES: Final = ("first_time", "last_time", "every_time")
+_OF_NUMBERS: Final = {
+    "total": "fsum(number)",
+    "minimum": "min(number)",
+    "maximum": "max(number)",
+    "average": "favg(number)",
+}
+_SHOWN: Final[dict[str, str]] = {
+    "date": "%Y-%m-%d",
+    "month": "%Y-%m",
+    "month_of_year": "%m - %b",
+    "year": "%Y",
+    "weekday": "%A",
+    "day_of_month": "%d",
+    "hour": "%H:00",
 }
 
 
@@ -49,7 +84,8 @@ class Split:
     `at` says which of a person's values counts: `"last_touch"` (in force at the event itself: of its second, else the
     latest before), `"first_ever"`, `"last_ever"` (of all time), `"first_in_window"`, `"last_in_window"` (received
     within it), or `"at_step"` (in force when the person reached a step: `step=`, the event or the number of a funnel's
-    step). None is the report's own choice, which its page tells.
+    step). None is the report's own choice, which its page tells. Only in the rows of `pivot` a person may stand under
+    every value they were given: `"every_ever"`, `"every_in_window"`.
 
     `form` says how values are shown: `"as_sent"`, `"lowercase"`, `"url"`, `"domain"` or `"path"` of an address. Who has
     no address stands under "Direct"; else who has no value stands under None.
@@ -82,10 +118,23 @@ class Split:
         as_name(self.property)
         _known("form", list(_FORMS), self.form)
         if self.at is not None:
-            _known("at", ["last_touch", *PERSONS_OWN, "at_step"], self.at)
+            _known("at", ["last_touch", *PERSONS_OWN, *EVERY_VALUE, "at_step"], self.at)
         if self.step is not None and self.at != "at_step":
             msg = f'step= needs at="at_step": Split({self.property!r}, at="at_step", step={self.step!r})'
             raise ValueError(msg)
+
+    def needed(self) -> tuple[list[str], list[str]]:
+        """Return the events and the properties that the split has to read."""
+        folded = fold_name(self.property)
+        if folded == CUSTOMER_ID:
+            return [], []
+        return (CHANNEL_EVENTS, [folded, *CHANNEL_PROPERTIES]) if folded in COMPUTED else ([], [self.property])
+
+    def bind(self, facts: Facts, parameter: str, params: dict[str, object], at: At) -> BoundSplit:
+        """Put what the query needs into the params, under the parameter's name; UnknownNameError for no such name."""
+        source = assignments_of(facts, self, parameter, params)
+        respelled = respell(facts, parameter, params) if parameter in params else None
+        return BoundSplit(self.property, source, self.at or at, self.form, self.step, respelled)
 
 
 By: TypeAlias = str | Split
@@ -124,13 +173,7 @@ class BoundSplit:
     form: ValueForm
     step: str | int | None = None
     respelled: str | None = None  # the parameter of numbers that were sent otherwise before
-
-    @classmethod
-    def of(cls, facts: Facts, split: Split, parameter: str, params: dict[str, object], at: At) -> BoundSplit:
-        """Put what the query needs into the params, under the parameter's name; UnknownNameError for no such name."""
-        source = assignments_of(facts, split, parameter, params)
-        respelled = respell(facts, parameter, params) if parameter in params else None
-        return cls(split.property, source, split.at or at, split.form, split.step, respelled)
+    within: str = IN_WINDOW  # which of the values count, at the moments that look at the window
 
     def shown(self, value: str) -> str:
         """The expression for a value (JSON) as it is shown."""
@@ -141,6 +184,11 @@ class BoundSplit:
         """Whether each event of a person has a value of its own."""
         return self.at == "last_touch" and self.assignments is not None
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether each row stands under one value."""
+        return self.at not in EVERY_VALUE or self.assignments is None
+
     def with_split_value(self, source: str, lookup: PeriodLookup | None, *, column: str = "value") -> str:
         """The source (person, time where it matters, period), each row with the value that it is filed under."""
         if self.assignments is None:
@@ -149,6 +197,10 @@ class BoundSplit:
             keys = ["person", "period"] if lookup is not None and self.at not in EVER else ["person"]
             joined = f"left join ({self._own(lookup)}) p using ({', '.join(keys)})"
             text = self.shown("p.set_value")
+        elif self.at in EVERY_VALUE:
+            keys = ["person", "period"] if lookup is not None and self.at == "every_in_window" else ["person"]
+            joined = f"left join ({self._every(lookup, keys)}) p using ({', '.join(keys)})"
+            text = f"coalesce(p.shown, {self.shown('null::json')})"
         else:
             text = self.shown("set_value")
             return (
@@ -160,18 +212,16 @@ class BoundSplit:
         which: Literal["first", "last"] = "first" if self.at.startswith("first") else "last"
         if self.at in EVER:
             return first_or_last(str(self.assignments), which)
-        within = f"select * from ({self.assignments}) where {IN_WINDOW}"
+        within = f"select * from ({self.assignments}) where {self.within}"
         if lookup is None:
             return first_or_last(within, which)
         return first_or_last(in_periods(within, lookup), which, ["person", "period"])
 
-
-def needed(split: Split) -> tuple[list[str], list[str]]:
-    """Return the events and the properties that a split has to read."""
-    folded = fold_name(split.property)
-    if folded == CUSTOMER_ID:
-        return [], []
-    return (CHANNEL_EVENTS, [folded, *CHANNEL_PROPERTIES]) if folded in COMPUTED else ([], [split.property])
+    def _every(self, lookup: PeriodLookup | None, keys: Sequence[str]) -> str:
+        found = str(self.assignments)
+        if self.at == "every_in_window":
+            found = in_periods(f"select * from ({found}) where {self.within}", lookup)
+        return f"select distinct {', '.join(keys)}, {self.shown('value')} as shown from ({found})"
 
 
 def respell(facts: Facts, parameter: str, params: dict[str, object]) -> str | None:
@@ -215,3 +265,93 @@ def assignments_of(facts: Facts, split: Split, parameter: str, params: dict[str,
         return channel_assignments(COMPUTED[folded], split.channels, parameter, params)
     params[parameter] = known_name(facts, "property", split.property)
     return assignments(parameter)
+
+
+@frozen
+class GroupBy:
+    """Rows of `pivot` by what people did, or by a number of theirs; `window` is the pivot's without one of its own.
+
+    `"times"` of an event: how often each person did it, "0" for never. `"first_time"`, `"last_time"` or `"every_time"`
+    of an event: when they did it in the report's zone, shown as a `"date"` (2010-10-11), `"month"` (2010-10),
+    `"month_of_year"` (10 - Oct), `"year"`, `"weekday"`, `"day_of_month"` or `"hour"` (17:00); with `"every_time"` a
+    person may stand in several rows. `"total"`, `"minimum"`, `"maximum"` or `"average"` of a property: of the person's
+    own numbers. Who has none stands under None.
+
+    >>> GroupBy("first_time", "signed up", shown="month").title
+    'signed up: first time, month'
+    """
+
+    what: Grouped
+    name: str
+    shown: Shown = field(default="date", kw_only=True)
+    window: Window | None = field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        known = ["times", *_OF_TIMES, *_OF_NUMBERS]
+        if self.what not in known:
+            msg = f"what is one of {', '.join(map(repr, known))}, not {self.what!r}"
+            raise ValueError(msg)
+        if self.shown not in _SHOWN:
+            msg = f"shown is one of {', '.join(map(repr, _SHOWN))}, not {self.shown!r}"
+            raise ValueError(msg)
+        as_name(self.name)
+        if self.window is not None:
+            check_window(self.window)
+
+    @property
+    def title(self) -> str:
+        """The head of the rows."""
+        shown = f", {self.shown.replace('_', ' ')}" if self.what in _OF_TIMES else ""
+        return f"{self.name}: {self.what.replace('_', ' ')}{shown}"
+
+    def needed(self) -> tuple[list[str], list[str]]:
+        """Return the events and the properties that the rows have to read."""
+        return ([], [self.name]) if self.what in _OF_NUMBERS else ([self.name], [])
+
+    def bind(
+        self, facts: Facts, parameter: str, params: dict[str, object], window: Window | None, zone: tzinfo
+    ) -> BoundGroup:
+        """Put what the query needs into the params, each under a name that begins with the parameter."""
+        params |= {f"{parameter}_{name}": moment for name, moment in bounds_of(self.window or window).items()}
+        kind: Literal["event", "property"] = "property" if self.what in _OF_NUMBERS else "event"
+        params[f"{parameter}_name"] = known_name(facts, kind, self.name)
+        source = f"""
+            from kmexport.{"numbered_properties" if kind == "property" else "numbered_events"}
+            where name = ${parameter}_name and {within(parameter)}"""
+        if self.what == "times":
+            return BoundGroup(f"select person_id as person, count(*)::varchar as text {source} group by person_id", "0")
+        if self.what in _OF_NUMBERS:
+            number = f"select person_id as person, {_OF_NUMBERS[self.what]} as number {source} and number is not null"
+            whole = "number = trunc(number) and abs(number) < 1e15"
+            text = f"case when {whole} then number::bigint::varchar else round(number, 9)::varchar end"
+            return BoundGroup(f"select person, {text} as text from ({number} group by person_id)", None)
+        time = {"first_time": "min(time)", "last_time": "max(time)"}.get(self.what)
+        chosen = f"select person_id as person, time {source}"
+        if time is not None:
+            chosen = f"select person_id as person, {time} as time {source} group by person_id"
+        quarter = f"epoch_us(time) // {_QUARTER}000000"
+        quarters = [one for (one,) in ask(facts, f"select distinct {quarter} from ({chosen})", params)]
+        params[f"{parameter}_quarters"] = quarters
+        params[f"{parameter}_texts"] = [f"{time_at(one * _QUARTER, zone):{_SHOWN[self.shown]}}" for one in quarters]
+        texts = f"""
+            select unnest(${parameter}_quarters::bigint[]) as quarter, unnest(${parameter}_texts::varchar[]) as text"""
+        text = f"select distinct person, text from ({chosen}) join ({texts}) on {quarter} = quarter"
+        return BoundGroup(text, None, adds_up=self.what != "every_time")
+
+
+def within(parameter: str) -> str:
+    """The condition that a row lies in the window whose bounds are parameters with this prefix."""
+    return IN_WINDOW.replace("$", f"${parameter}_")
+
+
+@frozen
+class BoundGroup:
+    """A GroupBy as SQL: person, text; `missing` is the text of who has none."""
+
+    query: str
+    missing: str | None
+    adds_up: bool = True
+
+    def with_split_value(self, source: str, _: PeriodLookup | None, *, column: str) -> str:
+        text = "g.text" if self.missing is None else f"coalesce(g.text, '{self.missing}')"
+        return f"select o.*, {text} as {column} from ({source}) o left join ({self.query}) g using (person)"

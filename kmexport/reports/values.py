@@ -263,7 +263,8 @@ def _measure(
     def row(label: str | None, by_value: str | None, value: str | None, people: int) -> ValueRow:
         return ValueRow(value, people, label, by_value)
 
-    numbers = "count(distinct person)" if breakdown.is_split else "count(*)"
+    is_once = not breakdown.is_split and all(split.adds_up for split in breakdown.question.splits.values())
+    numbers = "count(*)" if is_once else "count(distinct person)"
     measured = breakdown.measure(query, row, numbers, (0,), periods_add_up=True, key="found")
     [people] = measured.numbers
     return result(

@@ -213,3 +213,24 @@ def test_conditions_in_order(facts, events):
         reached = {person: moments[0] for person, moments in later.items() if moments}
     assert reports.people(facts, reports.in_order(*steps)).people_of() == sorted(reached)
     assert reached
+
+
+def test_a_pivot(facts, events, values):
+    visits, views = times_of(events, "visited site"), times_of(events, "page view")
+    groups, total = Counter(), Counter()
+    numbers = dict.fromkeys(visits, 0.0)
+    for (person, _, name), value in values.items():
+        if name == "sku" and re.fullmatch(r"\d+", str(value)):
+            numbers[person] = numbers.get(person, 0.0) + float(value)
+    for person in visits.keys() | numbers.keys():
+        first = min((at for one, at, prop in values if (one, prop) == (person, "referrer")), default=None)
+        key = None if first is None else values[person, first, "referrer"], str(len(views.get(person, [])))
+        groups[key] += person in visits
+        total[key] += numbers.get(person, 0.0)
+    found = reports.pivot(
+        facts,
+        [reports.Split("referrer", at="first_ever"), reports.GroupBy("times", "page view")],
+        [reports.Metric("people", "visited site"), reports.Metric("total", "sku")],
+    )
+    assert {row.values: row.cells[0] for row in found.rows if row.cells[0]} == {k: n for k, n in groups.items() if n}
+    assert {row.values: row.cells[1] for row in found.rows if row.cells[1]} == {k: n for k, n in total.items() if n}

@@ -56,6 +56,9 @@ def all_reports(facts, first, second, name, **window):
     yield reports.segments(facts, first, name, **split)
     yield reports.occurrences_before(facts, first, second, **window)
     yield reports.occurrences_before(facts, first, second, **split)
+    columns = [reports.Metric("people", first), reports.Metric("rate", first, second)]
+    yield reports.pivot(facts, [name, reports.GroupBy("first_time", second)], columns, **window)
+    yield reports.pivot(facts, [name], columns, every="day", **window)
     yield reports.ab_test(facts, name, second, **window)
     yield reports.paths(facts, first, second, **window)
     yield reports.paths(facts, first, second, of=name, take="last", **window)

@@ -1,0 +1,472 @@
+"""The power report: numbers of people, events and amounts in columns, groups of people within one another in rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, Unpack
+
+from attrs import define, evolve, field, frozen
+
+from kmexport.errors import UnknownNameError
+from kmexport.reports.breakdown import SplitResult
+from kmexport.reports.conditions import WantedNames, check_condition
+from kmexport.reports.conversions import conversion
+from kmexport.reports.counts import event_counts
+from kmexport.reports.durations import time_between
+from kmexport.reports.periods import Every, check_every
+from kmexport.reports.query import FactsKeywords, ReportSource, bounds_of, facts_of, with_closest, zone_of
+from kmexport.reports.results import ALL, Choice, NumberForm, Result, ResultColumn, check_choice, texts_of, value_shown
+from kmexport.reports.splits import (
+    EVERY_VALUE,
+    PERSONS_OWN,
+    At,
+    BoundGroup,
+    BoundSplit,
+    By,
+    GroupBy,
+    Split,
+    as_name,
+    as_split,
+    within,
+)
+from kmexport.reports.totals import property_total
+from kmexport.reports.values import PropertyValues, property_values
+from kmexport.tables import Facts
+from kmexport.windows import Window, Zone, check_window, time_at
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from kmexport.reports.conditions import Condition
+    from kmexport.reports.periods import PeriodLookup
+
+MOST_ROWS: Final = 3  # groups within one another, as the vendor has it
+What: TypeAlias = Literal[
+    "everyone", "people", "times", "average_times", "conversions", "rate", "mean_time", "median_time", "total",
+    "values", "average_per_incident", "average_per_person",
+]  # fmt: skip
+
+
+class _Kind(NamedTuple):
+    """A kind of number: the names that it takes, the attribute of the report that has it, and how it is written."""
+
+    names: tuple[str, ...]
+    attribute: str
+    form: NumberForm
+    zero: int | float | None
+
+
+_KINDS: Final[dict[str, _Kind]] = {
+    "everyone": _Kind((), "people", "number", 0),
+    "people": _Kind(("event",), "people", "number", 0),
+    "times": _Kind(("event",), "times", "number", 0),
+    "average_times": _Kind(("event",), "average", "average", None),
+    "conversions": _Kind(("event", "event"), "numerator", "number", 0),
+    "rate": _Kind(("event", "event"), "rate", "share", None),
+    "mean_time": _Kind(("event", "event"), "mean", "duration", None),
+    "median_time": _Kind(("event", "event"), "median", "duration", None),
+    "total": _Kind(("property",), "total", "amount", 0.0),
+    "values": _Kind(("property",), "values", "number", 0),
+    "average_per_incident": _Kind(("property",), "average_per_incident", "average", None),
+    "average_per_person": _Kind(("property",), "average_per_person", "average", None),
+}
+
+
+@frozen
+class Metric:
+    """A column of `pivot`, of a window and of people of its own where they are given.
+
+    | what | names | gives |
+    |---|---|---|
+    | `"everyone"` | | everyone who did anything or had a property set, ever |
+    | `"people"`, `"times"`, `"average_times"` | an event | as `event_counts` |
+    | `"conversions"`, `"rate"` | two events | as `conversion` |
+    | `"mean_time"`, `"median_time"` | two events | seconds, as `time_between` |
+    | `"total"`, `"values"`, `"average_per_incident"`, `"average_per_person"` | a property | as `property_total` |
+
+    >>> Metric("rate", "signed up", "purchased").title
+    'signed up → purchased: rate'
+    """
+
+    what: What
+    name: str | None = None
+    second: str | None = None
+    window: Window | None = field(default=None, kw_only=True)
+    among: Condition | None = field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.what not in _KINDS:
+            msg = f"what is one of {', '.join(map(repr, _KINDS))}, not {self.what!r}"
+            raise ValueError(msg)
+        given = [name for name in (self.name, self.second) if name is not None]
+        takes = _KINDS[self.what].names
+        if len(given) != len(takes):
+            of = {0: "no name", 1: f"the name of one {takes[0] if takes else ''}", 2: "the names of two events"}
+            msg = f"Metric({self.what!r}, …) takes {of[len(takes)]}, not {given!r}"
+            raise ValueError(msg)
+        for name in given:
+            as_name(name)
+        if self.window is not None:
+            check_window(self.window)
+        if self.among is not None:
+            check_condition(self.among)
+
+    @property
+    def title(self) -> str:
+        """The head of the column."""
+        names = " → ".join(name for name in (self.name, self.second) if name is not None)
+        head = f"{names}: {self.what.replace('_', ' ')}" if names else self.what
+        head += "" if self.window is None else f" {_days_of(self.window)}"
+        return head if self.among is None else f"{head} who {self.among}"
+
+
+def _days_of(window: Window) -> str:
+    """The first and the last day of a window, or its bounds where these are not whole days."""
+    zone = window.tz or UTC
+    first, last = (time_at(moment, zone).date() for moment in (window.start, max(window.end - 1, window.start)))
+    if window == Window.days(first, last, zone):
+        return f"from {first} to {last}"
+    return f"from {time_at(window.start, zone)} to {time_at(window.end, zone)}"
+
+
+@frozen
+class _Nested(Split):
+    """Groups within one another as one Split, whose value is a JSON array."""
+
+    groups: tuple[Split | GroupBy, ...] = field(kw_only=True)
+    window: Window | None = field(kw_only=True)
+    zone: tzinfo = field(kw_only=True)
+
+    def bind(self, facts: Facts, parameter: str, params: dict[str, object], at: At) -> BoundSplit:  # noqa: ARG002
+        parts: list[BoundSplit | BoundGroup] = []
+        for place, group in enumerate(self.groups):
+            name = f"{parameter}{place}"
+            if isinstance(group, GroupBy):
+                parts.append(group.bind(facts, name, params, self.window, self.zone))
+                continue
+            params |= {f"{name}_{bound}": moment for bound, moment in bounds_of(self.window).items()}
+            parts.append(evolve(group.bind(facts, name, params, "last_in_window"), within=within(name)))
+        return _BoundNested(self.property, "", "last_ever", "as_sent", parts=tuple(parts))
+
+
+@frozen
+class _BoundNested(BoundSplit):
+    parts: tuple[BoundSplit | BoundGroup, ...] = field(kw_only=True)
+
+    @property
+    def adds_up(self) -> bool:
+        return all(part.adds_up for part in self.parts)
+
+    def with_split_value(self, source: str, lookup: PeriodLookup | None, *, column: str = "value") -> str:
+        names = ", ".join(f"part{place}" for place in range(len(self.parts)))
+        for place, part in enumerate(self.parts):
+            source = part.with_split_value(source, lookup, column=f"part{place}")
+        return f"select * exclude ({names}), to_json([{names}])::varchar as {column} from ({source})"
+
+
+@frozen
+class PivotRow:
+    """One row: the period (None without `every=`), the value of each group, and the number of each column."""
+
+    label: str | None
+    values: tuple[str | None, ...]
+    cells: tuple[float | None, ...]
+
+
+@define(repr=False, kw_only=True)
+class Pivot(Result):
+    """The result of `pivot`: `rows` of cells under the heads `by` and `columns`, and `totals`, each column's number
+    without groups.
+    """
+
+    by: tuple[str, ...]
+    every: str | None
+    columns: tuple[str, ...]
+    totals: tuple[float | None, ...]
+    rows: tuple[PivotRow, ...]
+    _metrics: tuple[Metric, ...] = field(repr=False)
+    _results: tuple[SplitResult, ...] = field(repr=False, eq=False)
+
+    def people_of(
+        self, column: str | int = 0, values: tuple[str | None, ...] | None = None, *, label: Choice = ALL
+    ) -> list[str]:
+        """The persons of a cell: of a column (its head, or its place from 0) and the values of a row; None: of all.
+
+        Of conversions and rates these are who converted, of times and averages who is in them, of a total who has a
+        value.
+        """
+        place = self._place(column)
+        result: Any = self._results[place]
+        value: Choice = ALL
+        if values is not None:
+            if (label, values) not in {(label, row.values) for row in self.rows}:
+                msg = f"the report has no row {values!r}"
+                raise LookupError(msg)
+            keys = [row.value for row in result.rows if row.value is not None and _values(row.value) == values]
+            if not keys:  # a row that only other columns have
+                return []
+            value = keys[0]
+        if label is not ALL:
+            check_choice("period", label, list(dict.fromkeys(row.label for row in self.rows)))
+            if label not in [row.label for row in result.rows]:
+                return []
+        people: list[str] = result.people_of(label=label, value=value)
+        return people
+
+    def plot(self, ax: Axes | None = None, *, column: str | int = 0) -> Axes:
+        """A bar of a column's number for each row; with `every=` a line for each of the groups, over the periods."""
+        from kmexport.reports.plots import bars, lines  # noqa: PLC0415
+
+        place = self._place(column)
+        kind = _KINDS[self._metrics[place].what]
+        is_duration = kind.form == "duration"
+        form: NumberForm = "amount" if is_duration else kind.form
+        unit = "hours" if is_duration else self.columns[place]
+        names = [
+            row.values[0] if len(row.values) == 1 else " · ".join(map(value_shown, row.values)) for row in self.rows
+        ]
+        numbers = [row.cells[place] for row in self.rows]
+        if is_duration:
+            numbers = [None if number is None else number / 3_600 for number in numbers]
+        if not any(numbers):
+            numbers = [None] * len(numbers)
+        title = f"{self.columns[place]}{' by ' if self.by else ''}{', '.join(self.by)}"
+        if self.every is None:
+            return bars(names, numbers, title, unit, ax, form=form)
+        series: dict[str | None, list[float | None]] = {}
+        for name, number in zip(names, numbers, strict=True):
+            series.setdefault(name, []).append(number)
+        return lines(list(dict.fromkeys(row.label for row in self.rows)), series, title, unit, ax, form=form)
+
+    def _place(self, column: str | int) -> int:
+        if isinstance(column, int):
+            if not 0 <= column < len(self.columns):
+                msg = f"the report has the columns 0 to {len(self.columns) - 1}, not {column}"
+                raise LookupError(msg)
+            return column
+        check_choice("column", column, self.columns)
+        return self.columns.index(column)
+
+    def _title(self) -> str:
+        forms = [_KINDS[metric.what].form for metric in self._metrics]
+        totals = [
+            f"{name} {texts_of([total], form)[0]}"
+            for name, total, form in zip(self.columns, self.totals, forms, strict=True)
+        ]
+        heads = [*([self.every] if self.every else []), *self.by]
+        return f"{', '.join(totals)}; by {', '.join(heads)}"
+
+    def _columns(self) -> list[ResultColumn]:
+        found = [ResultColumn(self.every, "string", [row.label for row in self.rows])] if self.every else []
+        found += [
+            ResultColumn(name, "string", [row.values[place] for row in self.rows]) for place, name in enumerate(self.by)
+        ]
+        for place, (name, metric) in enumerate(zip(self.columns, self._metrics, strict=True)):
+            kind = _KINDS[metric.what]
+            type_: Literal["int64", "float64"] = "int64" if kind.form == "number" else "float64"
+            found.append(ResultColumn(name, type_, [row.cells[place] for row in self.rows], form=kind.form))
+        return found
+
+
+def pivot(
+    facts: ReportSource,
+    rows: Sequence[By | GroupBy],
+    columns: Sequence[Metric] | Mapping[str, Metric],
+    window: Window | None = None,
+    *,
+    every: Every | None = None,
+    tz: Zone | None = None,
+    among: Condition | None = None,
+    **reading: Unpack[FactsKeywords],
+) -> Pivot:
+    """The vendor's power report: groups of people within one another, and any numbers of each.
+
+    `rows` are one to three groups, the outer one first: names of properties, `Split`s or `GroupBy`s. A Split says which
+    of a person's values counts: `"last_in_window"` (the default), `"first_in_window"`, `"first_ever"`, `"last_ever"`,
+    or each of them, `"every_in_window"` and `"every_ever"`: then people and amounts count again under each value, and
+    rows add up to more than the whole. `every="month"` (or "hour", "day", "week") makes periods of the zone `tz` the
+    outermost rows, each as if it were the window; it is one of the three.
+
+    `columns` are `Metric`s, or a mapping of heads to them. A metric may have a window of its own (not with `every=`),
+    and count only people who fulfil a condition of its own; `among=` holds for all columns. The groups are those of the
+    pivot's window also there. Most in the first column stands first.
+
+    Source: https://oldsupport.kissmetrics.com/tools/power-report/. The moment of a Split without one, and that each
+    period counts as the window, are ours. Raises UnknownNameError for names that no record has. Costs what the report
+    of each column costs, and a join for each of the groups.
+
+    >>> from kmexport import Event, Facts
+    >>> facts = Facts([
+    ...     Event("ann", 1, "visited", {"plan": "Pro"}),
+    ...     Event("ann", 2, "bought", {"price": 5}),
+    ...     Event("bob", 1, "visited", {"plan": "Pro"}),
+    ...     Event("bob", 3, "visited"),
+    ...     Event("cy", 1, "visited", {"plan": "Free"}),
+    ... ])
+    >>> pivot(
+    ...     facts,
+    ...     ["plan", GroupBy("times", "visited")],
+    ...     {"people": Metric("people", "visited"), "revenue": Metric("total", "price")},
+    ... )
+    people 3, revenue 5; by plan, visited: times
+      plan  visited: times  people  revenue
+      Pro   1                    1        5
+      Pro   2                    1        0
+      Free  1                    1        0
+    """
+    groups = _groups(rows, every)
+    metrics = columns if isinstance(columns, Mapping) else {_title_of(one): one for one in _list_of(columns)}
+    _check_metrics(metrics, every)
+    if "margin" in reading and not isinstance(facts, Facts):
+        msg = "margin= leaves out files, but a pivot looks at records outside its window too: leave it out"
+        raise ValueError(msg)
+    wanted = _wanted(groups, list(metrics.values()), among)
+    found = facts_of(facts, reading, None if wanted.everyone else wanted.events, wanted.properties)
+    heads = tuple(group.title if isinstance(group, GroupBy) else group.property for group in groups)
+    nested = _Nested(", ".join(heads), groups=groups, window=window, zone=zone_of(tz, window)) if groups else None
+    options = {"by": nested, "every": every, "tz": zone_of(tz, window)}
+    try:
+        results = [_measured(found, metric, window, among, options) for metric in metrics.values()]
+    except UnknownNameError as error:
+        raise with_closest(error, facts, reading) from None
+    kinds = [_KINDS[metric.what] for metric in metrics.values()]
+    behind = evolve(results[0]._people_query, is_own=found is not facts)  # its own package's
+    return Pivot(
+        people_query=behind,
+        by=heads,
+        every=every,
+        columns=tuple(metrics),
+        totals=tuple(getattr(result, kind.attribute) for result, kind in zip(results, kinds, strict=True)),
+        rows=_rows(results, kinds),
+        metrics=tuple(metrics.values()),
+        results=tuple(results),
+        notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
+    )
+
+
+def _measured(
+    facts: Facts, metric: Metric, window: Window | None, among: Condition | None, options: Mapping[str, Any]
+) -> SplitResult:
+    """Return the report that has the numbers of a metric."""
+    both = [condition for condition in (among, metric.among) if condition is not None]
+    whom = both[0] & both[1] if len(both) == 2 else both[0] if both else None
+    names = [name for name in (metric.name, metric.second) if name is not None]
+    return _REPORTS[metric.what](facts, *names, metric.window or window, among=whom, **options)
+
+
+def _groups(rows: Sequence[By | GroupBy], every: Every | None) -> tuple[Split | GroupBy, ...]:
+    groups = tuple(one if isinstance(one, GroupBy) else as_split(one) for one in _list_of(rows))
+    if every is not None:
+        check_every(every)
+    count = len(groups) + (every is not None)
+    if not 1 <= count <= MOST_ROWS:
+        msg = f"rows are one to {MOST_ROWS} groups{', of which every= is one' if every else ''}: these are {count}"
+        raise ValueError(msg)
+    allowed = (*PERSONS_OWN, *EVERY_VALUE)
+    for group in groups:
+        if isinstance(group, Split) and group.at is not None and group.at not in allowed:
+            msg = f"this report splits at {', '.join(map(repr, allowed))}, not at {group.at!r}"
+            raise ValueError(msg)
+    return groups
+
+
+def _title_of(metric: object) -> str:
+    return metric.title if isinstance(metric, Metric) else repr(metric)
+
+
+def _list_of(given: object) -> Sequence[Any]:
+    if isinstance(given, str | Split | GroupBy | Metric) or not isinstance(given, Sequence):
+        msg = f"rows and columns are lists, not {given!r}"
+        raise TypeError(msg)
+    return given
+
+
+def _check_metrics(metrics: Mapping[str, object], every: Every | None) -> None:
+    if not metrics:
+        msg = 'columns are one Metric or more: [Metric("people", "signed up")]'
+        raise ValueError(msg)
+    for metric in metrics.values():
+        if not isinstance(metric, Metric):
+            msg = f"a column is a Metric, not {metric!r}"
+            raise TypeError(msg)
+        if metric.window is not None and every is not None:
+            msg = "with every= the periods are those of the pivot's window: a Metric can't have one of its own"
+            raise ValueError(msg)
+        if metric.what == "everyone" and every is not None:
+            msg = 'Metric("everyone") looks at no window, so every= would give the same in each period'
+            raise ValueError(msg)
+
+
+def _wanted(groups: Sequence[Split | GroupBy], metrics: Sequence[Metric], among: Condition | None) -> WantedNames:
+    """Return the names that all columns and rows have to read."""
+    wanted = WantedNames()
+    for group in groups:
+        events, properties = group.needed()
+        wanted.events += events
+        wanted.properties += properties
+    for metric in metrics:
+        of_events = "event" in _KINDS[metric.what].names
+        target = wanted.events if of_events else wanted.properties
+        target += [name for name in (metric.name, metric.second) if name is not None]
+        wanted.everyone = wanted.everyone or metric.what == "everyone"
+    for condition in (among, *(metric.among for metric in metrics)):
+        if condition is not None:
+            check_condition(condition).sql("person", wanted)
+    return wanted
+
+
+def _values(key: str | None) -> tuple[str | None, ...]:
+    return () if key is None else tuple(json.loads(key))
+
+
+def _rows(results: Sequence[SplitResult], kinds: Sequence[_Kind]) -> tuple[PivotRow, ...]:
+    """Return every row that a column has, in the order of the periods, then with most in the first column first."""
+    labels: set[str | None] = set()
+    cells: dict[tuple[str | None, tuple[str | None, ...]], list[float | None]] = {}
+    sizes: dict[tuple[str | None, ...], list[float]] = {}
+    for place, (result, kind) in enumerate(zip(results, kinds, strict=True)):
+        for row in result.rows:
+            labels.add(row.label)
+            values = _values(row.value)
+            number = getattr(row, kind.attribute)
+            cells.setdefault((row.label, values), [one.zero for one in kinds])[place] = number
+            for length in range(1, len(values) + 1):
+                sizes.setdefault(values[:length], [0.0] * len(kinds))[place] += number or 0
+    # With periods each of them has every group, so that lines have no gaps but where there is no number.
+    groups = {values for _, values in cells}
+
+    def place_of(values: tuple[str | None, ...]) -> list[tuple[list[float], bool, str]]:
+        return [
+            ([-size for size in sizes[values[: at + 1]]], value is None, value or "") for at, value in enumerate(values)
+        ]
+
+    return tuple(
+        PivotRow(label, values, tuple(cells.get((label, values), [one.zero for one in kinds])))
+        for label in _in_time(labels)
+        for values in sorted(groups, key=place_of)
+    )
+
+
+def _in_time(labels: Iterable[str | None]) -> list[str | None]:
+    """Sort the labels of periods. Hours have an offset, which decides where a clock was set back."""
+
+    def moment(label: str | None) -> tuple[float, str]:
+        is_hour = label is not None and ":" in label
+        return datetime.fromisoformat(str(label)).timestamp() if is_hour else 0, label or ""
+
+    return sorted(labels, key=moment)
+
+
+def _everyone(facts: Facts, window: Window | None, *, by: _Nested, **options: Any) -> PropertyValues:
+    return property_values(facts, by, window, **options)
+
+
+_REPORTS: Final[dict[str, Callable[..., SplitResult]]] = {
+    "everyone": _everyone,
+    **dict.fromkeys(("people", "times", "average_times"), event_counts),
+    **dict.fromkeys(("conversions", "rate"), conversion),
+    **dict.fromkeys(("mean_time", "median_time"), time_between),
+    **dict.fromkeys(("total", "values", "average_per_incident", "average_per_person"), property_total),
+}
