@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, Unpack
 
@@ -50,27 +50,32 @@ What: TypeAlias = Literal[
 
 
 class _Kind(NamedTuple):
-    """A kind of number: the names that it takes, the attribute of the report that has it, and how it is written."""
+    """A kind of number: its report, the names that it takes, the attribute that has it, and how it is written."""
 
+    report: Callable[..., SplitResult]
     names: tuple[str, ...]
     attribute: str
     form: NumberForm
     zero: int | float | None
 
 
+def _everyone(facts: Facts, window: Window | None, *, by: Split, **options: Any) -> PropertyValues:
+    return property_values(facts, by, window, **options)
+
+
 _KINDS: Final[dict[str, _Kind]] = {
-    "everyone": _Kind((), "people", "number", 0),
-    "people": _Kind(("event",), "people", "number", 0),
-    "times": _Kind(("event",), "times", "number", 0),
-    "average_times": _Kind(("event",), "average", "average", None),
-    "conversions": _Kind(("event", "event"), "numerator", "number", 0),
-    "rate": _Kind(("event", "event"), "rate", "share", None),
-    "mean_time": _Kind(("event", "event"), "mean", "duration", None),
-    "median_time": _Kind(("event", "event"), "median", "duration", None),
-    "total": _Kind(("property",), "total", "amount", 0.0),
-    "values": _Kind(("property",), "values", "number", 0),
-    "average_per_incident": _Kind(("property",), "average_per_incident", "average", None),
-    "average_per_person": _Kind(("property",), "average_per_person", "average", None),
+    "everyone": _Kind(_everyone, (), "people", "number", 0),
+    "people": _Kind(event_counts, ("event",), "people", "number", 0),
+    "times": _Kind(event_counts, ("event",), "times", "number", 0),
+    "average_times": _Kind(event_counts, ("event",), "average", "average", None),
+    "conversions": _Kind(conversion, ("event", "event"), "numerator", "number", 0),
+    "rate": _Kind(conversion, ("event", "event"), "rate", "share", None),
+    "mean_time": _Kind(time_between, ("event", "event"), "mean", "duration", None),
+    "median_time": _Kind(time_between, ("event", "event"), "median", "duration", None),
+    "total": _Kind(property_total, ("property",), "total", "amount", 0.0),
+    "values": _Kind(property_total, ("property",), "values", "number", 0),
+    "average_per_incident": _Kind(property_total, ("property",), "average_per_incident", "average", None),
+    "average_per_person": _Kind(property_total, ("property",), "average_per_person", "average", None),
 }
 
 
@@ -224,9 +229,8 @@ class Pivot(Result):
         is_duration = kind.form == "duration"
         form: NumberForm = "amount" if is_duration else kind.form
         unit = "hours" if is_duration else self.columns[place]
-        names = [
-            row.values[0] if len(row.values) == 1 else " · ".join(map(value_shown, row.values)) for row in self.rows
-        ]
+        is_one = len(self.by) == 1
+        names = [row.values[0] if is_one else " · ".join(map(value_shown, row.values)) for row in self.rows]
         numbers = [row.cells[place] for row in self.rows]
         if is_duration:
             numbers = [None if number is None else number / 3_600 for number in numbers]
@@ -250,11 +254,8 @@ class Pivot(Result):
         return self.columns.index(column)
 
     def _title(self) -> str:
-        forms = [_KINDS[metric.what].form for metric in self._metrics]
-        totals = [
-            f"{name} {texts_of([total], form)[0]}"
-            for name, total, form in zip(self.columns, self.totals, forms, strict=True)
-        ]
+        columns = zip(self.columns, self.totals, self._metrics, strict=True)
+        totals = [f"{name} {texts_of([total], _KINDS[one.what].form)[0]}" for name, total, one in columns]
         heads = [*([self.every] if self.every else []), *self.by]
         return f"{', '.join(totals)}; by {', '.join(heads)}"
 
@@ -281,7 +282,7 @@ def pivot(
     among: Condition | None = None,
     **reading: Unpack[FactsKeywords],
 ) -> Pivot:
-    """The vendor's power report: groups of people within one another, and any numbers of each.
+    """Put people into groups within one another, with any numbers of each: the vendor's power report.
 
     `rows` are one to three groups, the outer one first: names of properties, `Split`s or `GroupBy`s. A Split says which
     of a person's values counts: `"last_in_window"` (the default), `"first_in_window"`, `"first_ever"`, `"last_ever"`,
@@ -317,8 +318,7 @@ def pivot(
       Free  1                    1        0
     """
     groups = _groups(rows, every)
-    metrics = columns if isinstance(columns, Mapping) else {_title_of(one): one for one in _list_of(columns)}
-    _check_metrics(metrics, every)
+    metrics = _heads(columns, every)
     if "margin" in reading and not isinstance(facts, Facts):
         msg = "margin= leaves out files, but a pivot looks at records outside its window too: leave it out"
         raise ValueError(msg)
@@ -332,9 +332,8 @@ def pivot(
     except UnknownNameError as error:
         raise with_closest(error, facts, reading) from None
     kinds = [_KINDS[metric.what] for metric in metrics.values()]
-    behind = evolve(results[0]._people_query, is_own=found is not facts)  # its own package's
     return Pivot(
-        people_query=behind,
+        people_query=evolve(results[0]._people_query, is_own=found is not facts),
         by=heads,
         every=every,
         columns=tuple(metrics),
@@ -353,7 +352,7 @@ def _measured(
     both = [condition for condition in (among, metric.among) if condition is not None]
     whom = both[0] & both[1] if len(both) == 2 else both[0] if both else None
     names = [name for name in (metric.name, metric.second) if name is not None]
-    return _REPORTS[metric.what](facts, *names, metric.window or window, among=whom, **options)
+    return _KINDS[metric.what].report(facts, *names, metric.window or window, among=whom, **options)
 
 
 def _groups(rows: Sequence[By | GroupBy], every: Every | None) -> tuple[Split | GroupBy, ...]:
@@ -372,10 +371,6 @@ def _groups(rows: Sequence[By | GroupBy], every: Every | None) -> tuple[Split | 
     return groups
 
 
-def _title_of(metric: object) -> str:
-    return metric.title if isinstance(metric, Metric) else repr(metric)
-
-
 def _list_of(given: object) -> Sequence[Any]:
     if isinstance(given, str | Split | GroupBy | Metric) or not isinstance(given, Sequence):
         msg = f"rows and columns are lists, not {given!r}"
@@ -383,20 +378,23 @@ def _list_of(given: object) -> Sequence[Any]:
     return given
 
 
-def _check_metrics(metrics: Mapping[str, object], every: Every | None) -> None:
-    if not metrics:
-        msg = 'columns are one Metric or more: [Metric("people", "signed up")]'
-        raise ValueError(msg)
-    for metric in metrics.values():
+def _heads(columns: Sequence[Metric] | Mapping[str, Metric], every: Every | None) -> dict[str, Metric]:
+    """Return the metrics under their heads."""
+    given = columns.items() if isinstance(columns, Mapping) else [(None, one) for one in _list_of(columns)]
+    found: dict[str, Metric] = {}
+    for head, metric in given:
         if not isinstance(metric, Metric):
             msg = f"a column is a Metric, not {metric!r}"
             raise TypeError(msg)
-        if metric.window is not None and every is not None:
-            msg = "with every= the periods are those of the pivot's window: a Metric can't have one of its own"
+        if every is not None and (metric.what == "everyone" or metric.window is not None):
+            what = "everyone is the same in each period" if metric.what == "everyone" else "each period is the window"
+            msg = f"{what}: leave every= out, or this Metric({metric.what!r}, …)"
             raise ValueError(msg)
-        if metric.what == "everyone" and every is not None:
-            msg = 'Metric("everyone") looks at no window, so every= would give the same in each period'
-            raise ValueError(msg)
+        found[metric.title if head is None else head] = metric
+    if not found:
+        msg = 'columns are one Metric or more: [Metric("people", "signed up")]'
+        raise ValueError(msg)
+    return found
 
 
 def _wanted(groups: Sequence[Split | GroupBy], metrics: Sequence[Metric], among: Condition | None) -> WantedNames:
@@ -407,8 +405,7 @@ def _wanted(groups: Sequence[Split | GroupBy], metrics: Sequence[Metric], among:
         wanted.events += events
         wanted.properties += properties
     for metric in metrics:
-        of_events = "event" in _KINDS[metric.what].names
-        target = wanted.events if of_events else wanted.properties
+        target = wanted.events if "event" in _KINDS[metric.what].names else wanted.properties
         target += [name for name in (metric.name, metric.second) if name is not None]
         wanted.everyone = wanted.everyone or metric.what == "everyone"
     for condition in (among, *(metric.among for metric in metrics)):
@@ -438,35 +435,16 @@ def _rows(results: Sequence[SplitResult], kinds: Sequence[_Kind]) -> tuple[Pivot
     groups = {values for _, values in cells}
 
     def place_of(values: tuple[str | None, ...]) -> list[tuple[list[float], bool, str]]:
-        return [
-            ([-size for size in sizes[values[: at + 1]]], value is None, value or "") for at, value in enumerate(values)
-        ]
+        parts = [(values[: at + 1], value) for at, value in enumerate(values)]
+        return [([-size for size in sizes[part]], value is None, value or "") for part, value in parts]
 
     return tuple(
         PivotRow(label, values, tuple(cells.get((label, values), [one.zero for one in kinds])))
-        for label in _in_time(labels)
+        for label in sorted(labels, key=_moment)
         for values in sorted(groups, key=place_of)
     )
 
 
-def _in_time(labels: Iterable[str | None]) -> list[str | None]:
-    """Sort the labels of periods. Hours have an offset, which decides where a clock was set back."""
-
-    def moment(label: str | None) -> tuple[float, str]:
-        is_hour = label is not None and ":" in label
-        return datetime.fromisoformat(str(label)).timestamp() if is_hour else 0, label or ""
-
-    return sorted(labels, key=moment)
-
-
-def _everyone(facts: Facts, window: Window | None, *, by: _Nested, **options: Any) -> PropertyValues:
-    return property_values(facts, by, window, **options)
-
-
-_REPORTS: Final[dict[str, Callable[..., SplitResult]]] = {
-    "everyone": _everyone,
-    **dict.fromkeys(("people", "times", "average_times"), event_counts),
-    **dict.fromkeys(("conversions", "rate"), conversion),
-    **dict.fromkeys(("mean_time", "median_time"), time_between),
-    **dict.fromkeys(("total", "values", "average_per_incident", "average_per_person"), property_total),
-}
+def _moment(label: str | None) -> tuple[float, str]:
+    """The place of a period's label in time. An hour has an offset: it decides where a clock was set back."""
+    return datetime.fromisoformat(str(label)).timestamp() if ":" in str(label) else 0, str(label)
