@@ -1,4 +1,4 @@
-"""What a database file tells of the facts in it: what they were made of, and whether they are built.
+"""The notes of a database file on the facts in it: what they were made of, and whether they are built.
 
 A file whose facts are those that are asked for is used again, and nothing is read. Anything else is an error that says
 what differs: the tables of another source, window or rule would be wrong numbers.
@@ -55,13 +55,13 @@ def _digest(people: IdentityMap) -> str:
 
 
 def _files_of(source: Source) -> list[tuple[str, int | None]]:
-    """The files that the source has now. (What a lake says of itself names its version.)"""
+    """List the files that the source has now. (A lake's repr names its version.)"""
     revisions = getattr(source, "revisions", None)
     return [(one.path, one.size) for one in revisions()] if callable(revisions) else []
 
 
 class Kept:
-    """The tables in which this stands: kmexport.kept has one row, kmexport.files one for each file that was read."""
+    """The tables of these notes: kmexport.kept has one row, kmexport.files one for each file that was read."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, file: str, told: dict[str, str], source: Source) -> None:
         self.connection = connection
@@ -71,7 +71,7 @@ class Kept:
         self.lock: threading.Lock = _LOCKS.setdefault(os.path.realpath(file), threading.Lock())
 
     def is_there(self, *, with_rejects: bool) -> bool:
-        """Whether these facts are in the file, whole; False for an empty file, and where a build did not end.
+        """Tell whether these facts are in the file, whole; False for an empty file, and where a build did not end.
 
         OtherFactsError where the file holds anything else, where the source has other files by now, or where lines were
         rejected and that is an error.
@@ -112,7 +112,7 @@ class Kept:
         self.connection.execute("CREATE OR REPLACE TABLE kmexport.files (path VARCHAR, size BIGINT)")
 
     def note_files(self) -> None:
-        """The files are about to be read."""
+        """Note the files that are about to be read."""
         files = _files_of(self.source)
         columns = {
             "path": pa.array([path for path, _ in files], pa.string()),

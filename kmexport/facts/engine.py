@@ -36,7 +36,7 @@ _OTHER_ADVICE: Final = "Check that the folder is there, and that you may write t
 
 
 def check_settings(memory_limit: object, threads: object) -> None:
-    """Raise for what is no amount of memory, and for what is no number of threads."""
+    """Raise ValueError for anything but an amount of memory and a number of threads."""
     if memory_limit is not None and not (isinstance(memory_limit, str) and _AMOUNT.fullmatch(memory_limit)):
         msg = f'memory_limit is a number and its unit, such as "4GB" or "512MB", not {memory_limit!r}'
         raise ValueError(msg)
@@ -67,7 +67,7 @@ def connect(
                 for name, value in settings.items():
                     if value is not None:
                         connection.execute(f"SET GLOBAL {name} = ?", [value])
-                # A name that is no table is an error, never a variable of the caller's that happens to be called so.
+                # An unknown table is an error, never a variable of the caller's that happens to be called so.
                 connection.execute("SET GLOBAL python_enable_replacements = false")
                 connection.execute("SET python_enable_replacements = false")
                 connection.execute("SET GLOBAL TimeZone = 'UTC'")

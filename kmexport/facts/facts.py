@@ -49,7 +49,7 @@ class Facts:
       event), `revision`, `line`; no reserved keys and no nulls, of two spellings in one record the first;
     - `people`: `identity`, `person`: every identity that the aliases or records name;
     - `records`: what the files say, nothing merged or dropped: the columns of `SCHEMA`;
-    - `rejects`: `revision`, `line`, `reason`, `raw` (bytes): lines that are no record, unless `on_error` is "raise".
+    - `rejects`: `revision`, `line`, `reason`, `raw` (bytes): rejected lines, unless `on_error` is "raise".
 
     The source is read once, at the first query, whole as asked. Ask for less and it costs less: `names=` limits
     `events` to these names, and `properties=` is True, False, or names of properties, which are read from every record
@@ -261,7 +261,7 @@ class Facts:
 
     @property
     def people(self) -> IdentityMap:
-        """Who is who: the map that records were merged by."""
+        """The map of who is who, by which records were merged."""
         self._check_open()
         with engine_errors(self._spill):
             return self._store.known_people()

@@ -46,10 +46,10 @@ def in_loads(chunks: Iterable[RecordChunk]) -> Iterator[list[RecordChunk]]:
 
 
 class TableLoader:
-    """Inserts records into `kmexport.records`, and their properties into `kmexport.properties`.
+    """The inserts of records into `kmexport.records`, and of their properties into `kmexport.properties`.
 
-    `spellings` numbers the names of properties. Where the spec names events, records are left out that are none of
-    these and have no property that is wanted. Used by one thread at a time.
+    `spellings` numbers the names of properties. Where the spec names events, all other records are left out, but for
+    those with a wanted property. Used by one thread at a time.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, spec: FactsSpec, spellings: Spellings) -> None:
@@ -108,7 +108,7 @@ class TableLoader:
         """Make a row of each property that counts, and tell which record each is of."""
         counts, ids, values = pairs.counts(), pairs.ids(), pairs.values()
         owners = np.repeat(np.arange(heads.num_rows), counts)
-        # Properties of aliases are nobody's, the vendor's keys are no properties, and null is none.
+        # Properties of aliases are nobody's; the vendor's keys and nulls do not count.
         is_left_out = pc.equal(values, "null").to_numpy(zero_copy_only=False)
         if reserved := [self.spellings[key] for key in VENDOR_KEYS if key in self.spellings]:
             is_left_out = is_left_out | np.isin(ids, reserved)
@@ -158,7 +158,7 @@ _SCHEMA: Final = pa.schema(
 
 
 class Rejects:
-    """Hands each error to `on_error`, and appends it to the table `kmexport.rejects`."""
+    """The rejected lines: each goes to `on_error`, and into the table `kmexport.rejects`."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, on_error: OnError) -> None:
         self.connection = connection

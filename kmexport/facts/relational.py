@@ -27,16 +27,16 @@ _JSON: Final = ("properties", "value")
 
 
 def storable(batches: Any, *, json: Iterable[str] = ()) -> pa.RecordBatchReader:
-    r"""The same Arrow stream with text that any database can hold.
+    r"""Change the text of an Arrow stream so that any database can hold it.
 
     PostgreSQL has no NUL in its text, and its JSON functions fail for a whole query where one row has `\u0000` or half
-    of a surrogate pair. So both stand there as the text of their escapes, `\u0000` and `\ud83d`; a backslash that stood
-    before `u0000` is doubled, so two identities never become one. At the end of the stream a warning counts them by
+    of a surrogate pair. So both become the text of their escapes, `\u0000` and `\ud83d`; a backslash in front of
+    `u0000` is doubled, so two identities never become one. At the end of the stream a warning counts them by
     column. JSON comes as text: the columns of Arrow's JSON type, and those that `json` names, for DuckDB's come without
     their type. A column of a dictionary comes as its values.
 
     Every job that writes to a database needs this, and meets the line that shows it long after it was written.
-    Lazy: holds one batch. Raises TypeError for what is no Arrow stream, and ValueError for a column that is not
+    Lazy: holds one batch. Raises TypeError for anything but an Arrow stream, and ValueError for a column that is not
     there.
 
     >>> from kmexport import Event
@@ -64,7 +64,7 @@ def storable(batches: Any, *, json: Iterable[str] = ()) -> pa.RecordBatchReader:
 
 
 def relational(batches: Any) -> Iterator[dict[str, pa.RecordBatch]]:
-    """For each batch of records the rows of the tables `events`, `properties` and `aliases` of a database.
+    """Turn each batch of records into rows of the tables `events`, `properties` and `aliases` of a database.
 
     `batches` have all columns of `SCHEMA`: `bucket.to_batches(revisions=[…])`. The rows are what the files say, nothing
     merged or dropped: an alias of tomorrow may change who did something today, and a revision that arrives late may
@@ -75,7 +75,7 @@ def relational(batches: Any) -> Iterator[dict[str, pa.RecordBatch]]:
     - `identity` and `time`;
     - events: `name` (folded), `name_as_sent`, `properties` (JSON);
     - properties: `place` in the record, `name` (folded), `name_as_sent`, `value` (JSON), `text`, `number` (of what is
-      one or reads as one), `event` (folded; null for a property set); the vendor's reserved keys are none;
+      one or reads as one), `event` (folded; null for a property set); without the vendor's reserved keys;
     - aliases: `alias`, `properties` (JSON).
 
     Text is as `storable` has it. Every job that keeps a database would need these: names folded as everywhere
@@ -118,7 +118,7 @@ def _storable(batches: Iterable[Any], schema: Any, is_json: list[bool]) -> Itera
 
 
 class _OddTexts:
-    """Shows odd text as its escapes, and counts it by column."""
+    """The escapes of odd text, counted by column."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -165,7 +165,7 @@ def _shown(rows: pa.RecordBatch, table: str, odd: _OddTexts) -> pa.RecordBatch:
 
 
 class _RecordNumbers:
-    """The number of each record in its revision, also of one that goes on in the next batch."""
+    """The numbers of records in their revision, which may go on in the next batch."""
 
     def __init__(self) -> None:
         self._revision: int | None = None
@@ -212,7 +212,7 @@ def _properties(where: dict[str, Any], columns: dict[str, Any]) -> pa.RecordBatc
 
 
 def _read(rows: pa.RecordBatch, engine: duckdb.DuckDBPyConnection) -> pa.RecordBatch:
-    """The rows with what their values are as text, and as a number."""
+    """Add the values as text, and as numbers."""
     engine.register("arrived", pa.Table.from_batches([rows]))
     read = engine.sql(_READINGS).to_arrow_table().combine_chunks()
     columns = dict(zip(rows.schema.names, rows.columns, strict=True))

@@ -1,4 +1,4 @@
-"""Where the records of Facts come from: an export, a lake, any iterable of records, or an Arrow stream.
+"""The sources of Facts: an export, a lake, any iterable of records, or an Arrow stream.
 
 Each source is read once, as chunks of records. Which of a record's parts are read is said before.
 """
@@ -42,14 +42,14 @@ _HEADS: Final = [name for name in SCHEMA.names if name != "properties"]
 
 @runtime_checkable
 class Export(Protocol):
-    """A Bucket, or what reads like one."""
+    """A Bucket, or another source with its methods."""
 
     def iter_records(self, window: Window | None = None, *, on_error: OnError = "raise") -> Iterator[Record]:
-        """Its records."""
+        """Read its records."""
         ...
 
     def identities(self, *, prefer: Prefer = "named_first", on_error: OnError = "raise") -> IdentityMap:
-        """All its aliases."""
+        """Read all its aliases."""
         ...
 
 
@@ -70,7 +70,7 @@ class PairsRead:
 
 @frozen
 class FactsSpec:
-    """What facts are made of, and how.
+    """The choices for facts: what they are made of, and how.
 
     `names` are the folded names of the events that are wanted, None for all. `properties` is True for all, False for
     none, or folded names.
@@ -90,12 +90,12 @@ class FactsSpec:
 
     @property
     def shows_texts(self) -> bool:
-        """Whether records and events show their properties as one JSON object."""
+        """True where records and events show their properties as one JSON object."""
         return self.properties is True
 
     @property
     def reads_texts(self) -> bool:
-        """Whether those objects are read: the strict rule compares them."""
+        """True where those objects are read: the strict rule compares them."""
         return self.shows_texts or self.rule == "strict"
 
     @property

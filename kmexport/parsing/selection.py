@@ -19,7 +19,7 @@ from kmexport.records import Alias, Event, PropertySet, Record
 _SPECIAL = rb"\\\x80-\xff"
 _NAME_KEY, _BRACE = b'"_n":"', ord("{")
 _KEY_THAT_ENDS_LIKE_IT = b'\\"_n":"'
-_MOST_SPELLINGS = 1 << 14  # are held, of the names that are met
+_MOST_SPELLINGS = 1 << 14  # that are held, of the names that were seen
 _MOST_NAMES = 12  # measured: with more, trying them all costs more than parsing the lines
 _NOTHING = rb"(?!)"  # a pattern that is nowhere
 _INTEGER = re.compile(r"-?[0-9]+")  # such an identity may stand in a line without quotes
@@ -31,7 +31,7 @@ Span: TypeAlias = tuple[int, int]  # where lines begin and end in a block
 
 
 class WantedNames(dict[str, bool]):
-    """Spellings, and whether their names are wanted: `names` are folded. A spelling is looked at when it is met."""
+    """Spellings, and whether their names are wanted: `names` are folded. Each spelling is looked at once."""
 
     def __init__(self, names: frozenset[str]) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ def _spans_of_people(pattern: re.Pattern[bytes], block: bytes) -> list[Span]:
         end = block.find(b"\n", at)
         if end < 0:
             end = len(block)
-        # The key may stand on a line before it, where that is no line of its own.
+        # In an object over several lines, the key may be on an earlier line.
         if block[begin] != _BRACE or _ESCAPED_PERSON.search(block, begin, end):
             spans.setdefault(begin, end)
     return sorted(spans.items())

@@ -197,7 +197,7 @@ def _is_denied_by_ftp(error: BaseException) -> bool:
 
 
 def _is_forbidden(error: BaseException) -> bool:
-    """Tell whether gcsfs got a 403, of which it makes an OSError without a number, or zipfile has no password."""
+    """Tell whether gcsfs got a 403, which it raises as an OSError without a number, or zipfile has no password."""
     if type(error) is RuntimeError:
         return "password required" in str(error)
     return type(error) is OSError and str(error).startswith("Forbidden: ")

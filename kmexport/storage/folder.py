@@ -102,7 +102,7 @@ class Folder:
         """List the files of a folder as they are now, in no order: name, and size in bytes where the storage knows it.
 
         Raises BucketNotFoundError where there is no such folder. Object stores know no folders: there one without
-        files is missing, or on S3 empty. An answer that is no listing is a BucketUnreachableError.
+        files is missing, or on S3 empty. Any other answer is a BucketUnreachableError.
         """
         with self._access(f"listing {name}", partial(self._missing, f"folder {name}")):
             for attempt in self._tries(name):

@@ -23,9 +23,8 @@ _WEB = "fsspec.implementations.http"
 def list_files(fs: AbstractFileSystem, path: str) -> Files:
     """List each file in a folder, in no order: its name and size in bytes (None where that is not known).
 
-    Raises FileNotFoundError where there is no such folder, and UnexpectedResponseError for an answer that is
-    no listing.
-    On S3 a folder without files and none at all are the same: no files.
+    Raises FileNotFoundError where there is no such folder, and UnexpectedResponseError for an answer other than a
+    listing. On S3 a folder without files and one that is not there look alike: no files.
     """
     if not has_listings(fs):
         msg = "a web server has no listing of its files"

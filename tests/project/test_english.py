@@ -33,10 +33,12 @@ PHRASES = {
 }
 
 # How many each folder may still have. A number here only falls.
-STILL: dict[str, int] = {"columns": 4, "facts": 19, "parsing": 7, "reports": 63, "storage": 49}
+STILL: dict[str, int] = {"facts": 3, "reports": 59}
 
 # Rows that are right as they are: a part of the row, and why.
-RIGHT: dict[str, str] = {}
+RIGHT: dict[str, str] = {
+    "is no storage option of s3://": "the text of an error, in an example",
+}
 
 
 def texts(path: Path) -> Iterator[tuple[int, bool, str]]:

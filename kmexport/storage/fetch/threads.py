@@ -159,7 +159,7 @@ class _Workers:
             try:
                 done = work(*arguments)
             except BaseException as error:  # noqa: BLE001  # it is the caller's
-                # A future can't hold a StopIteration, and what is no Exception would end the loop.
+                # A future can't hold a StopIteration, and anything but an Exception would end the loop.
                 is_usual = isinstance(error, Exception) and not isinstance(error, StopIteration)
                 result.set_exception(error if is_usual else _raised(error))
             else:

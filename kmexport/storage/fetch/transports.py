@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["exclusive_access", "openers"]
 
 Current: TypeAlias = "Callable[[], AbstractFileSystem]"  # the one that is in use now
-MakeSource: TypeAlias = "Callable[[Current, int], Fetcher]"  # for so many requests at a time
+MakeSource: TypeAlias = "Callable[[Current, int], Fetcher]"  # for this number of requests at a time
 
 
 def openers(
