@@ -21,7 +21,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmexport import Bucket, BucketUnreachableError, Event, Limits, RevisionNotFoundError
+from kmexport import Bucket, BucketUnreachableError, Event, Limits, RevisionChangedError, RevisionNotFoundError
 from kmexport.storage.faults import IncompleteReadError
 from kmexport.storage.fetch.prefetch import fetch_ahead
 from kmexport.storage.fetch.ranges import RangeSource
@@ -420,6 +420,33 @@ def test_a_file_that_is_longer_by_now(kind):
     found = [len(whole(file)) for file in files]
     # Who is asked for parts gives the whole of the new version. One that is opened may just be written on.
     assert found == ([100, 9 * MIB, 1] if kind is Coroutines else [50, 9 * MIB - 1, 1])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("change", ["grows", "is replaced"])
+def test_a_file_that_is_written_to_while_it_is_read(change, fails):
+    """The same bytes have to come again, also where reading them again fails for a moment."""
+    old = bytes(5 * MIB)
+    failures = [ConnectionResetError()] if fails else []
+
+    def fault(path: str, start: int, tries: int) -> Exception | None:
+        return failures.pop() if failures and start == 0 and fs.files["a"] != old else None
+
+    fs = Threads({"a": old}, Watch(fault=fault))
+
+    def source() -> ThreadSource:
+        return ThreadSource(fs.open, 1, lambda path: (hash(fs.files[path]), None))
+
+    with closing(fetch_ahead(source, [FileRequest("a", "a", len(old))], budget=2 * MIB, requests=1)) as reading:
+        file = next(reading)
+        first = file.read(64 * KIB)
+        fs.files["a"] = old + b"more" if change == "grows" else b"x" + old[1:]
+        if change == "grows":
+            assert first + whole(file) == old
+        else:
+            with pytest.raises(RevisionChangedError, match="its beginning is another"):
+                whole(file)
+    assert failures == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -143,24 +143,28 @@ class Stream:
     async def _open(self) -> Body:
         self._body = body = await self._source.open(self._file, self._at, self._end)
         comes_again = body.at < self._at and not self._source.by_parts
-        if self._at == 0 or comes_again:
-            self._take_version(body)
-        else:
+        if self._at and not comes_again:
             self._check_version(body)
+        elif self._is_shorter(body):
+            raise RevisionChangedError(self._file.name, f"it had {self._file.size:,} bytes and has {body.size:,} now")
         if body.at < self._at:
             await self._read_over(body, is_compared=comes_again)
+        if not self._at or comes_again:
+            # Only now: what failed while it was read over has to be compared once more.
+            self._take_version(body)
         return body
 
+    def _is_shorter(self, body: Body) -> bool:
+        return body.size is not None and self._file.size is not None and body.size < self._file.size
+
     def _take_version(self, body: Body) -> None:
-        """Go by the version that is there now: nothing came of the file yet, or what came will be compared with it."""
+        """Go by the version that is there now: nothing came of the file yet, or the same came again."""
         file = self._file
         if file.version is not None and file.version != body.version:
             self.is_whole_file = True
         file.version = body.version
         if body.size is None:
             return
-        if file.size is not None and body.size < file.size:
-            raise RevisionChangedError(file.name, f"it had {file.size:,} bytes and has {body.size:,} now")
         if file.size is not None and body.size > file.size:
             self.is_whole_file = True
         file.size = body.size
