@@ -11,7 +11,7 @@ from attrs import define, evolve, field, frozen
 
 from kmexport.errors import UnknownNameError
 from kmexport.reports.breakdown import SplitResult
-from kmexport.reports.conditions import WantedNames, check_condition
+from kmexport.reports.conditions import NameCollector, check_condition
 from kmexport.reports.conversions import conversion
 from kmexport.reports.counts import event_counts
 from kmexport.reports.durations import time_between
@@ -397,9 +397,9 @@ def _heads(columns: Sequence[Metric] | Mapping[str, Metric], every: Every | None
     return found
 
 
-def _wanted(groups: Sequence[Split | GroupBy], metrics: Sequence[Metric], among: Condition | None) -> WantedNames:
+def _wanted(groups: Sequence[Split | GroupBy], metrics: Sequence[Metric], among: Condition | None) -> NameCollector:
     """Return the names that all columns and rows have to read."""
-    wanted = WantedNames()
+    wanted = NameCollector()
     for group in groups:
         events, properties = group.needed()
         wanted.events += events
