@@ -83,13 +83,11 @@ _KINDS: Final[dict[str, _Kind]] = {
 class Metric:
     """A column of `pivot`, of a window and of people of its own where they are given.
 
-    | what | names | gives |
-    |---|---|---|
-    | `"everyone"` | | everyone who did anything or had a property set, ever |
-    | `"people"`, `"times"`, `"average_times"` | an event | as `event_counts` |
-    | `"conversions"`, `"rate"` | two events | as `conversion` |
-    | `"mean_time"`, `"median_time"` | two events | seconds, as `time_between` |
-    | `"total"`, `"values"`, `"average_per_incident"`, `"average_per_person"` | a property | as `property_total` |
+    - "everyone": who did anything or had a property set, ever;
+    - "people", "times", "average_times" of an event: as `event_counts`;
+    - "conversions", "rate" of two events: as `conversion`;
+    - "mean_time", "median_time" of two events: seconds, as `time_between`;
+    - "total", "values", "average_per_incident", "average_per_person" of a property: as `property_total`.
 
     >>> Metric("rate", "signed up", "purchased").title
     'signed up → purchased: rate'
