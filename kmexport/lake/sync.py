@@ -221,10 +221,10 @@ def sync(
 
     `callback` is an fsspec Callback or "tqdm". `executor` and `ahead` are those of `Bucket.to_batches`: the workers
     read groups of at most 64 MiB and write their files, so the lake has to lie where they reach it; and one commit here
-    adds the files of `bytes_a_commit`, once they are all there. With many workers give them more of it. What a run
-    leaves that was killed stays unseen until `vacuum` removes it. Holds some 350 MB at most, here or on a worker, and
-    the `prefetch_bytes` of the bucket's limits where the export lies far away. Costs a handful of requests where
-    nothing is new.
+    adds the files of `bytes_a_commit`, once they are all there. With many workers give them more of it. What workers
+    of a run leave that was killed or failed stays unseen until `vacuum` removes it. Holds some 350 MB at most, here or
+    on a worker, and the `prefetch_bytes` of the bucket's limits where the export lies far away. Costs a handful of
+    requests where nothing is new.
 
     Raises TypeError for an address in place of the bucket; LakeFormatError for tables that were not made by kmexport,
     or by a newer one, before anything is written; ValueError for a storage that delta-rs does not write;

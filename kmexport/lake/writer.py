@@ -271,7 +271,7 @@ class CommitWriter:
     ) -> None:
         """Read the revisions, and write all of them to files.
 
-        Where that fails, no file is left, but those that workers of an executor are writing in this moment.
+        Where that fails, no file is left; with an executor but those of its workers that were not taken yet.
         """
         reading = ReadOptions(
             self._reject, callback, self.counts, bucket.limits.max_line_bytes, executor=executor, ahead=ahead

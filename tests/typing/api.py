@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -50,7 +51,7 @@ from kmexport import (
     without_person,
 )
 from kmexport import cluster as on_cluster
-from kmexport.lake import Lake, SyncSummary, open_lake, remove_person, retake
+from kmexport.lake import Lake, SyncSummary, open_lake, remove_person, retake, sync
 from kmexport.tables import scan_polars, to_sqlite
 from kmexport.testing import write_export
 
@@ -126,6 +127,10 @@ assert_type(bucket.audit(deep=True), Audit)
 people = bucket.identities()
 assert_type(people, IdentityMap)
 assert_type(bucket.identities(after=7, into=people, prefer=len), IdentityMap)
+with ThreadPoolExecutor() as executor:
+    assert_type(bucket.identities(executor=executor, ahead=4), IdentityMap)
+    assert_type(Facts(bucket, executor=executor).build(), Facts)
+    assert_type(sync(bucket, Path("lake"), executor=executor, ahead=4), SyncSummary)
 assert_type(people.resolve("bob"), str)
 assert_type(people.identities_of("bob"), frozenset[str])
 assert_type(people.people(), list[str])
