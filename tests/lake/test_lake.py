@@ -719,7 +719,7 @@ except ImportError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     message = "kmexport.lake needs deltalake: pip install 'kmexport[lake]'"
-    way_out = "Facts(address) reads a lake; of an export take Facts(Bucket(address))."
+    way_out = "Facts(address) reads a lake or an export."
     assert done.stdout.splitlines() == [message, f"{message}. {way_out}"]
 
 
