@@ -86,7 +86,7 @@ KINDS = "type[kmexport.Record] | ~typing.Iterable[type[kmexport.Record]] | None"
 PLAIN_TYPES = [
     (r"~?TypeAliasForwardRef\('([^']+)'\)", r"\1"),
     (r"kinds: .*?(?= = None)", f"kinds: {KINDS}"),
-    (r": (Names|People)\b", ": str | Iterable[str] | None"),
+    (r": (Names|Identities)\b", ": str | Iterable[str] | None"),
     (r": Properties\b", ": Iterable[str] | Mapping[str, Any]"),
     (r": Prefer\b", ": Literal['named_first', 'numeric_first'] | Callable[[str], Any]"),
     (r": Zone\b", ": str | tzinfo"),

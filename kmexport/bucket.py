@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from kmexport.errors import BucketNotFoundError
 from kmexport.parsing.counts import LineCounts
 from kmexport.parsing.records import OnError, one_by_one
-from kmexport.parsing.selection import Kinds, Names, People, Selection, check_selection
+from kmexport.parsing.selection import Identities, Kinds, Names, Selection, check_selection
 from kmexport.records import Alias, Event, Record
 from kmexport.revisions.audit import Audit, compare
 from kmexport.revisions.coverage import Coverage, cover
@@ -216,7 +216,7 @@ class Bucket:
         *,
         kinds: type[Any] | Iterable[type[Any]] | None = None,
         names: Names = None,
-        people: People = None,
+        people: Identities = None,
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,
@@ -261,7 +261,7 @@ class Bucket:
         after: int = 0,
         kinds: type[Any] | Iterable[type[Any]] | None = None,
         names: Names = None,
-        people: People = None,
+        people: Identities = None,
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,
@@ -307,7 +307,7 @@ class Bucket:
         after: int = 0,
         kinds: Kinds = None,
         names: Names = None,
-        people: People = None,
+        people: Identities = None,
         on_error: OnError = "raise",
         callback: Progress = None,
         counts: LineCounts | None = None,

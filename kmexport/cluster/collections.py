@@ -57,10 +57,10 @@ def _series(name: str, column: pa.ChunkedArray) -> Any:
 
 GROUP_BYTES = 64 << 20
 
-Group: TypeAlias = tuple[Revision, ...]
+RevisionGroup: TypeAlias = tuple[Revision, ...]
 
 
-def group_revisions(revisions: Iterable[Revision], group_bytes: int) -> list[Group]:
+def group_revisions(revisions: Iterable[Revision], group_bytes: int) -> list[RevisionGroup]:
     """Group neighbours up to a number of bytes, at least one; their order stays.
 
     No revisions are one group that is empty: then a frame has its columns all the same.
@@ -79,7 +79,7 @@ def group_revisions(revisions: Iterable[Revision], group_bytes: int) -> list[Gro
 LABEL = "kmexport-revisions"  # how the dashboard names the tasks that read
 
 
-class Options(TypedDict, total=False):
+class BagOptions(TypedDict, total=False):
     """The further arguments of `Bucket.iter_records` that make sense on a worker."""
 
     kinds: type[Record] | Iterable[type[Record]] | None
@@ -97,7 +97,7 @@ def to_dataframe(
     margin: int | None = MARGIN,
     after: int = 0,
     group_bytes: int = GROUP_BYTES,
-    **options: Unpack[Options],
+    **options: Unpack[BagOptions],
 ) -> dd.DataFrame:
     """The records of `bucket.to_batches` with the same arguments, in the same order, as a Dask frame.
 
@@ -131,7 +131,7 @@ def to_bag(
     margin: int | None = MARGIN,
     after: int = 0,
     group_bytes: int = GROUP_BYTES,
-    **options: Unpack[Options],
+    **options: Unpack[BagOptions],
 ) -> db.Bag:
     """The records of `bucket.iter_records` with the same arguments, in the same order, as a Dask bag of objects.
 
@@ -176,7 +176,7 @@ def frame_records(frame: pd.DataFrame) -> Iterator[Record]:
     return records_of_batches(pa.Table.from_pandas(frame, preserve_index=False))
 
 
-def checked(bucket: Bucket, options: Options) -> dict[str, Any]:
+def checked(bucket: Bucket, options: BagOptions) -> dict[str, Any]:
     """The options, in a form that can be read twice. Raises for those that no reading takes, here and not in a task."""
     found: dict[str, Any] = {
         name: list(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
@@ -205,7 +205,7 @@ class _Read:
 class ReadFrame(_Read):
     """A group → a frame. Dask says which columns are needed."""
 
-    def __call__(self, group: Group, columns: list[str] | None = None) -> pd.DataFrame:
+    def __call__(self, group: RevisionGroup, columns: list[str] | None = None) -> pd.DataFrame:
         wanted = [*SCHEMA.names, *self.properties] if columns is None else columns
         batches = self.bucket.to_batches(
             self.window,
@@ -221,7 +221,7 @@ class ReadFrame(_Read):
 class ReadRecords(_Read):
     """Groups → records: a list, for Dask can't send an iterator to another worker."""
 
-    def __call__(self, groups: Iterable[Group]) -> list[Record]:
+    def __call__(self, groups: Iterable[RevisionGroup]) -> list[Record]:
         records: Iterator[Record] = self.bucket.read([one for group in groups for one in group], **self.options)
         return list(records if self.window is None else in_window(records, self.window))
 

@@ -26,7 +26,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from kmexport.errors import LakeFormatError
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.schema import VERSION, VERSION_KEY, TableLayout, transaction_id
+from kmexport.lake.schema import LAKE_VERSION, VERSION_KEY, TableLayout, transaction_id
 from kmexport.revisions.manifest import Revision
 
 _COMMIT: Final = re.compile(r"([0-9]{20})\.json")
@@ -220,8 +220,8 @@ def _check(folder: LakeFolder, layout: TableLayout, log: TableLog) -> None:
     written = log.configuration.get(VERSION_KEY)
     if written is None:
         raise LakeFormatError(folder.public_url, f"the table {layout.name} was not made by kmexport")
-    if not written.isdigit() or int(written) > VERSION:
-        reason = f"the table {layout.name} is of version {written!r:.20} and this kmexport knows version {VERSION}"
+    if not written.isdigit() or int(written) > LAKE_VERSION:
+        reason = f"the table {layout.name} is of version {written!r:.20} and this kmexport knows version {LAKE_VERSION}"
         raise LakeFormatError(folder.public_url, f"{reason}: install a newer one")
     if log.configuration.get(_FORGETS):
         reason = f"the table {layout.name} has the property {_FORGETS}: it would forget what it has"

@@ -8,7 +8,7 @@ import pyarrow as pa
 from attrs import frozen
 
 # Tables of a higher version are left alone: a later kmexport may mean something else by the same columns.
-VERSION: Final = 1
+LAKE_VERSION: Final = 1
 VERSION_KEY: Final = "kmexport.version"
 
 # The columns whose smallest and largest value in each file are in the log.
@@ -29,7 +29,7 @@ class TableLayout:
     def configuration(self) -> dict[str, str]:
         """The table's metadata. No transaction id may ever expire there: they name the revisions that it has."""
         return {
-            VERSION_KEY: str(VERSION),
+            VERSION_KEY: str(LAKE_VERSION),
             "delta.checkpointInterval": "100",
             "delta.dataSkippingStatsColumns": ",".join(
                 name for name in STATISTICS_COLUMNS if name in self.schema.names

@@ -19,8 +19,8 @@ from kmexport.migrate.rules import (
     MigrationError,
     RejectedByTarget,
     Rules,
+    check_event_name,
     check_identity,
-    check_name,
     check_time,
     prepare_properties,
 )
@@ -198,7 +198,7 @@ class _Converter:
         else:
             write = self.target.property_set
             if isinstance(record, Event):
-                content.name = check_name(rules, record.name, self.spelling, changes)
+                content.name = check_event_name(rules, record.name, self.spelling, changes)
                 write = self.target.event
             content.properties = prepare_properties(
                 rules, record.properties, self.spelling, changes, of_a_person=isinstance(record, PropertySet)

@@ -161,7 +161,7 @@ def check_time(rules: Rules, timestamp: object, now: float) -> int:
     return timestamp
 
 
-def check_name(rules: Rules, name: object, spelling: Spelling, changes: Changes) -> str:
+def check_event_name(rules: Rules, name: object, spelling: Spelling, changes: Changes) -> str:
     """Return the name of an event as it is sent."""
     if not isinstance(name, str):
         reason = f"the name is {shown(name)}, not a string"

@@ -13,7 +13,7 @@ from kmexport.errors import MalformedRecordError
 from kmexport.parsing.blocks import iter_blocks
 from kmexport.parsing.counts import LineCounts
 from kmexport.parsing.lines import read_blocks
-from kmexport.parsing.selection import Kinds, Names, People, Selection, check_selection
+from kmexport.parsing.selection import Identities, Kinds, Names, Selection, check_selection
 from kmexport.parsing.stream import MAX_LINE_BYTES, LineSource, check_source
 from kmexport.records import Event, Record
 
@@ -25,7 +25,7 @@ OnError: TypeAlias = Literal["raise", "skip"] | Callable[[MalformedRecordError],
 
 
 class _Options(TypedDict, total=False):
-    people: People
+    people: Identities
     on_error: OnError
     counts: LineCounts | None
     max_line_bytes: int
@@ -48,7 +48,7 @@ def iter_records(
     *,
     kinds: Any = None,
     names: Names = None,
-    people: People = None,
+    people: Identities = None,
     on_error: OnError = "raise",
     counts: LineCounts | None = None,
     max_line_bytes: int = MAX_LINE_BYTES,

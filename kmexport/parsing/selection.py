@@ -214,7 +214,7 @@ def _spellings(name: str, at: int) -> bytes:
 
 Kinds: TypeAlias = type[Record] | Iterable[type[Record]] | None
 Names: TypeAlias = str | Iterable[str] | None
-People: TypeAlias = str | Iterable[str] | None
+Identities: TypeAlias = str | Iterable[str] | None
 _R = TypeVar("_R", bound=Record)
 
 _KINDS = (Event, PropertySet, Alias)
@@ -222,19 +222,23 @@ _KINDS = (Event, PropertySet, Alias)
 
 @overload
 def select(
-    records: Iterable[Record], *, kinds: Kinds = None, names: str | Iterable[str], people: People = None
+    records: Iterable[Record], *, kinds: Kinds = None, names: str | Iterable[str], people: Identities = None
 ) -> Iterator[Event]: ...
 @overload
 def select(
-    records: Iterable[Record], *, kinds: type[_R] | Iterable[type[_R]], names: None = None, people: People = None
+    records: Iterable[Record], *, kinds: type[_R] | Iterable[type[_R]], names: None = None, people: Identities = None
 ) -> Iterator[_R]: ...
 @overload
-def select(records: Iterable[_R], *, kinds: None = None, names: None = None, people: People = None) -> Iterator[_R]: ...
+def select(
+    records: Iterable[_R], *, kinds: None = None, names: None = None, people: Identities = None
+) -> Iterator[_R]: ...
 @overload
 def select(
-    records: Iterable[Record], *, kinds: Kinds = None, names: Names = None, people: People = None
+    records: Iterable[Record], *, kinds: Kinds = None, names: Names = None, people: Identities = None
 ) -> Iterator[Record]: ...
-def select(records: Iterable[Any], *, kinds: Any = None, names: Names = None, people: People = None) -> Iterator[Any]:
+def select(
+    records: Iterable[Any], *, kinds: Any = None, names: Names = None, people: Identities = None
+) -> Iterator[Any]:
     """Keep the records of these kinds, the events of these names, of these people; without all three, all records.
 
     `kinds` are record classes, and `names` the names of events, compared without case, with commas and colons as
@@ -274,7 +278,7 @@ class Selection:
         return [record for record in found if isinstance(record, Event) and fold_name(record.name) in names]
 
 
-def check_selection(kinds: Kinds, names: Names, people: People = None) -> Selection | None:
+def check_selection(kinds: Kinds, names: Names, people: Identities = None) -> Selection | None:
     """Check the wanted classes, names and people, and make a Selection; None for all. TypeError for other classes."""
     if kinds is None and names is None and people is None:
         return None

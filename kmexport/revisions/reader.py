@@ -12,7 +12,7 @@ from attrs import frozen
 from kmexport.errors import RevisionNotFoundError
 from kmexport.parsing.counts import LineCounts
 from kmexport.parsing.records import OnError, check_counts, check_policy, read_lists
-from kmexport.parsing.selection import People, Selection
+from kmexport.parsing.selection import Identities, Selection
 from kmexport.parsing.stream import MAX_LINE_BYTES, BinaryFile
 from kmexport.records import Alias, Record
 from kmexport.revisions.manifest import Revision, is_revision_name
@@ -31,7 +31,7 @@ _Found_co = TypeVar("_Found_co", covariant=True)
 class ReadKeywords(TypedDict, total=False):
     """Further arguments of `read` and `iter_records`, for their types."""
 
-    people: People
+    people: Identities
     on_error: OnError
     callback: Progress
     counts: LineCounts | None

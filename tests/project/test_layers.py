@@ -165,3 +165,30 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"aiohttp", "bot
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2000", "[]"]
+
+
+# Names that two modules define on purpose.
+IN_TWO_PLACES = {
+    "Moment": "a type of arguments in windows, a line of a timeline in kmexport.reports: both are public",
+    "What": "the choices of one report each",
+    "Which": "the choices of one report each",
+    "ENDPOINTS": "of each target, and of all",
+    "to_records": "of Arrow batches, and of a bag: kmexport.tables and kmexport.cluster",
+}
+
+
+def test_a_name_means_one_thing():
+    places: dict[str, set[str]] = {}
+    for path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names: list[str] = []
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                names = [node.name]
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                is_variable = isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "TypeVar"
+                names = [target.id for target in targets if isinstance(target, ast.Name) and not is_variable]
+            for name in names:
+                if not name.startswith("_") and name != "logger":
+                    places.setdefault(name, set()).add(path.relative_to(PACKAGE).as_posix())
+    assert {name: found for name, found in places.items() if len(found) > 1 and name not in IN_TWO_PLACES} == {}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 
 from kmexport.errors import OtherProcessError
 from kmexport.storage.fetch.scheduler import FetchJob, SchedulerClient
-from kmexport.storage.fetch.stream import BLOCK_BYTES, PART_BYTES, Fetcher, File
+from kmexport.storage.fetch.stream import PART_BYTES, READ_BYTES, Fetcher, File
 from kmexport.storage.limits import SILENT_FOR
 from kmexport.storage.open_files import FileRequest
 from kmexport.storage.retries import RetryBudget
@@ -130,7 +130,7 @@ class _Ahead:
                 yield beginning.blocks.popleft()
             if beginning.goes_on:
                 # Two of them are held at a time.
-                yield from self._rest_of(job, min(BLOCK_BYTES, max(1, job.cost // 2)))
+                yield from self._rest_of(job, min(READ_BYTES, max(1, job.cost // 2)))
             if beginning.is_whole_file:
                 self.discard(number)  # the other parts are of another version
             else:

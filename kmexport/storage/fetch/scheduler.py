@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from attrs import define, field, frozen
 
-from kmexport.storage.fetch.stream import BLOCK_BYTES, STOPPED_WITHIN, Fetcher, File, Stream
+from kmexport.storage.fetch.stream import READ_BYTES, STOPPED_WITHIN, Fetcher, File, Stream
 
 __all__ = ["FetchJob", "FirstBlocks", "SchedulerClient"]
 
@@ -172,7 +172,7 @@ class _Scheduler:
         blocks: deque[bytes] = deque()
         room = job.cost
         while not stream.is_at_end and (room or not blocks):
-            block = await stream.read(min(room or BLOCK_BYTES, BLOCK_BYTES))
+            block = await stream.read(min(room or READ_BYTES, READ_BYTES))
             blocks.append(block)
             room -= min(room, len(block))
         if stream.is_at_end:

@@ -17,9 +17,9 @@ from kmexport.errors import RevisionChangedError
 from kmexport.storage.faults import IncompleteReadError, check_body
 from kmexport.storage.retries import RetryBudget
 
-__all__ = ["BLOCK_BYTES", "PART_BYTES", "STOPPED_WITHIN", "Body", "Fetcher", "File", "Stream"]
+__all__ = ["PART_BYTES", "READ_BYTES", "STOPPED_WITHIN", "Body", "Fetcher", "File", "Stream"]
 
-BLOCK_BYTES = 1 << 20  # one reading: a filesystem may hold it twice while it is read
+READ_BYTES = 1 << 20  # one reading: a filesystem may hold it twice while it is read
 PART_BYTES = 8 << 20  # one request of a large file, at most
 STOPPED_WITHIN = 1.0  # seconds: what still hangs then is left alone
 
@@ -183,7 +183,7 @@ class Stream:
         """Pass over what came before, and compare it."""
         at, seen = body.at, 0
         while at < self._at:
-            block = await self._read(body, min(self._at - at, BLOCK_BYTES))
+            block = await self._read(body, min(self._at - at, READ_BYTES))
             if not block:
                 check_body(at, self._at)
             at += len(block)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from attrs import define
 
 from kmexport.storage.faults import UnexpectedResponseError
-from kmexport.storage.fetch.stream import BLOCK_BYTES, STOPPED_WITHIN, File
+from kmexport.storage.fetch.stream import READ_BYTES, STOPPED_WITHIN, File
 
 __all__ = ["OpenFile", "ThreadSource"]
 
@@ -54,7 +54,7 @@ class ThreadSource:
 
     async def open(self, file: File, start: int, end: int | None) -> _ThreadBody:  # noqa: ARG002  # it has no parts
         # A small file comes in one piece, and so from one version.
-        is_large = file.size is None or file.size > BLOCK_BYTES
+        is_large = file.size is None or file.size > READ_BYTES
         tell = self._tell if is_large else None
         async with asyncio.timeout(file.patience.silent_for):
             version, size = await self.wait(self.start(tell, file.path)) if tell is not None else (None, None)
