@@ -29,7 +29,7 @@ MARKERS: Final = ["o", "s", "^", "D", "v", "X"]
 NAME_LENGTH: Final = 32
 BARS_SHOWN: Final = 20
 GROUPS_SHOWN: Final = 4
-BARS_SHOWN: Final = 40
+COHORTS_SHOWN: Final = 40
 WHITE_ABOVE: Final = 0.71  # of the darkest blue: up to there black stands out more, 4.5 to 1 at the least
 LONGEST_SHOWN: Final = 6  # medians: of times that fade exponentially, 98% are shorter
 PATHS_SHOWN: Final = 12
@@ -204,7 +204,7 @@ def heat_map(
 ) -> Axes:
     """A line for each name, the first at the top; a darker cell is a larger share, a blank one has none."""
     columns = max(map(len, cells), default=0)
-    shown = min(len(names), BARS_SHOWN)
+    shown = min(len(names), COHORTS_SHOWN)
     width = max(_width(names[:shown]), 2.5 + 0.5 * min(columns, 20))
     axes = _axes(ax, title, width=width, height=1.3 + 0.32 * max(shown, 2))
     if not columns:

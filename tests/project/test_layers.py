@@ -173,6 +173,9 @@ IN_TWO_PLACES = {
     "What": "the choices of one report each",
     "Which": "the choices of one report each",
     "ENDPOINTS": "of each target, and of all",
+    "drop_duplicates": "of records, and of a bag: kmexport and kmexport.cluster",
+    "funnel": "the report, and its picture",
+    "paths": "the report, and its picture",
     "to_records": "of Arrow batches, and of a bag: kmexport.tables and kmexport.cluster",
 }
 
