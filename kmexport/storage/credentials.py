@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_plus
 
 from kmexport.storage.faults import chain
+from kmexport.storage.filesystems import layers
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -88,12 +89,15 @@ def secrets_of(fs: AbstractFileSystem | None, options: Mapping[str, Any]) -> Ite
     for name, value in os.environ.items():
         if _SECRET_VARIABLE.search(name) and len(value) >= _SHORTEST_VARIABLE and name not in _FOLDERS:
             yield value
-    while fs is not None:
-        yield from secrets_in(getattr(fs, "storage_options", {}))
+    for one in layers(fs):
+        own = vars(one)
+        yield from secrets_in(own.get("storage_options", {}))
         # botocore's, with what it read from a profile or was given by a role.
-        found = getattr(getattr(fs, "session", None), "_credentials", None)
-        yield from secrets_in(vars(found) if hasattr(found, "__dict__") else {}, "credentials")
-        fs = getattr(fs, "fs", None)
+        if hasattr(found := getattr(own.get("session"), "_credentials", None), "__dict__"):
+            yield from secrets_in(vars(found), "credentials")
+        # Google's. Of these only what is called a token or a secret: the name of its host stands in every address.
+        if hasattr(found := getattr(own.get("credentials"), "credentials", None), "__dict__"):
+            yield from secrets_in(vars(found))
 
 
 def secrets_in(option: object, name: str = "") -> Iterator[str]:

@@ -24,6 +24,7 @@ __all__ = [
     "forget_listings",
     "is_broken",
     "is_cache",
+    "layers",
     "noticing",
     "prepare",
     "unwrap_path",
@@ -157,7 +158,7 @@ def prepare(fs: AbstractFileSystem) -> None:
 
     Its own tries would be made for each try that is counted here.
     """
-    for one in _layers(fs):
+    for one in layers(fs):
         home = type(one).__module__
         if home == "s3fs.core":
             one.retries = 1
@@ -194,12 +195,12 @@ _BROKEN = "_kmexport_is_broken"
 
 def connection_of(fs: AbstractFileSystem) -> AbstractFileSystem | None:
     """Find the filesystem that holds one connection: this one, or one under an archive or a cache."""
-    return next((one for one in _layers(fs) if _name_of(type(one)) in _CONNECTED), None)
+    return next((one for one in layers(fs) if _name_of(type(one)) in _CONNECTED), None)
 
 
 def is_broken(fs: AbstractFileSystem) -> bool:
     """Tell whether its connection failed, so that it needs another one."""
-    return any(_BROKEN in vars(one) for one in _layers(fs))
+    return any(_BROKEN in vars(one) for one in layers(fs))
 
 
 @contextmanager
@@ -233,13 +234,13 @@ def _with_new_connection(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _limit_silence(fs: AbstractFileSystem) -> None:
     """Let a connection that says nothing fail at some time. paramiko would wait for ever."""
-    for one in _layers(fs):
+    for one in layers(fs):
         channel = getattr(getattr(one, "ftp", None), "get_channel", None)
         if channel is not None:
             channel().settimeout(_SILENT_FOR)
 
 
-def _layers(fs: Any) -> Iterator[Any]:
+def layers(fs: Any) -> Iterator[Any]:
     """Yield a filesystem, and those under it: the `fs` of a cache or a folder, that of the file of an archive."""
     while fs is not None:
         yield fs

@@ -594,12 +594,12 @@ def without_rights(folder: Path) -> Iterator[None]:
     """Within it this process may read nothing of a folder: the rights do not bind root, so it is nobody meanwhile."""
     if not hasattr(os, "geteuid"):
         pytest.skip("rights are others here")
+    is_root = os.geteuid() == 0
     for path in (*folder.rglob("*"), folder):
         path.chmod(0)
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(65534)
     try:
+        if is_root:
+            os.seteuid(65534)
         yield
     finally:
         if is_root:

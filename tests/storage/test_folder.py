@@ -14,6 +14,7 @@ from functools import partial
 from html import escape
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote, quote_plus, unquote_plus
 
 import fsspec
@@ -229,6 +230,26 @@ def test_a_password_that_is_a_number_is_a_secret(options):
     with pytest.raises(BucketUnreachableError) as caught:
         Bucket("/shop", fs=Failing(RuntimeError(f"530 denied: {options}"), **options)).index()
     assert "73914628" not in texts(caught.value)
+
+
+class Token:
+    """As the credentials of Google's library."""
+
+    def __init__(self) -> None:
+        self.token = "ya29.made-up"
+        self._universe_domain = "googleapis.com"
+
+
+def test_a_token_that_google_gave_is_a_secret_and_its_host_is_none():
+    fs = Failing(RuntimeError("401 of storage.googleapis.com"))
+    fs.credentials = SimpleNamespace(credentials=Token())
+    with pytest.raises(BucketUnreachableError, match=r"401 of storage\.googleapis\.com"):
+        Bucket("/shop", fs=fs).index()
+    fs.error = RuntimeError("401 of storage.googleapis.com for ya29.made-up")
+    for bucket in (Bucket("/shop", fs=fs), Bucket("shop", fs=DirFileSystem("/", fs))):
+        with pytest.raises(BucketUnreachableError) as caught:
+            bucket.index()
+        assert "made-up" not in texts(caught.value)
 
 
 @pytest.mark.parametrize("options", [{"port": 73914628}, {"timeout": 73914628}, {"client_kwargs": {"auth": True}}])
