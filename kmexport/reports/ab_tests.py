@@ -183,7 +183,7 @@ def ab_test(
     shown = split.shown("value")
     several = asked.narrowed(f"""
         select person from ({split.assignments}) where {IN_WINDOW}
-        group by person having count(distinct {shown}) > 1""")
+        group by person having min({shown}) <> max({shown})""")
     [(changed,)] = ask(asked.facts, f"select count(*) from ({several})", asked.params)
     if changed:
         notes += (f"{counted(changed, 'person', 'people')} with several variations: only the first one counts.",)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
+from bisect import bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, frozen
@@ -86,34 +88,37 @@ class Distribution(Result):
 
 
 def distribution_of(people_query: PeopleQuery, expression: str, name: str, form: NumberForm) -> Distribution:
-    """Return the distribution of an aggregate over each person's rows. Holds a number for each person."""
-    query = (
-        f"select person, {expression} as number from ({people_query.query}) group by person having number is not null"
-    )
+    """Return the distribution of an aggregate over each person's rows. Holds each different number once."""
+    query = f"""
+        select person, {expression} as number from ({people_query.query}) group by person having number is not null"""
     persons = PeopleQuery(people_query.facts, query, people_query.params)
-    numbers = persons.numbers("number")
+    counts = sorted(persons.groups(["number"], "count(*)"))
+    numbers, people = [number for number, _ in counts], list(accumulate(count for _, count in counts))
+    middle = (
+        [numbers[bisect_right(people, place)] for place in ((people[-1] - 1) // 2, people[-1] // 2)] if people else []
+    )
     return Distribution(
         people_query=persons,
         name=name,
         form=form,
-        people=len(numbers),
+        people=people[-1] if people else 0,
         minimum=numbers[0] if numbers else None,
-        mean=statistics.fmean(numbers) if numbers else None,
-        median=statistics.median(numbers) if numbers else None,
+        mean=statistics.fmean(numbers, [count for _, count in counts]) if numbers else None,
+        median=statistics.median(middle) if middle else None,
         maximum=numbers[-1] if numbers else None,
-        rows=tuple(_rows(numbers, form)),
+        rows=tuple(_rows(counts, form)),
     )
 
 
-def _rows(numbers: list[float], form: NumberForm) -> list[DistributionRow]:
-    different = sorted(set(numbers))
-    if len(different) <= _SINGLE:
-        return [DistributionRow(number, None, numbers.count(number)) for number in different]
-    step = _round_step((different[-1] - different[0]) / _RANGES, form)
+def _rows(counts: list[tuple[float, int]], form: NumberForm) -> list[DistributionRow]:
+    """Return the rows of numbers, each with its count of people, in their order."""
+    if len(counts) <= _SINGLE:
+        return [DistributionRow(number, None, people) for number, people in counts]
+    step = _round_step((counts[-1][0] - counts[0][0]) / _RANGES, form)
     places: dict[int, int] = {}
-    for number in numbers:
+    for number, people in counts:
         place = math.floor(number / step)
-        places[place] = places.get(place, 0) + 1
+        places[place] = places.get(place, 0) + people
     return [
         DistributionRow(place * step, (place + 1) * step, places.get(place, 0))
         for place in range(min(places), max(places) + 1)

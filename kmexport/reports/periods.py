@@ -220,11 +220,11 @@ def _bulk(facts: Facts, source: str, params: dict[str, object], length: int) -> 
 def last_moment(facts: Facts) -> int:
     """The last second of the facts' records, but for those that lie years behind most others (a wrong clock)."""
     records = "kmexport.numbered_records where kind <> 'alias'"
+    span = _span(facts, f"select time from {records}", {})
+    if span.end - span.start <= GAP * _DAY:
+        return span.end - 1 if span.end else FIRST_TIMESTAMP
     days = f"select epoch_us(time) // 86400000000 as day, count(*) from {records} group by day order by day"
-    stretches = stretches_of(ask(facts, days, {}), GAP)
-    if not stretches:
-        return FIRST_TIMESTAMP
-    _, day, _ = max(stretches, key=lambda stretch: stretch[2])
+    _, day, _ = max(stretches_of(ask(facts, days, {}), GAP), key=lambda stretch: stretch[2])
     query = f"select epoch_us(max(time)) // 1000000 from {records} and time < to_timestamp({(day + 1) * _DAY})"
     [(last,)] = ask(facts, query, {})
     return int(last)

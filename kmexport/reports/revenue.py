@@ -201,7 +201,6 @@ def revenue(
     params |= reading_of(written)
     params["last"] = last_moment(asked.facts)
     params["churn_after"] = None if churn_after is None else as_seconds("churn_after", churn_after)
-    check_amounts(asked.facts, property, amounts(params, numbers_only=False, in_window=False), params)
     not_numbers, notes = count_others(
         asked.facts, property, asked.narrowed(amounts(params, numbers_only=False)), params
     )
@@ -214,6 +213,8 @@ def revenue(
     numbers = ", ".join(["coalesce(fsum(number), 0)", *people])
     measured = breakdown.measure(query, _row, numbers, (0.0, 0, 0, 0, 0), periods_add_up=False)
     whole = _row(None, None, *measured.numbers)
+    if not whole.people:
+        check_amounts(asked.facts, property, amounts(params, numbers_only=False, in_window=False), params)
     paying, churn_rate = _averages(breakdown.periods.labels, measured.rows)
     return Revenue(
         people_query=measured.whole,
@@ -262,17 +263,18 @@ def _rows(parts: QueryParts, params: dict[str, object], *, has_event: bool) -> s
         asof left join (select person, time as left_at from ({events("churn", in_window=False)})) l
             on c.person = l.person and l.left_at < c.until""" if has_event else ""  # fmt: skip
     churned = "least(case when left_at >= paid_at then left_at end, after)" if has_event else "after"
+    began = f"select p.*, q.* from (select person, min(paid_at) as began from paid group by person) p, ({periods}) q"
+    latest = f"select c.*, p.paid_at from ({began}) c asof join paid p on c.person = p.person and p.paid_at < c.until"
+    if parts.lookup is None:  # one period: a group takes half the time of the join
+        latest = f"""
+            select person, q.*, min(p.paid_at) as began, max(p.paid_at) filter (p.paid_at < q.until) as paid_at
+            from paid p, ({periods}) q group by all having max(p.paid_at) filter (p.paid_at < q.until) is not null"""
     return f"""
         with paid as materialized (
             select person, time as paid_at from ({amounts(params, in_window=False)}) where number > 0
         ),
-        customers as (
-            select p.*, q.period, q.since, q.until
-            from (select person, min(paid_at) as began from paid group by person) p, ({periods}) q
-        ),
         latest as (
-            select c.*, p.paid_at, to_timestamp(epoch_us(p.paid_at) // 1000000 + $churn_after::bigint) as lapses
-            from customers c asof join paid p on c.person = p.person and p.paid_at < c.until
+            select *, to_timestamp(epoch_us(paid_at) // 1000000 + $churn_after::bigint) as lapses from ({latest})
         ),
         states as (
             select c.*, case when lapses < least(until, to_timestamp($last)) then lapses end as after,

@@ -230,9 +230,11 @@ def respell(facts: Facts, parameter: str, params: dict[str, object]) -> str | No
     1.50, 1.5 and 15e-1 are one number, and shown as it was first sent. Text is no number here. Returns the name of the
     parameters' prefix.
     """
-    numbers = f"kmexport.numbered_properties where name = ${parameter} and regexp_matches(value::varchar, '^-?[0-9]')"
+    # Of JSON only a number begins with a minus or a digit, and a comparison is cheaper than a pattern.
+    text = "value::varchar"
+    numbers = f"kmexport.numbered_properties where name = ${parameter} and {text} >= '-' and {text} < ':'"
     odd = r"[eE]|\.[0-9]*0$|^-0(\.0*)?$"
-    if not ask(facts, f"select 1 from {numbers} and regexp_matches(value::varchar, '{odd}') limit 1", params):
+    if not ask(facts, f"select 1 from {numbers} and regexp_matches({text}, '{odd}') limit 1", params):
         return None
     first: dict[Decimal, str] = {}
     respelled = {}

@@ -63,7 +63,7 @@ def assignments(parameter: str) -> str:
     # The values are compared as they are written: only those that are shown are turned into text.
     return f"""
         select person_id as person, time, value, {ASSIGNED} as assigned
-        from kmexport.numbered_properties where name = ${parameter} and value <> 'null'"""
+        from kmexport.numbered_properties where name = ${parameter}"""
 
 
 def first_or_last(assignments_: str, which: Literal["first", "last"], keys: Sequence[str] = ("person",)) -> str:
@@ -131,12 +131,13 @@ def amounts(
 
     With `event` those of the seconds in which the person did $event.
     """
-    number = _AS_WRITTEN if "amount_pattern" in params else "number"
+    is_read = "amount_pattern" in params  # texts are read as amounts: once, for that is slow
+    number = _AS_WRITTEN if is_read else "number"
     did = "(select person_id as person, time from kmexport.numbered_events where name = $event)"
     return f"""
-        with found as materialized (
+        with found as {"materialized" if is_read else ""} (
             select person_id as person, time, seq, {number} as number, text from kmexport.numbered_properties
-            where name = $property {f"and {IN_WINDOW}" if in_window else ""} and value <> 'null'
+            where name = $property {f"and {IN_WINDOW}" if in_window else ""}
         )
         select * from found {f"semi join {did} using (person, time)" if event else ""}
         {"where number is not null" if numbers_only else ""}"""
@@ -176,13 +177,13 @@ def count_others(
     params: Mapping[str, object],
 ) -> tuple[int, tuple[str, ...]]:
     """How many values are no number, with the note that says it. OverflowError for one that is beyond every float."""
+    if not ask(facts, f"select 1 from ({source}) where number is null limit 1", params):
+        return 0, ()
     query = f"""
         select text, count(*) as times, sum(count(*)) over (), {_IS_HUGE} as is_huge
         from ({source}) where number is null group by text, is_huge order by is_huge desc, times desc, text
         limit {_EXAMPLES}"""
     found = ask(facts, query, params)
-    if not found:
-        return 0, ()
     if found[0][3] and "amount_pattern" not in params:
         msg = f"the value {_shortened(found[0][0])} of {property!r} is so huge that no float holds it: leave it out"
         raise OverflowError(msg)

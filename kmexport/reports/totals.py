@@ -157,7 +157,6 @@ def property_total(
     )
     params = asked.params
     params |= reading_of(written)
-    check_amounts(asked.facts, property, amounts(params, numbers_only=False, in_window=False), params)
     asked_values = amounts(params, event=event is not None, numbers_only=False)
     not_numbers, notes = count_others(asked.facts, property, asked.narrowed(asked_values), params)
     values = amounts(params, event=event is not None)
@@ -172,6 +171,8 @@ def property_total(
         coalesce(fsum(number), 0), count(number), count(distinct person){"" if is_add_up else " filter (is_member)"}"""
     measured = breakdown.measure(query, _row, numbers, (0.0, 0, 0), periods_add_up=is_add_up)
     total, count, people = measured.numbers
+    if not count:
+        check_amounts(asked.facts, property, amounts(params, numbers_only=False, in_window=False), params)
     rows = measured.rows
     if not all(map(math.isfinite, [total, *(row.total for row in rows)])):
         total = _exact_total(measured.whole.numbers("number", "number is not null"), property)

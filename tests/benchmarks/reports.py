@@ -1,6 +1,6 @@
 """Reports over Facts that are built once, each beside a query of one purpose, written by hand over the same tables.
 
-All numbers of both are compared before they are timed.
+All numbers of both are compared before they are timed: python tests/benchmarks/run.py reports --lines 5000000
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import duckdb
 
-from kmexport import Bucket, Facts, reports
+from kmexport import Bucket, Facts, Window, reports
 from tests.benchmarks.facts import crowded_export
 from tests.benchmarks.harness import Group, Table, pairs
 
@@ -34,7 +34,8 @@ VIEWS: Final = """
         select person_id as p, epoch_us(time) // 1000000 as t, text, seq from kmexport.numbered_properties
         where name = 'plan';
     create view amounts as
-        select person_id as p, number from kmexport.numbered_properties where name = 'billing amount';
+        select person_id as p, epoch_us(time) // 1000000 as t, number from kmexport.numbered_properties
+        where name = 'billing amount';
 """
 # Each by hand: as short as it can be for this one question, and with all numbers of the report. Of two plans in one
 # second the one that arrived last counts, which makes three of these queries longer than a first draft.
@@ -80,20 +81,56 @@ BY_HAND: Final[dict[str, str]] = {
         )
         select (select count(*) from a), (select count(*) from b), (select count(*) from c),
             (select count(*) from d)""",
+    "funnel, by": """
+        with kept as (
+            select p, name, max(t) as t from did where name in ('visited site', 'purchased')
+            group by p, name, t // 86400
+        ),
+        a as (select p, min(t) as t from kept where name = 'visited site' group by p),
+        b as (
+            select k.p, min(k.t) as t from a join kept k on k.p = a.p and k.name = 'purchased' and k.t >= a.t group by 1
+        )
+        select case when b.t is not null then last.text end as v, count(*), count(b.t)
+        from a left join b using (p)
+        asof left join (select p, t, arg_max(text, seq) as text from plans group by p, t) last
+            on last.p = a.p and last.t <= b.t
+        group by v""",
+    "occurrences_before": """
+        select (select count(*) from did e asof join (select distinct p, t from did where name = 'purchased') c
+                on e.p = c.p and e.t <= c.t where e.name = 'viewed product'),
+            (select count(*) from did where name = 'purchased')""",
+    "revenue": """
+        select (select fsum(number) from amounts), count(*) filter (not lost), count(*), count(*) filter (lost)
+        from (
+            select max(t) + 30 * 86400 < (select max(t) from did) as lost from amounts where number > 0 group by p
+        )""",
+    "people": """
+        select p, coalesce(visits, 0), plan
+        from (select p from did where name = 'purchased' group by p having count(*) >= 9)
+        left join (select p, count(*) as visits from did where name = 'visited site' group by p) using (p)
+        left join (select p, arg_max(text, (t, seq)) as plan from plans group by p) using (p)""",
+    "a distribution": """
+        select n, count(*) from (select p, count(*) as n from did where name = 'purchased' group by p) group by n""",
+    "ab_test": """
+        select text, count(*), count(*) filter (c.last >= a.t)
+        from (select p, arg_min(text, (t, seq)) as text, min(t) as t from plans group by p) a
+        left join (select p, max(t) as last from did where name = 'purchased' group by p) c using (p) group by text""",
     "property_values": """
         select text, count(*) from (select distinct p from did) e
         left join (select p, arg_max(text, (t, seq)) as text from plans group by p) using (p) group by text""",
     "cohorts": """
-        with f as (select p, min(t) as t from did where name = 'signed up' group by p)
+        with f as (select p, min(t) as t from did where name = 'signed up' group by p),
+        days as (select min(t) // 86400 as first from f)
         select (date '1970-01-01' + (first + 7 * week)::int)::varchar, bucket, people from (
-            select (select min(t) // 86400 from f) as first, (f.t // 86400 - first) // 7 as week,
+            select first, (f.t // 86400 - first) // 7 as week,
                 (s.t - f.t) // 604800 as bucket, count(distinct f.p) as people
-            from f join did s on s.p = f.p and s.name = 'visited site' and s.t >= f.t group by all)""",
+            from f join did s on s.p = f.p and s.name = 'visited site' and s.t >= f.t, days group by all)""",
     "segments": """
         select text, count(*) from (select distinct p from did where name = 'purchased') e
         left join (select p, arg_max(text, (t, seq)) as text from plans group by p) using (p) group by text""",
 }
 
+DAY: Final = Window.day("2012-10-02")
 STEPS: Final = ["visited site", "signed up", "added to cart", "purchased"]
 
 
@@ -135,6 +172,43 @@ def ours(facts: Facts) -> dict[str, Callable[[], list[tuple[Any, ...]]]]:
     }
 
 
+def of_people(facts: Facts) -> dict[str, Callable[[], list[tuple[Any, ...]]]]:
+    """The reports about customers, groups and lists of people, each giving the rows of the query of the same name."""
+
+    def divided() -> list[tuple[Any, ...]]:
+        rows = reports.funnel(facts, ["visited site", "purchased"], by="plan").rows
+        return [(row.value, *(step.people for step in row.steps)) for row in rows]
+
+    def before() -> list[tuple[Any, ...]]:
+        found = reports.occurrences_before(facts, "viewed product", "purchased")
+        return [(found.times, found.conversions)]
+
+    def customers() -> list[tuple[Any, ...]]:
+        found = reports.revenue(facts, "billing amount")
+        return [(found.total, found.paying, found.gained, found.lost)]
+
+    def searched() -> list[tuple[Any, ...]]:
+        often = reports.did("purchased", at_least=9)
+        return list(reports.people(facts, often, columns=[reports.Show("times", "visited site"), "plan"]).rows)
+
+    def spread() -> list[tuple[Any, ...]]:
+        rows = reports.event_counts(facts, "purchased").distribution().rows
+        return [(row.first, row.people) for row in rows]
+
+    def tested() -> list[tuple[Any, ...]]:
+        rows = reports.ab_test(facts, "plan", "purchased").rows
+        return [(row.value, row.people, row.conversions) for row in rows]
+
+    return {
+        "funnel, by": divided,
+        "occurrences_before": before,
+        "revenue": customers,
+        "people": searched,
+        "a distribution": spread,
+        "ab_test": tested,
+    }
+
+
 def build_events(bucket: Bucket) -> None:
     with Facts(bucket) as facts:
         facts.sql("select count(*) from events").fetchall()
@@ -143,6 +217,20 @@ def build_events(bucket: Bucket) -> None:
 def report_once(bucket: Bucket) -> None:
     with Facts(bucket) as facts:
         reports.event_counts(facts, "signed up", every="day", tz="America/New_York")
+
+
+def read_a_day(bucket: Bucket) -> None:
+    """Read the files of the day that `explain_a_day` explains, and all aliases."""
+    revisions = bucket.revisions(DAY)
+    for _ in bucket.to_batches(
+        revisions=revisions, columns=["revision", "line", "person", "time", "name", "properties"]
+    ):
+        pass
+    bucket.identities()
+
+
+def explain_a_day(bucket: Bucket) -> None:
+    reports.explain(bucket, "signed up", DAY)
 
 
 def build_all(bucket: Bucket) -> None:
@@ -159,7 +247,7 @@ def reports_group(folder: Path, count: int, runs: int) -> Table:
     facts = Facts(duckdb.sql(MADE_UP.format(lines=count)).to_arrow_reader(100_000)).build()
     facts.sql(VIEWS)
     rows = []
-    for name, report in ours(facts).items():
+    for name, report in (ours(facts) | of_people(facts)).items():
 
         def by_hand(query: str = BY_HAND[name]) -> list[tuple[Any, ...]]:
             rows: list[tuple[Any, ...]] = facts.sql(query).fetchall()
@@ -175,6 +263,8 @@ def reports_group(folder: Path, count: int, runs: int) -> Table:
     rows.append(one.row("from the bucket to counts by day, beside building those facts (1 M lines at most)", 1.3))
     one = pairs(lambda: build_all(bucket), {"report": lambda: report_by_a_property(bucket)}, runs)["report"]
     rows.append(one.row("from the bucket to counts by a property, beside building those facts", 1.3))
+    one = pairs(lambda: read_a_day(bucket), {"explain": lambda: explain_a_day(bucket)}, runs)["explain"]
+    rows.append(one.row("explain of a day, beside reading its files and the aliases", 3))
     return Table(f"reports over Facts of {count:,} lines: each beside a query by hand, of the same number", rows)
 
 
