@@ -67,7 +67,7 @@ class AbTest(Result):
     rows: tuple[AbTestRow, ...]
 
     def people_of(self, value: Choice = ALL, which: Which = "in_test") -> list[str]:
-        """The persons of a variation, or of the whole test: all, those who "converted", or those who "dropped" out."""
+        """Return the persons of a variation, or of the whole test: all, who "converted", or who "dropped" out."""
         if which not in _CONDITIONS:
             msg = f"which is one of {', '.join(map(repr, _CONDITIONS))}, not {which!r}"
             raise ValueError(msg)
@@ -77,7 +77,7 @@ class AbTest(Result):
         return self._people_query.where(f"{_CONDITIONS[which]} and value = $value", value=value)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A bar of the rate of each variation, with its people; the baseline is the first."""
+        """Draw a bar of the rate of each variation, with its people; the baseline is the first."""
         from kmexport.reports.plots import NAME_LENGTH, bars, name_shown  # noqa: PLC0415
 
         names = [f"{name_shown(row.value, NAME_LENGTH - 12)} ({row.people:,})" for row in self.rows]
@@ -202,7 +202,7 @@ def ab_test(
 
 
 def certainty(baseline: tuple[int, int], variation: tuple[int, int]) -> float | None:
-    """The probability that a variation is better; each is given by its people and its conversions.
+    """Return the probability that a variation is better; each is given by its people and its conversions.
 
     None where neither rate has a spread: all converted, or nobody.
     """

@@ -99,15 +99,15 @@ class Question:
 
     @property
     def by(self) -> BoundSplit | None:
-        """What the report is split by."""
+        """The split of the report."""
         return self.splits.get("by")
 
     def narrowed(self, source: str) -> str:
-        """The rows of a source (with a person) that are of the people whom the report is about."""
+        """Return the rows of a source (with a person) that are of the people whom the report is about."""
         return source if self.among is None else f"select * from ({source}) where {self.among}"
 
     def persons(self, query: str) -> PeopleQuery:
-        """The query of a result, of the people whom the report is about: one row or more for each."""
+        """Return the query of a result, of the people whom the report is about: one row or more for each."""
         return PeopleQuery(self.facts, self.narrowed(query), self.params, self.is_own)
 
 
@@ -134,14 +134,14 @@ P = TypeVar("P")
 
 @define
 class Breakdown:
-    """What a report is split by; its names and periods are in the params of the query."""
+    """The split of a report: its names and periods are in the params of the question."""
 
     question: Question
     periods: Periods
 
     @classmethod
     def of(cls, question: Question, source: str, every: Every | None) -> Breakdown:
-        """`source` is the query whose rows the periods have to cover where there is no window."""
+        """Find the periods: those of the window, or those that cover the rows of the query `source`."""
         narrowed = question.narrowed(source)
         periods = find_periods(
             question.facts, narrowed, question.params, window=question.window, every=every, zone=question.zone
@@ -175,14 +175,14 @@ class Breakdown:
         values_add_up: bool = True,
         key: str | None = None,
     ) -> Measured[P]:
-        """The numbers of the whole, and a row for each period and value.
+        """Count the whole, and a row for each period and value.
 
         Where the parts add up to the whole (`periods_add_up`, `values_add_up`), one query gives both. `make` gets the
         label, the value, that of the column `key` if there is one, and the numbers.
         """
         whole, rows_of = QueryParts(lookup=None, split=None), QueryParts(lookup=self.lookup, split=self.by)
         of_whole, of_parts = (self.question.persons(query(parts)) for parts in (whole, rows_of))
-        # What is the same in all rows is no key: it would only cost time.
+        # A column that is the same in all rows is left out of the keys: it would only cost time.
         columns = {"period": self.lookup is not None, "value": self.by is not None, **({key: True} if key else {})}
         keys = [column for column, differs in columns.items() if differs]
         if not keys:
@@ -208,7 +208,7 @@ class Breakdown:
         zeros: tuple[object, ...],
         always: set[tuple[str | None, ...]],
     ) -> tuple[P, ...]:
-        """The values with most in them first; zeros where nothing happened."""
+        """Return a row for each period and value, those with most in them first; zeros where nothing happened."""
         size: dict[tuple[str | None, ...], float] = dict.fromkeys(always, 0)
         for (_, names), (first, *_) in found.items():
             for length in range(1, len(names) + 1):
@@ -238,7 +238,7 @@ class Measured(Generic[P]):
 
 @frozen
 class QueryParts:
-    """Which parts a query is built of: lookup into periods or not, with values or without."""
+    """The parts of a query: in periods or not, with values or without."""
 
     lookup: PeriodLookup | None
     split: BoundSplit | None
@@ -251,16 +251,16 @@ class QueryParts:
         return in_periods(source, self.lookup)
 
     def everyone(self) -> str:
-        """A row for each person and period: person, period, since, until."""
+        """Return a row for each person and period: person, period, since, until."""
         return f"select * from ({EVERYONE}), ({self.periods()})"
 
     def periods(self) -> str:
-        """A row for each period: period, since, until."""
+        """Return a row for each period: period, since, until."""
         whole = "select 0 as period, to_timestamp($start) as since, to_timestamp($end) as until"
         return self.lookup.periods() if self.lookup is not None else whole
 
     def with_split_value(self, source: str) -> str:
-        """The source with the value that each row is filed under."""
+        """Return the source with the value that each row is filed under."""
         if self.split is None:
             return f"select *, null::varchar as value from ({source})"
         return self.split.with_split_value(source, self.lookup)
@@ -282,11 +282,11 @@ class SplitResult(Result):
 
     @property
     def is_split(self) -> bool:
-        """Whether the report was asked for in parts."""
+        """True where the report was asked for in parts."""
         return self.by is not None or self.every is not None
 
     def _people(self, label: Choice, value: Choice, condition: str = "true", **params: object) -> list[str]:
-        """The persons of one part, or of all."""
+        """Return the persons of one part, or of all."""
         if label is ALL and value is ALL:
             return self._people_query.where(condition, **params)
         labels = list(dict.fromkeys(part.label for part in self.rows))
@@ -300,7 +300,7 @@ class SplitResult(Result):
 
     @staticmethod
     def _value_of(part: Any) -> str | None:
-        """The value of the split that a row stands under."""
+        """Return the value of the split that a row stands under."""
         value: str | None = part.value
         return value
 
@@ -312,7 +312,7 @@ class SplitResult(Result):
         return list(dict.fromkeys(part.label for part in self.rows)), series
 
     def _split_columns(self, parts: Sequence[Any] | None = None) -> list[tuple[str, list[str | None]]]:
-        """The columns that name the parts."""
+        """Return the columns that name the parts."""
         parts = self.rows if parts is None else parts
         columns: list[tuple[str, list[str | None]]] = []
         if self.every is not None:

@@ -43,8 +43,8 @@ MANY_CELLS = 5_000_000
 class CohortRow:
     """One cohort: its first day or value, its people, and in each bucket the people who came back, and their share.
 
-    `begun` is the number of buckets that had begun by the facts' last event, for the first of its people: what lies
-    behind it can't hold anybody yet.
+    `begun` is the number of buckets that had begun by the facts' last event, for the first of its people: what comes
+    later can't hold anybody yet.
     """
 
     cohort: str | None
@@ -56,7 +56,7 @@ class CohortRow:
 
 @define(repr=False, kw_only=True)
 class Cohorts(Result):
-    """What `cohorts` gives: `rows`, one for each cohort that has people, in the order of time (`by=`: of size)."""
+    """The result of `cohorts`: `rows`, one for each cohort that has people, in the order of time (`by=`: of size)."""
 
     first: str
     second: str
@@ -68,7 +68,7 @@ class Cohorts(Result):
     rows: tuple[CohortRow, ...]
 
     def people_of(self, cohort: Choice = ALL, bucket: int | None = None) -> list[str]:
-        """The persons of a cohort, or of all; with `bucket` those who came back in it (cumulative: in it or before)."""
+        """Return the persons of a cohort, or of all; with `bucket` who came back in it (cumulative: or before)."""
         check_choice("cohort", cohort, [row.cohort for row in self.rows])
         condition, params = "true", {}
         if cohort is not ALL:
@@ -87,7 +87,7 @@ class Cohorts(Result):
         return self._people_query.where(f"{condition} and bucket {compare} $bucket", **params, bucket=bucket)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A heat map of the shares: a line for each cohort, a column for each bucket; cells in the future are blank."""
+        """Draw a heat map of the shares: a line for each cohort, a column for each bucket, blank in the future."""
         from kmexport.reports.plots import NAME_LENGTH, heat_map, name_shown  # noqa: PLC0415
 
         title = f"“{self.first}”, then “{self.second}”"
@@ -130,22 +130,22 @@ def cohorts(
     among: Condition | None = None,
     **reading: Unpack[FactsKeywords],
 ) -> Cohorts:
-    """Retention: people by the time of their first event 1 in the window, and how much later they did event 2.
+    """Count retention: people by the time of their first event 1 in the window, and how much later they did event 2.
 
     The cohort of a person is the day, week or month (`group=`) of the zone `tz` in which their earliest event 1 in the
     window lies. Weeks and months begin on the first day of the window, whichever day that is, and are named after their
     own first day; without a window the first begins on the day of the earliest event 1. With `by=`, a name or `Split`,
     the cohort is a value of a property, the person's `"last_ever"` (the default) or `"first_ever"`.
 
-    Bucket k holds those who did event 2 k whole lengths of `bucket=` after their own event 1, be it after the window's
+    Bucket k holds those who did event 2 k whole lengths of `bucket=` after their own event 1, also after the window's
     end: hours, days of 24 hours, weeks of 7 such days, months of 30; without it buckets are as long as the group. In
     the same second is bucket 0. When event 2 is event 1, that first occurrence itself is not counted.
 
     A person may stand in several buckets, once in each; `first_time_only=True` counts the first event 2 at or after
     event 1 only. `cumulative=True` adds up: each bucket has its own people and those of the buckets before it, so who
     came back in three counts three times, and a share may be above 100%; with `first_time_only=True` it can't.
-    `columns=` gives only so many buckets; without it they go up to the last one that has somebody. `among=` counts only
-    people who fulfil a condition.
+    `columns=` gives that number of buckets; without it they go up to the last one that has somebody. `among=` counts
+    only people who fulfil a condition.
 
     Source: https://oldsupport.kissmetrics.com/tools/cohort-report.html and
     https://oldsupport.kissmetrics.com/tools/cohort-report/cohort-report-options.html. Raises UnknownNameError for names
@@ -241,7 +241,7 @@ def _check_columns(columns: object) -> None:
 
 
 def _length(counts: dict[tuple[str | None, int], int], bucket: Every) -> tuple[int, tuple[str, ...]]:
-    """How many buckets there are; where they are very many, without those that lie years behind the others."""
+    """Return the number of buckets; where they are very many, without those that lie years after the others."""
     people: Counter[int] = Counter()
     for (_, place), count in counts.items():
         people[place] += count
@@ -262,7 +262,7 @@ def _length(counts: dict[tuple[str | None, int], int], bucket: Every) -> tuple[i
 def _counts(
     facts: Facts, starts: str, returns: str, params: dict[str, object]
 ) -> tuple[dict[str | None, list[int]], dict[tuple[str | None, int], int]]:
-    """label → how many people, and when the first of them started; (label, bucket) → how many people."""
+    """Return for each label its people and when the first of them started, for each label and bucket its people."""
     query = f"""
         with starts as materialized ({starts})
         select label, null as bucket, count(*), epoch_us(min(time)) // 1000000 from starts group by label
@@ -278,7 +278,7 @@ def _counts(
 
 
 def _queries(asked: Question, periods: Periods, *, only_first: bool, is_same: bool) -> tuple[str, str]:
-    """Who starts: person, label (of the cohort), time, seq. And of `starts`, who came back: person, label, bucket."""
+    """Return two queries: who starts (person, label, time, seq), and who came back (person, label, bucket)."""
     found = firsts(events("first"), "person", numbered=is_same)
     starts = asked.narrowed(
         asked.by.with_split_value(found, None) if asked.by is not None else in_periods(found, periods.lookup)

@@ -144,7 +144,7 @@ class _Not(Condition):
 
 @frozen(repr=False)
 class _Has(Condition):
-    """Who has a value of a property; made by `has`."""
+    """A condition on the values of a property; made by `has`."""
 
     split: Split
     tests: dict[str, str] = field(factory=dict)
@@ -175,7 +175,7 @@ _TESTS: Final = {
 
 @frozen(repr=False)
 class _Did(Condition):
-    """Who did an event so many times; made by `did`."""
+    """A condition on how often people did an event; made by `did`."""
 
     event: str
     lowest: int
@@ -257,7 +257,7 @@ def did(
     where: Condition | None = None,
     window: Window | None = None,
 ) -> Condition:
-    """People who did an event: at least once, or so many times.
+    """Choose people who did an event: at least once, or a number of times.
 
     `exactly=0` and `~did(…)` are those who did not; `at_most=` alone counts from 1. `where=has(…)` takes only
     occurrences in whose second the person was given such a value. Without `window` the whole of the facts counts,
@@ -292,7 +292,7 @@ def has(
     ending: str | None = None,
     window: Window | None = None,
 ) -> Condition:
-    """People who were given a value of a property at any time: any value, or one that fulfils every test.
+    """Choose people who were given a value of a property at any time: any value, or one that fulfils every test.
 
     Tests look at the text of a value and tell small letters from capitals. A `Split` gives the form that is tested:
     `has(Split("referrer", form="domain"), equal_to="example.org")`. The vendor's "without a value" is `equal_to=""`; a
@@ -318,7 +318,7 @@ def has(
 
 
 def in_order(*steps: str | Condition, window: Window | None = None) -> Condition:
-    """People who fulfilled several conditions one after the other; the same second counts as after.
+    """Choose people who fulfilled several conditions one after the other; the same second counts as after.
 
     A step is the name of an event, `did(…)` with `at_least=` and `where=`, or `has(…)`. An event that has to come three
     times is done with the third occurrence at or after the moment of the step before; each step takes its earliest.

@@ -41,7 +41,7 @@ class ConversionRow(SplitRow):
 
 @define(repr=False, kw_only=True)
 class Conversion(SplitResult):
-    """What `conversion` gives: `numerator`, `denominator`, `rate` (None for nobody), and `rows` of a split."""
+    """The result of `conversion`: `numerator`, `denominator`, `rate` (None for nobody), and `rows` of a split."""
 
     first: str
     second: str
@@ -52,7 +52,7 @@ class Conversion(SplitResult):
     rows: tuple[ConversionRow, ...]
 
     def people_of(self, side: Side = "numerator", *, label: Choice = ALL, value: Choice = ALL) -> list[str]:
-        """The persons of the numerator, of the denominator, or those of the denominator who "dropped" out.
+        """Return the persons of the numerator, of the denominator, or those of the denominator who "dropped" out.
 
         With `repeating=True` these are the persons who did event 2, who did event 1, and who did only event 1.
         """
@@ -66,7 +66,7 @@ class Conversion(SplitResult):
         return [person for person in people if person not in converted]
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A line of the rate in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
+        """Draw a line of the rate in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
         from kmexport.reports.plots import bars, lines  # noqa: PLC0415
 
         title = f"“{self.first}” to “{self.second}”"
@@ -103,7 +103,7 @@ def conversion(
     among: Condition | None = None,
     **reading: Unpack[FactsKeywords],
 ) -> Conversion:
-    """The conversion rate from event 1 to event 2: of people, once each, or of occurrences.
+    """Count the conversion rate from event 1 to event 2: of people, once each, or of occurrences.
 
     Once: the denominator is the people with event 1 in the window, without those whose first-ever event 2 came before
     their first event 1 in the window. The numerator is those of them whose first-ever event 2, up to the window's

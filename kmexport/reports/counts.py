@@ -32,7 +32,7 @@ class CountRow(SplitRow):
 
 @define(repr=False, kw_only=True)
 class EventCounts(SplitResult):
-    """What `event_counts` gives: `people`, `times`, `average` (times a person; None for nobody), and `rows`."""
+    """The result of `event_counts`: `people`, `times`, `average` (times a person; None for nobody), and `rows`."""
 
     event: str
     people: int
@@ -41,15 +41,15 @@ class EventCounts(SplitResult):
     rows: tuple[CountRow, ...]
 
     def people_of(self, *, label: Choice = ALL, value: Choice = ALL) -> list[str]:
-        """The persons who did it: in one period, with one value (None: without one), or all."""
+        """Return the persons who did it: in one period, with one value (None: without one), or all."""
         return self._people(label, value)
 
     def distribution(self) -> Distribution:
-        """How many people did it how many times."""
+        """Count how many people did it how many times."""
         return distribution_of(self._people_query, "count(*)", f"times of {self.event}", "number")
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Lines of people in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
+        """Draw lines of people in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
         from kmexport.reports.plots import bars, lines  # noqa: PLC0415
 
         title = f"People who did “{self.event}”"
@@ -85,7 +85,7 @@ def event_counts(
     among: Condition | None = None,
     **reading: Unpack[FactsKeywords],
 ) -> EventCounts:
-    """People who did an event, and times: each person once, each occurrence.
+    """Count the people who did an event, and the times: each person once, each occurrence.
 
     `every="day"` (or "hour", "week", "month") gives `.rows` for the periods of the zone `tz`, those without an
     occurrence too; without a window they go from the first occurrence to the last. `by=` gives a row for each value of
@@ -148,7 +148,7 @@ class BeforeRow(SplitRow):
 
 @define(repr=False, kw_only=True)
 class OccurrencesBefore(SplitResult):
-    """What `occurrences_before` gives: `times` of the event, `conversions`, `average` (None for none), `people`."""
+    """The result of `occurrences_before`: `times` of the event, `conversions`, `average` (None for none), `people`."""
 
     event: str
     conversion: str
@@ -159,11 +159,11 @@ class OccurrencesBefore(SplitResult):
     rows: tuple[BeforeRow, ...]
 
     def people_of(self, *, label: Choice = ALL, value: Choice = ALL) -> list[str]:
-        """The persons who converted: in one period, with one value (None: without one), or all."""
+        """Return the persons who converted: in one period, with one value (None: without one), or all."""
         return self._people(label, value)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A line of the average in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
+        """Draw a line of the average in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
         from kmexport.reports.plots import bars, lines  # noqa: PLC0415
 
         title = f"“{self.event}” before each “{self.conversion}”"
@@ -203,7 +203,7 @@ def occurrences_before(
     among: Condition | None = None,
     **reading: Unpack[FactsKeywords],
 ) -> OccurrencesBefore:
-    """The average number of times that people do an event before each conversion in the window.
+    """Count how often people do an event before each conversion in the window, on average.
 
     An occurrence of the event belongs to the person's next conversion, at it or after it, if that lies in the window;
     the occurrence itself may lie before the window. What comes after the last conversion counts nowhere. The average is
@@ -255,7 +255,7 @@ def _before_row(label: str | None, value: str | None, people: int, times: int, c
 
 
 def _before(where: str | None) -> str:
-    """Each conversion in the window, and each event that belongs to one, with the time of the conversion."""
+    """Return each conversion in the window, and each event that belongs to one, with the time of the conversion."""
     every_event, every_conversion = (events(name, in_window=False) for name in ("event", "conversion"))
     if where is not None:
         every_event = f"select * from ({every_event}) where {where}"

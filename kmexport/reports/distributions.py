@@ -29,7 +29,7 @@ _OF_CLOCKS: Final = (
 
 @frozen
 class DistributionRow:
-    """How many people have a number from `first` up to, but not including, `end`; `end` is None for `first` alone."""
+    """The people with a number from `first` up to, but not including, `end`; `end` is None for `first` alone."""
 
     first: float
     end: float | None
@@ -38,7 +38,7 @@ class DistributionRow:
 
 @define(repr=False, kw_only=True)
 class Distribution(Result):
-    """What `.distribution()` gives: `minimum`, `mean`, `median`, `maximum` of people's numbers, and `rows` of people.
+    """The result of `distribution`: `minimum`, `mean`, `median`, `maximum` of people's numbers, and `rows` of people.
 
     Few different numbers stand alone; many are put into ranges. The least and the most are in the first row and the
     last.
@@ -54,13 +54,13 @@ class Distribution(Result):
     rows: tuple[DistributionRow, ...]
 
     def people_of(self, row: DistributionRow) -> list[str]:
-        """The persons of a row."""
+        """Return the persons of a row."""
         if row.end is None:
             return self._people_query.where("number = $first", first=row.first)
         return self._people_query.where("number >= $first and number < $end", first=row.first, end=row.end)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A bar of people for each row."""
+        """Draw a bar of people for each row."""
         from kmexport.reports.plots import bars  # noqa: PLC0415
 
         return bars(self._names(), [row.people for row in self.rows], self.name, "people", ax)
@@ -126,7 +126,7 @@ def _rows(counts: list[tuple[float, int]], form: NumberForm) -> list[Distributio
 
 
 def _round_step(step: float, form: NumberForm) -> float:
-    """A step of 1, 2 or 5 and zeros, or one of a clock, as long as this one or longer."""
+    """Return a step of 1, 2 or 5 and zeros, or one of a clock, as long as this one or longer."""
     if form == "duration" and step <= _OF_CLOCKS[-1]:
         return next(seconds for seconds in _OF_CLOCKS if seconds >= step)
     power = 10.0 ** math.floor(math.log10(step))

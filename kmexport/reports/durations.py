@@ -32,7 +32,7 @@ class TimeBetweenRow(SplitRow):
 
 @define(repr=False, kw_only=True)
 class TimeBetween(SplitResult):
-    """What `time_between` gives: `people`, `mean` and `median` (seconds, None for nobody), and `rows` of a split."""
+    """The result of `time_between`: `people`, `mean` and `median` (seconds, None for nobody), and `rows` of a split."""
 
     first: str
     second: str
@@ -49,7 +49,7 @@ class TimeBetween(SplitResult):
         at_least: float | None = None,
         less_than: float | None = None,
     ) -> list[str]:
-        """The persons who did both; those of them who took at least, or less than, so many seconds."""
+        """Return the persons who did both; those of them who took at least, or less than, a number of seconds."""
         limits = {"at_least": at_least, "less_than": less_than}
         given = {name: limit for name, limit in limits.items() if limit is not None}
         conditions = {"at_least": "seconds >= $at_least", "less_than": "seconds < $less_than"}
@@ -57,15 +57,15 @@ class TimeBetween(SplitResult):
         return self._people(label, value, condition, **given)
 
     def seconds(self) -> list[int]:
-        """The seconds that each person took, the shortest first."""
+        """Return the seconds that each person took, the shortest first."""
         return self._people_query.numbers("seconds")
 
     def distribution(self) -> Distribution:
-        """How many people took how long."""
+        """Count how many people took how long."""
         return distribution_of(self._people_query, "any_value(seconds)", f"{self.first} → {self.second}", "duration")
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """How many people took how long, with the median; with `every=`, the median in each period as a line."""
+        """Draw how many people took how long, with the median; with `every=`, the median in each period as a line."""
         from kmexport.reports.plots import distribution, lines  # noqa: PLC0415
 
         title = f"From “{self.first}” to “{self.second}”"
@@ -103,7 +103,7 @@ def time_between(
     among: Condition | None = None,
     **reading: Unpack[FactsKeywords],
 ) -> TimeBetween:
-    """The average time from event 1 to the first event 2 after it, over the people who did both in this order.
+    """Measure the average time from event 1 to the first event 2 after it, of the people who did both in this order.
 
     `first_ever=True`: event 1 is the person's first ever, in the window or before it; the first event 2 after it has
     to lie in the window, so each person counts in one window only. `first_ever=False`: only what lies in the window
@@ -183,7 +183,7 @@ def _inside(parts: QueryParts) -> str:
 
 
 def _with_value(parts: QueryParts, pairs: str) -> str:
-    """The pairs with the value that they are filed under; by last touch those that have the same at both events."""
+    """Return the pairs with the value of the split; by last touch those that have the same at both events."""
     if not parts.is_by_touch:
         return parts.with_split_value(pairs)
     at_second = parts.with_split_value(pairs)

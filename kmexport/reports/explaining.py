@@ -76,7 +76,7 @@ class ExplainRow:
 
 @define(repr=False, kw_only=True)
 class Explanation(Table):
-    """What `explain` gives: `rows`, one for each step; the last has the answer, `people` and `times`."""
+    """The result of `explain`: `rows`, one for each step; the last has the answer, `people` and `times`."""
 
     event: str
     people: int
@@ -86,11 +86,11 @@ class Explanation(Table):
     _persons: tuple[tuple[str, ...], ...] = field(repr=False)
 
     def people_of(self, step: int = -1) -> list[str]:
-        """The persons (before merging: the identities) of a row, by its number from 0; the answer's without one."""
+        """Return the persons (before merging: identities) of a row, by its number from 0; without one the answer's."""
         return list(self._persons[step])
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A waterfall of times: the first number, what each step adds or takes, and the last."""
+        """Draw a waterfall of times: the first number, what each step adds or takes, and the last."""
         from kmexport.reports.plots import waterfall  # noqa: PLC0415
 
         return waterfall([row.step for row in self.rows], [row.times for row in self.rows], self.event, "times", ax)
@@ -207,7 +207,7 @@ def explain(
 
 
 def _windows(day: date | str | Window, tz: Zone | None) -> tuple[Window, Window]:
-    """The window of the zone, and the days of UTC with the same dates."""
+    """Return the window of the zone, and the days of UTC with the same dates."""
     if not isinstance(day, Window):
         return Window.day(day, "UTC" if tz is None else tz), Window.day(day, "UTC")
     check_window(day)
@@ -223,7 +223,7 @@ def _begins_in(revision: Revision, window: Window) -> bool:
 def _read(
     bucket: Bucket, revisions: list[Revision], event: str, on_error: OnError, executor: Executor | None
 ) -> tuple[list[_Occurrence], list[Event]]:
-    """Every occurrence of the event in the files, and the records beside them."""
+    """Read every occurrence of the event in the files, and the records beside them."""
     columns = ["revision", "line", "kind", "person", "time", "name", "alias", "properties"]
     found: list[_Occurrence] = []
     events: list[Event] = []
@@ -238,7 +238,7 @@ def _read(
 
 
 def _plain(bucket: Bucket, revisions: list[Revision], event: str, window: Window) -> Iterator[_Occurrence]:
-    """What a plain script counts: line by line, by a JSON parser."""
+    """Count as a plain script does: line by line, by a JSON parser."""
     wanted = json.dumps(event)[1:-1].encode() if event.isascii() else b""
     with closing(open_revisions(bucket.folder, revisions, ReadOptions("skip"))) as openings:
         for revision, opening in openings:
@@ -259,7 +259,7 @@ def _lines(file: Any) -> Iterator[bytes]:
 
 
 def _as_event(line: bytes, event: str) -> tuple[str, int] | None:
-    """The person and the time of an event, where the line is one that a plain script takes."""
+    """Return the person and the time of an event, where the line is one that a plain script takes."""
     try:
         found = json.loads(line)
         if found["_n"] == event:

@@ -49,7 +49,7 @@ class FunnelRow(SplitRow):
 
 @define(repr=False, kw_only=True)
 class Funnel(SplitResult):
-    """What `funnel` gives: `steps`, and `rows` of steps, one for each part of a split."""
+    """The result of `funnel`: `steps`, and `rows` of steps, one for each part of a split."""
 
     steps: tuple[FunnelStep, ...]
     rows: tuple[FunnelRow, ...]
@@ -57,7 +57,7 @@ class Funnel(SplitResult):
     def people_of(
         self, step: str | int, *, dropped: bool = False, label: Choice = ALL, value: Choice = ALL
     ) -> list[str]:
-        """The persons who reached a step, given by its event or its number from 1.
+        """Return the persons who reached a step, given by its event or its number from 1.
 
         `dropped=True`: those who reached the step before it, and not this one.
         """
@@ -69,7 +69,7 @@ class Funnel(SplitResult):
         return self._people(label, value, condition)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A bar for each step, with people and share; with `by=`, bars of the commonest values beside one another.
+        """Draw a bar for each step, with people and share; with `by=`, bars of the commonest values beside one another.
 
         With `every=` a line of the last step's share in the periods, one for each value of `by=`.
         """
@@ -115,7 +115,7 @@ def funnel(
     among: Condition | None = None,
     **reading: Unpack[FactsKeywords],
 ) -> Funnel:
-    """How many people reach each step of a list of events.
+    """Count how many people reach each step of a list of events.
 
     Of each day of the zone `tz` only the last occurrence of each event counts for a person, of what lies in the
     window. A person reaches the first step with the earliest occurrence that counts, and each further one with the
@@ -203,7 +203,7 @@ def funnel(
 
 
 def _counts(steps: int) -> str:
-    """The people of each step, then the times of each."""
+    """Return the people of each step, then the times of each."""
     people = [f"count(t{place})" for place in range(steps)]
     times = [f"coalesce(sum(n{place}) filter (t{place} is not null), 0)::bigint" for place in range(steps)]
     return ", ".join([*people, *times])

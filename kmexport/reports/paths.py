@@ -68,7 +68,7 @@ class Paths(Result):
     _keys: tuple[str, ...] = field(repr=False, eq=False)
 
     def people_of(self, row: PathRow | Literal[All.ALL] = ALL, which: Which = "on_the_way") -> list[str]:
-        """The persons of a row of `rows`, or of all paths: all, those who "converted", or those who "dropped" out."""
+        """Return the persons of a row of `rows`, or of all paths: all, who "converted", or who "dropped" out."""
         if which not in _CONDITIONS:
             msg = f"which is one of {', '.join(map(repr, _CONDITIONS))}, not {which!r}"
             raise ValueError(msg)
@@ -83,7 +83,7 @@ class Paths(Result):
         return self._people_query.where(f"{_CONDITIONS[which]} and path = $path", path=self._keys[self.rows.index(row)])
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A line of boxes for each of the first paths, with its conversions, people and rate."""
+        """Draw a line of boxes for each of the first paths, with its conversions, people and rate."""
         from kmexport.reports.plots import paths  # noqa: PLC0415
 
         lines = []
@@ -238,12 +238,12 @@ def _repeated(name: str, count: int) -> str:
 
 
 def _more(more: float | None) -> str:
-    """The items beyond a path, rounded down as the vendor shows them."""
+    """Return the items beyond a path, rounded down as the vendor shows them."""
     return f"+{int(more)} more" if more is not None and more >= 1 else ""
 
 
 def _items(asked: Question) -> tuple[str, str]:
-    """The tables `given` (person, time, item) and `ranks` (item, rank), and the condition for an item of a way.
+    """Return the tables `given` (person, time, item) and `ranks` (item, rank), and the condition for an item of a way.
 
     A lower rank is a more frequent item: of the items of one second the one with the lowest rank counts.
     """
@@ -264,7 +264,7 @@ def _items(asked: Question) -> tuple[str, str]:
 
 
 def _ways(asked: Question, names: str, condition: str, take: Take, length: int) -> str:
-    """person, path, is_converted, took (seconds), more: a row for each path of each person."""
+    """Return the query of each person's paths: person, path, is_converted, took (seconds), more."""
     after = "<" if asked.params["first"] == asked.params["conversion"] else "<="
     before_end = "where time < to_timestamp($end)"
     began = asked.narrowed(f"select person, time from ({events('first', in_window=False)}) {before_end}")
@@ -328,7 +328,7 @@ def _last(length: int) -> str:
 
 
 def _grouped(people: str) -> str:
-    """A row for each path, those with most conversions first."""
+    """Return a row for each path, those with most conversions first."""
     return f"""
         select path, count(*) as people, count(*) filter (is_converted) as conversions,
             median(took) filter (is_converted) as time, median(more) filter (is_converted) as more

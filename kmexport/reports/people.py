@@ -83,7 +83,7 @@ class Show:
 
 @define(repr=False, kw_only=True)
 class People(Result):
-    """What `people` gives: `people` (how many), `rows`: the person, then the columns that were asked for.
+    """The result of `people`: `people` (how many), `rows`: the person, then the columns that were asked for.
 
     Times are unix seconds in `rows`, and UTC where they are shown. None where there is nothing.
     """
@@ -95,7 +95,7 @@ class People(Result):
     _shows: tuple[Show, ...] = field(repr=False)
 
     def people_of(self) -> list[str]:
-        """The persons, in order."""
+        """Return the persons, in order."""
         return [row[0] for row in self.rows]
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:

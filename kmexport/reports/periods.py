@@ -53,7 +53,7 @@ def check_group(group: str) -> None:
 
 
 def split_into_periods(window: Window, every: Every, tz: Zone = "UTC") -> list[Period]:
-    """The periods that make up a window; the first and the last may be parts of one.
+    """Return the periods that make up a window; the first and the last may be parts of one.
 
     Days have 23, 24 or 25 hours; weeks begin on Monday. Labels are ISO text: "2012-10-03" (a day, or the Monday of a
     week), "2012-10", "2012-10-03 14:00-04:00". Raises ValueError for more than 100,000 periods.
@@ -139,7 +139,7 @@ def _local(moment: int, tz: Zone) -> datetime:
 
 @frozen
 class PeriodLookup:
-    """How a row finds its period and the period's end: two expressions over its time; None where a join has to.
+    """The way of a row to its period and the period's end: two expressions over its time; None where a join has to.
 
     The first expression is null for what lies before the first period or after the last.
 
@@ -152,14 +152,14 @@ class PeriodLookup:
     until: str | None = None
 
     def periods(self) -> str:
-        """The periods as a table: period, since, until."""
+        """Return the periods as a table: period, since, until."""
         numbers, starts, ends = (f"unnest(${self.name}_{part}::bigint[])" for part in ("numbers", "starts", "ends"))
         return f"select {numbers} as period, to_timestamp({starts}) as since, to_timestamp({ends}) as until"
 
 
 @frozen
 class Periods:
-    """What a report is cut into: the periods' labels, how rows find them, and what lies in none of them."""
+    """The periods of a report: their labels, how rows find them, and what lies in none of them."""
 
     labels: list[str]
     lookup: PeriodLookup | None
@@ -200,7 +200,7 @@ def find_groups(
 
 
 def _bulk(facts: Facts, source: str, params: dict[str, object], length: int) -> tuple[Window, tuple[str, ...]]:
-    """The window around the source's rows; where that is very long, without rows that lie years from most others."""
+    """Return the window around the source's rows; a very long one without rows that lie years from most others."""
     span = _span(facts, source, params)
     if (span.end - span.start) // length <= PLENTY:
         return span, ()
@@ -218,7 +218,7 @@ def _bulk(facts: Facts, source: str, params: dict[str, object], length: int) -> 
 
 
 def last_moment(facts: Facts) -> int:
-    """The last second of the facts' records, but for those that lie years behind most others (a wrong clock)."""
+    """Return the last second of the facts' records, but for those that lie years behind most others (a wrong clock)."""
     records = "kmexport.numbered_records where kind <> 'alias'"
     span = _span(facts, f"select time from {records}", {})
     if span.end - span.start <= GAP * _DAY:
@@ -246,7 +246,7 @@ def stretches_of(counts: Iterable[tuple[int, int]], gap: int) -> list[tuple[int,
 
 
 def _whole_periods(span: Window, every: Every, zone: tzinfo) -> list[Period]:
-    """The periods that hold a row, from the first to the last, none cut short: without a window each is whole."""
+    """Return the periods that hold a row, from the first to the last: without a window each is whole."""
     if span.start == span.end:
         return []
     more = _AROUND[every] * _DAY
@@ -257,7 +257,7 @@ def _whole_periods(span: Window, every: Every, zone: tzinfo) -> list[Period]:
 
 
 def find_days(facts: Facts, zone: tzinfo, source: str, params: dict[str, object]) -> PeriodLookup:
-    """The zone's days in which the source has rows, put into the params.
+    """Put the zone's days in which the source has rows into the params.
 
     Only those: the clock of one phone may be thousands of years away.
     """
@@ -275,14 +275,14 @@ def find_days(facts: Facts, zone: tzinfo, source: str, params: dict[str, object]
 
 
 def _span(facts: Facts, source: str, params: dict[str, object]) -> Window:
-    """The window from the source's first row to its last."""
+    """Return the window from the source's first row to its last."""
     query = f"select epoch_us(min(time)) // 1000000, epoch_us(max(time)) // 1000000 from ({source})"
     [(first, last)] = ask(facts, query, params)
     return Window(first, last + 1) if first is not None else Window(0, 0)
 
 
 def _stretches(days: Iterable[int]) -> Iterator[Window]:
-    """Windows around days of UTC, a day wider on either side, so that every local day that has a row is whole."""
+    """Return windows around days of UTC, a day wider on either side, so that each local day of a row is whole."""
     start = end = None
     for day in days:
         first = max((day - 1) * _DAY, FIRST_TIMESTAMP + 2 * _DAY)
@@ -296,7 +296,7 @@ def _stretches(days: Iterable[int]) -> Iterator[Window]:
 
 
 def _lookup(periods: Sequence[Period], params: dict[str, object], name: str) -> PeriodLookup:
-    """The periods as params, and the shortest way to them.
+    """Put the periods into the params, and return the shortest way to them.
 
     Days have 24 hours but for one or two a year, so a few runs of equal lengths say all. With an expression over them a
     funnel of 1 M rows and 90 days takes a fifth less time than with a join.

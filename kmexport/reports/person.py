@@ -39,7 +39,7 @@ class Moment:
 
 @define(repr=False, kw_only=True)
 class Person(Result):
-    """What `person` gives: `identities`, first and last seen (unix seconds), visits, purchases, and the `timeline`.
+    """The result of `person`: `identities`, first and last seen (unix seconds), visits, purchases, and the `timeline`.
 
     `visit_gap` and `purchase_gap` are the mean seconds between two of them; `visits_to_signup` counts the visits up to
     the sign-up, `visit_to_signup` is the seconds from the first one to it, and `signup_to_upgrade` those from it to the
@@ -66,11 +66,11 @@ class Person(Result):
     timeline: tuple[Moment, ...] = field(repr=False)
 
     def people_of(self) -> list[str]:
-        """The person's name, in a list, as every result has it."""
+        """Return the person's name, in a list, as every result has it."""
         return [self.name]
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A dot for each event at its time (UTC), a line for each kind of event, the commonest first."""
+        """Draw a dot for each event at its time (UTC), a line for each kind of event, the commonest first."""
         from kmexport.reports.plots import moments  # noqa: PLC0415
 
         times: dict[str, list[int]] = {}
@@ -117,10 +117,10 @@ def person(
     amount: str = "billing amount",
     **reading: Unpack[FactsKeywords],
 ) -> Person:
-    """A page about one person, found by any of their identities, with every event and property in the order of time.
+    """Describe one person, found by any of their identities, with every event and property in the order of time.
 
     The names are those of the sample and of the vendor's own events; give yours where they differ. A name that no
-    record has is no error here: a page says what there is.
+    record has raises nothing here: a page says what there is.
 
     Source: https://oldsupport.kissmetrics.com/tools/person-details.html, which tells no formulas. Raises LookupError
     for an identity that no record has. Costs one pass over the tables; holds the person's records.
@@ -198,7 +198,7 @@ def person(
 
 
 def _gap(moments: list[int]) -> float | None:
-    """The mean time from one to the next."""
+    """Return the mean time from one to the next."""
     return (moments[-1] - moments[0]) / (len(moments) - 1) if len(moments) > 1 else None
 
 

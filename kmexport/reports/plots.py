@@ -47,7 +47,7 @@ def bars(
     *,
     form: NumberForm = "number",
 ) -> Axes:
-    """A horizontal bar for each name, the first at the top; none for a number that is None."""
+    """Draw a horizontal bar for each name, the first at the top; none for a number that is None."""
     shown = min(len(names), BARS_SHOWN)
     labels = [name_shown(name, NAME_LENGTH) for name in names[:shown]]
     axes = _axes(ax, title, width=_width(labels), height=1.2 + 0.35 * max(shown, 2))
@@ -75,13 +75,13 @@ def lines(
     *,
     form: NumberForm = "number",
 ) -> Axes:
-    """A line for each series, over the same periods; gaps where there is no number."""
+    """Draw a line for each series, over the same periods; gaps where there is no number."""
     axes = _axes(ax, title, width=6.4 if len(series) == 1 else 7.6)
     if all(number is None for numbers in series.values() for number in numbers):
         return _nothing(axes)
     for (name, numbers), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
         heights = [float("nan") if number is None else _drawn(number) for number in numbers]
-        has_gaps = any(number is None for number in numbers)  # a point between two gaps is no line
+        has_gaps = any(number is None for number in numbers)  # a point between two gaps needs a marker
         marker_size = 5 if len(labels) <= 31 else 3 if has_gaps else 0
         axes.plot(
             range(len(labels)), heights, color=colour, marker=marker, markersize=marker_size, label=name_shown(name, 20)
@@ -102,7 +102,7 @@ def lines(
 
 
 def distribution(seconds: Sequence[int], median: float | None, title: str, ax: Axes | None) -> Axes:
-    """How many people took how long. Where few took far longer than the rest, they are counted in a note."""
+    """Draw how many people took how long. Where few took far longer than the rest, a note counts them."""
     axes = _axes(ax, title)
     if not seconds or median is None:
         return _nothing(axes)
@@ -128,7 +128,7 @@ def funnel(
     title: str,
     ax: Axes | None,
 ) -> Axes:
-    """A bar for each step with its people and share; with groups, the largest beside one another."""
+    """Draw a bar for each step with its people and share; with groups, the largest beside one another."""
     axes = _axes(ax, title, width=max(6.4, 1.1 * len(steps)))
     if not any(people):
         return _nothing(axes)
@@ -152,7 +152,7 @@ def funnel(
 
 
 def waterfall(names: Sequence[str], numbers: Sequence[float], title: str, unit: str, ax: Axes | None) -> Axes:
-    """A bar for the first number, then what each step adds or takes away, then a bar for the last number."""
+    """Draw a bar for the first number, then what each step adds or takes away, then a bar for the last number."""
     shown = [*names, "in the end"]
     axes = _axes(ax, title, width=_width(shown), height=1.2 + 0.35 * len(shown))
     if not any(numbers):
@@ -202,7 +202,7 @@ def moments(times: Mapping[str, Sequence[int]], title: str, ax: Axes | None) -> 
 def heat_map(
     names: Sequence[str], cells: Sequence[Sequence[float | None]], title: str, unit: str, ax: Axes | None
 ) -> Axes:
-    """A line for each name, the first at the top; a darker cell is a larger share, a blank one has none."""
+    """Draw a line for each name, the first at the top; a darker cell is a larger share, a blank one has none."""
     columns = max(map(len, cells), default=0)
     shown = min(len(names), COHORTS_SHOWN)
     width = max(_width(names[:shown]), 2.5 + 0.5 * min(columns, 20))
@@ -228,7 +228,7 @@ def heat_map(
 
 
 def paths(lines: Sequence[tuple[Sequence[tuple[str, str]], str]], title: str, ax: Axes | None) -> Axes:
-    """A line of boxes for each path, the first at the top, and a text after them.
+    """Draw a line of boxes for each path, the first at the top, and a text after them.
 
     A box has the name that gives it its colour (grey for "", and for all but the commonest), and its label.
     """
@@ -257,7 +257,7 @@ def paths(lines: Sequence[tuple[Sequence[tuple[str, str]], str]], title: str, ax
 
 
 def name_shown(name: str | None, length: int) -> str:
-    """A name from data as a label: cut to a length, printable, and no formula."""
+    """Return a name from data as a label: cut to a length, printable, and not read as a formula."""
     name = value_shown(name)
     printable = "".join(character if character.isprintable() else " " for character in name)
     cut = printable if len(printable) <= length else shorten(printable, length, placeholder="…")
@@ -276,7 +276,7 @@ def _axes(ax: Axes | None, title: str, *, width: float = 6.4, height: float = 3.
 
 
 def _lighter(colour: str) -> tuple[float, ...]:
-    """The colour mixed with white, so that black text stands out on it."""
+    """Return the colour mixed with white, so that black text stands out on it."""
     return tuple(1 - 0.35 * (1 - channel) for channel in to_rgb(colour))
 
 
@@ -293,7 +293,7 @@ def _nothing(axes: Axes, text: str = "no people") -> Axes:
 
 
 def _drawn(number: float) -> float:
-    """The number, but for one so huge that the edges of its axes would be beyond a float."""
+    """Return the number, or the largest one whose axes still end within a float."""
     return min(max(number, -MOST_DRAWN), MOST_DRAWN)
 
 

@@ -70,7 +70,7 @@ def zone_of(tz: Zone | None, window: Window | None) -> tzinfo:
 
 
 def bounds_of(window: Window | None) -> dict[str, object]:
-    """`start` and `end` of a window in unix seconds, as parameters; of all time without one."""
+    """Return `start` and `end` of a window in unix seconds, as parameters; of all time without one."""
     if window is None:
         return {"start": FIRST_TIMESTAMP, "end": END}
     start, end = check_window(window)
@@ -82,7 +82,7 @@ def _within_years(moment: int) -> int:
 
 
 def is_known(facts: Facts, kind: NameKind, folded: str) -> bool:
-    """Whether a record has the event or the property."""
+    """Return whether a record has the event or the property."""
     return bool(ask(facts, f"select 1 from kmexport.{_TABLES[kind]} where name = $name limit 1", {"name": folded}))
 
 
@@ -103,7 +103,7 @@ def _check_text(kind: str, name: object) -> None:
 
 
 def closest(name: str, known: Sequence[str]) -> str:
-    """The end of a sentence about something that is not there: which ones come close, or which there are."""
+    """Return the end of a sentence about something that is not there: which ones come close, or which there are."""
     near = closest_names(name, known) or list(known[:3])
     if not near:
         return ": it has none"
@@ -115,7 +115,7 @@ ReportSource: TypeAlias = Facts | Bucket | str | os.PathLike[str] | Iterable[Rec
 
 
 class FactsKeywords(TypedDict, total=False):
-    """How a report reads a source that is no Facts: arguments of Facts."""
+    """The arguments of Facts by which a report reads a source of its own."""
 
     margin: int | None
     identities: IdentityMap | None
@@ -128,7 +128,7 @@ class FactsKeywords(TypedDict, total=False):
 
 
 def check_keywords(reading: dict[str, Any]) -> None:
-    """TypeError for an argument that no reading has."""
+    """Raise a TypeError for an argument that no source is read by."""
     known = FactsKeywords.__annotations__
     if unknown := [name for name in reading if name not in known]:
         msg = f"there is no argument {unknown[0]!r}; how a source is read is said by {', '.join(known)}"
@@ -164,7 +164,7 @@ def facts_of(
 
 
 def with_closest(error: UnknownNameError, source: ReportSource, reading: FactsKeywords) -> UnknownNameError:
-    """Return the error with the closest names of the whole source, of which a report has read only what it asked for.
+    """Return the error with the closest names of the whole source; a report has read only a part of it.
 
     Reads the source once more; a source that can be read only once is left alone.
     """

@@ -61,22 +61,22 @@ class PeopleQuery:
     is_own: bool = False  # the report made these facts
 
     def where(self, condition: str = "true", **values: object) -> list[str]:
-        """The persons of the rows that fulfil the condition, each once, in order."""
+        """Return the persons of the rows that fulfil the condition, each once, in order."""
         query = f"select distinct person from ({self.query}) where {condition} order by person"
         return [person for (person,) in ask(self.facts, query, {**self.params, **values})]
 
     def total(self, numbers: str) -> tuple[Any, ...]:
-        """The numbers of all rows."""
+        """Return the numbers of all rows."""
         [row] = ask(self.facts, f"select {numbers} from ({self.query})", self.params)
         return row
 
     def groups(self, keys: Sequence[str], numbers: str) -> list[tuple[Any, ...]]:
-        """The numbers of each group, the keys before them."""
+        """Return the numbers of each group, the keys before them."""
         names = ", ".join(keys)
         return ask(self.facts, f"select {names}, {numbers} from ({self.query}) group by {names}", self.params)
 
     def groups_and_total(self, keys: Sequence[str], numbers: str) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
-        """Both in one pass."""
+        """Return the numbers of each group and those of all rows, in one pass."""
         names = ", ".join(keys)
         query = f"""
             select grouping({names}) > 0, {names}, {numbers} from ({self.query})
@@ -86,17 +86,17 @@ class PeopleQuery:
         return [row[1:] for row in rows if not row[0]], total
 
     def numbers(self, expression: str, condition: str = "true", **values: object) -> list[Any]:
-        """One number of each row that fulfils the condition, in order."""
+        """Return one number of each row that fulfils the condition, in order."""
         query = f"select {expression} from ({self.query}) where {condition} order by all"
         return [number for (number,) in ask(self.facts, query, {**self.params, **values})]
 
 
 @define(repr=False, kw_only=True)
 class Table:
-    """What prints as a table. Two are equal when their numbers are.
+    """A result that prints as a table. Two are equal when their numbers are.
 
-    `notes` are sentences about what a reader of the numbers should know, such as values that are no number. They stand
-    below the table.
+    `notes` are sentences about what a reader of the numbers should know, such as values that are not numbers. They
+    stand below the table.
     """
 
     notes: tuple[str, ...] = ()
@@ -140,11 +140,11 @@ class Table:
         return [f"… and {more:,} rows more: .to_arrow() has all"] if more > 0 else []
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers as dicts, lists, text and numbers: what JSON can hold."""
+        """Return the numbers as dicts, lists, text and numbers: what JSON can hold."""
         return attrs.asdict(self, filter=_is_public, value_serializer=_as_list)
 
     def to_arrow(self) -> pa.Table:
-        """The rows as an Arrow table."""
+        """Return the rows as an Arrow table."""
         import pyarrow as pa  # noqa: PLC0415  # only needed here
 
         columns = self._columns()
@@ -153,11 +153,11 @@ class Table:
         return pa.table(arrays, names=_different([column.name for column in columns]))
 
     def df(self) -> Any:
-        """The rows as a DataFrame of pandas (`pip install pandas`)."""
+        """Return the rows as a DataFrame of pandas (`pip install pandas`)."""
         return self.to_arrow().to_pandas()
 
     def pl(self) -> Any:
-        """The rows as a DataFrame of Polars (`pip install polars`)."""
+        """Return the rows as a DataFrame of Polars (`pip install polars`)."""
         import polars  # noqa: PLC0415, ICN001  # only needed here
 
         return polars.from_arrow(self.to_arrow())
@@ -189,7 +189,7 @@ _ALIGN: Final = {"string": "left", "int64": "right", "float64": "right", "time":
 
 
 def _different(names: Sequence[str]) -> list[str]:
-    """The names, those of properties changed where the report has a column of that name; its own come last."""
+    """Return the names, those of properties changed where the report has a column of that name; its own come last."""
     found: list[str] = []
     for name in reversed(names):
         different = name
@@ -220,7 +220,7 @@ def _one_line(text: str) -> str:
 
 
 def check_choice(what: str, wanted: Choice, known: Sequence[str | None]) -> None:
-    """LookupError, with the closest ones, for a part of a split that is not there."""
+    """Raise a LookupError, with the closest ones, for a part of a split that is not there."""
     if wanted is ALL or wanted in known:
         return
     msg = f"the report has no {what} {wanted!r}{closest(str(wanted), [one for one in known if one is not None])}"
@@ -228,7 +228,7 @@ def check_choice(what: str, wanted: Choice, known: Sequence[str | None]) -> None
 
 
 def ratio(part: float, whole: float) -> float | None:
-    """None where there is nothing to divide by."""
+    """Divide, or return None where there is nothing to divide by."""
     return part / whole if whole else None
 
 

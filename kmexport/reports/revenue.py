@@ -51,7 +51,7 @@ class RevenueRow(SplitRow):
 
 @define(repr=False, kw_only=True)
 class Revenue(SplitResult):
-    """What `revenue` gives: `total`, `people` (with a value), customers `paying`, `gained`, `lost`, rates, and `rows`.
+    """The result of `revenue`: `total`, `people` (with a value), those `paying`, `gained`, `lost`, rates, and `rows`.
 
     `average` is the total by the number of periods of `every=`; `average_paying` and `average_churn_rate` are the means
     of the periods; all three are None without `every=`. `churn_rate` is those lost by those lost and paying;
@@ -74,14 +74,14 @@ class Revenue(SplitResult):
     rows: tuple[RevenueRow, ...]
 
     def people_of(self, which: Which = "with_revenue", *, label: Choice = ALL, value: Choice = ALL) -> list[str]:
-        """The persons with a value in the window, or those who are paying, were gained, or were lost."""
+        """Return the persons with a value in the window, or those who are paying, were gained, or were lost."""
         if which not in _CONDITIONS:
             msg = f"which is one of {', '.join(map(repr, _CONDITIONS))}, not {which!r}"
             raise ValueError(msg)
         return self._people(label, value, _CONDITIONS[which])
 
     def top(self, count: int = 10) -> list[tuple[str, float]]:
-        """The customers behind most of the total, each with their own, the largest first."""
+        """Return the customers behind most of the total, each with their own, the largest first."""
         people = self._people_query
         query = f"""
             select person, fsum(number) as total from ({people.query}) where number is not null
@@ -106,7 +106,7 @@ class Revenue(SplitResult):
         return ratio(total - cost, cost)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A line of the total in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
+        """Draw a line of the total in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
         from kmexport.reports.plots import bars, lines  # noqa: PLC0415
 
         title = f"Revenue: “{self.property}”"
@@ -155,7 +155,7 @@ def revenue(
     among: Condition | None = None,
     **reading: Unpack[FactsKeywords],
 ) -> Revenue:
-    """The revenue of a window, and its customers: who pays, who was gained, who was lost.
+    """Count the revenue of a window, and its customers: who pays, who was gained, who was lost.
 
     The total is the sum of the property's numbers in the window; refunds are negative. Only a positive value is a
     payment. A customer is gained with the first payment ever, and lost when no payment followed the last one for
@@ -257,7 +257,7 @@ def _averages(labels: Sequence[str], rows: Sequence[RevenueRow]) -> tuple[float 
 
 
 def _rows(parts: QueryParts, params: dict[str, object], *, has_event: bool) -> str:
-    """person, period; number of each value; is_paying, is_gained, is_lost of each customer."""
+    """Return the query of values (person, period, number) and of customers (is_paying, is_gained, is_lost)."""
     periods = parts.periods()
     left_at = f"""
         asof left join (select person, time as left_at from ({events("churn", in_window=False)})) l

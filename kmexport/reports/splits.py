@@ -146,7 +146,7 @@ def as_split(by: By) -> Split:
 
 
 def as_name(name: object) -> str:
-    """Return the name; TypeError for what is no text."""
+    """Return the name; TypeError for anything but text."""
     if not isinstance(name, str):
         msg = f"the name of an event or a property is text, or a Split of one, not {name!r}"
         raise TypeError(msg)
@@ -159,7 +159,7 @@ def by_name(by: By | None) -> str | None:
 
 
 def in_form(text: str, form: ValueForm) -> str:
-    """The expression for a text in a form."""
+    """Return the expression for a text in a form."""
     return _FORMS[form].replace("{}", text)
 
 
@@ -176,12 +176,12 @@ class BoundSplit:
     within: str = IN_WINDOW  # which of the values count, at the moments that look at the window
 
     def shown(self, value: str) -> str:
-        """The expression for a value (JSON) as it is shown."""
+        """Return the expression for a value (JSON) as it is shown."""
         return in_form(shown_text(value, self.respelled), self.form)
 
     @property
     def is_by_touch(self) -> bool:
-        """Whether each event of a person has a value of its own."""
+        """True where each event of a person has a value of its own."""
         return self.at == "last_touch" and self.assignments is not None
 
     @property
@@ -190,7 +190,7 @@ class BoundSplit:
         return self.at not in EVERY_VALUE or self.assignments is None
 
     def with_split_value(self, source: str, lookup: PeriodLookup | None, *, column: str = "value") -> str:
-        """The source (person, time where it matters, period), each row with the value that it is filed under."""
+        """Return the source (person, time where it matters, period), each row with the value that it is filed under."""
         if self.assignments is None:
             joined, text = "", in_form("o.person", self.form)
         elif self.at in PERSONS_OWN:
@@ -227,8 +227,8 @@ class BoundSplit:
 def respell(facts: Facts, parameter: str, params: dict[str, object]) -> str | None:
     """Put into the params which numbers of the property were sent in another spelling before, if any were.
 
-    1.50, 1.5 and 15e-1 are one number, and shown as it was first sent. Text is no number here. Returns the name of the
-    parameters' prefix.
+    1.50, 1.5 and 15e-1 are one number, and shown as it was first sent. Text does not count as a number here.
+    Returns the prefix of the parameters.
     """
     # Of JSON only a number begins with a minus or a digit, and a comparison is cheaper than a pattern.
     text = "value::varchar"
@@ -251,7 +251,7 @@ def respell(facts: Facts, parameter: str, params: dict[str, object]) -> str | No
 
 
 def shown_text(value: str, respelled: str | None) -> str:
-    """The expression for a value (JSON) as text; a number as it was first sent."""
+    """Return the expression for a value (JSON) as text; a number as it was first sent."""
     if respelled is None:
         return text_of(value)
     first = f"${respelled}_shown[list_position(${respelled}_sent, {value}::varchar)]"
@@ -259,7 +259,7 @@ def shown_text(value: str, respelled: str | None) -> str:
 
 
 def assignments_of(facts: Facts, split: Split, parameter: str, params: dict[str, object]) -> str | None:
-    """Each time that the property was set, as SQL: person, time, value, assigned. None: it is the person's name."""
+    """Return the query of `assignments` for the property; None where it is the person's name."""
     folded = fold_name(split.property)
     if folded == CUSTOMER_ID:
         return None

@@ -32,13 +32,13 @@ EVERYONE: Final = """
 
 
 def events(parameter: str, *, in_window: bool = True) -> str:
-    """The occurrences of the event whose name is the parameter."""
+    """Return the occurrences of the event whose name is the parameter."""
     limit = f"and {IN_WINDOW}" if in_window else ""
     return f"select person_id as person, time, seq from kmexport.numbered_events where name = ${parameter} {limit}"
 
 
 def in_periods(source: str, lookup: PeriodLookup | None) -> str:
-    """The source, each row with the number of its period and the period's end; all in one without a lookup.
+    """Return the source, each row with the number of its period and the period's end; all in one without a lookup.
 
     A row that lies in no period is left out.
     """
@@ -52,14 +52,14 @@ def in_periods(source: str, lookup: PeriodLookup | None) -> str:
 
 
 def firsts(source: str, keys: str = "person, period, until", *, numbered: bool = False) -> str:
-    """The first row of each key; of several in its second the one that arrived first, if it matters which."""
+    """Return the first row of each key; of several in its second the one that arrived first, if it matters which."""
     if not numbered:
         return f"select {keys}, min(time) as time from ({source}) group by {keys}"
     return f"select {keys}, min(time) as time, arg_min(seq, {_ARRIVAL}) as seq from ({source}) group by {keys}"
 
 
 def assignments(parameter: str) -> str:
-    """Each time that a property was set: person, time, value (JSON), and their order in one number."""
+    """Return each time that a property was set: person, time, value (JSON), and their order as one number, assigned."""
     # The values are compared as they are written: only those that are shown are turned into text.
     return f"""
         select person_id as person, time, value, {ASSIGNED} as assigned
@@ -67,7 +67,7 @@ def assignments(parameter: str) -> str:
 
 
 def first_or_last(assignments_: str, which: Literal["first", "last"], keys: Sequence[str] = ("person",)) -> str:
-    """The first or the last value of each person, or of each of the keys: the keys, time, set_value (JSON)."""
+    """Return the first or the last value of each person, or of each of the keys: the keys, time, set_value (JSON)."""
     choose, time = ("arg_min", "min") if which == "first" else ("arg_max", "max")
     names = ", ".join(keys)
     found = f"{time}(time) as time, {choose}(value, assigned) as set_value"
@@ -75,7 +75,7 @@ def first_or_last(assignments_: str, which: Literal["first", "last"], keys: Sequ
 
 
 def with_last_value(source: str, assignments_: str) -> str:
-    """The source, each row with the person's latest assigned in its second or before it, as set_value (JSON)."""
+    """Return the source, each row with the person's latest value in its second or before it, as set_value (JSON)."""
     return f"""
         select o.* exclude (moment), s.value as set_value
         from (select *, {_BEHIND_ALL} as moment from ({source})) o
@@ -127,7 +127,7 @@ def reading_of(written: object) -> dict[str, object]:
 def amounts(
     params: Mapping[str, object], *, event: bool = False, numbers_only: bool = True, in_window: bool = True
 ) -> str:
-    """The amounts in the window, or of all time: person, time, seq, number (null: the value is none) and text.
+    """Return the amounts in the window, or of all time: person, time, seq, number (null where it is not one), text.
 
     With `event` those of the seconds in which the person did $event.
     """
@@ -157,7 +157,7 @@ _AS_WRITTEN: Final = f"""
 
 
 def check_amounts(facts: Facts, property: str, source: str, params: Mapping[str, object]) -> None:  # noqa: A002
-    """ValueError for a property of which no value is a number. `source` gives all its amounts, of all time."""
+    """Raise a ValueError where no value of a property is a number. `source` gives all its amounts, of all time."""
     if ask(facts, f"select 1 from ({source}) where number is not null or {_IS_HUGE} limit 1", params):
         return
     found = ask(facts, f"select text from ({source}) limit 1", params)
@@ -176,7 +176,7 @@ def count_others(
     source: str,
     params: Mapping[str, object],
 ) -> tuple[int, tuple[str, ...]]:
-    """How many values are no number, with the note that says it. OverflowError for one that is beyond every float."""
+    """Count the values that are not numbers, with the note about them. OverflowError for one beyond every float."""
     if not ask(facts, f"select 1 from ({source}) where number is null limit 1", params):
         return 0, ()
     query = f"""

@@ -38,9 +38,9 @@ class TotalRow(SplitRow):
 
 @define(repr=False, kw_only=True)
 class PropertyTotal(SplitResult):
-    """What `property_total` gives: `total`, `values` (how many), `people` (the population), averages, and `rows`.
+    """The result of `property_total`: `total`, `values` (how many), `people` (the population), averages, and `rows`.
 
-    `not_numbers` counts the values in the window that are no number; no total has them.
+    `not_numbers` counts the values in the window that are not numbers; no total has them.
     """
 
     property: str
@@ -53,15 +53,15 @@ class PropertyTotal(SplitResult):
     rows: tuple[TotalRow, ...]
 
     def people_of(self, *, label: Choice = ALL, value: Choice = ALL) -> list[str]:
-        """The persons of the population."""
+        """Return the persons of the population."""
         return self._people(label, value, "is_member")
 
     def distribution(self) -> Distribution:
-        """How many people have which total of their own; people without a value are left out."""
+        """Count how many people have which total of their own; people without a value are left out."""
         return distribution_of(self._people_query, "fsum(number)", f"total of {self.property}", "amount")
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A line of the total in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
+        """Draw a line of the total in the periods of `every=`, one for each value of `by=`; bars without `every=`."""
         from kmexport.reports.plots import bars, lines  # noqa: PLC0415
 
         title = f"Total of “{self.property}”"
@@ -104,11 +104,11 @@ def property_total(
     among: Condition | None = None,
     **reading: Unpack[FactsKeywords],
 ) -> PropertyTotal:
-    """The sum of a property's numbers in the window, its average per incident, and its average per person.
+    """Add up a property's numbers in the window, with its averages per incident and per person.
 
     Every value that is a number, or text that reads as one, counts; refunds are negative values. `written=` is an
-    amount as your export writes it ("$1,000.00", "1.463,00 €"): then texts are read in that form, and only so. What is
-    no number is counted in `not_numbers` and named below the table. `event=`: only the values of the seconds in which
+    amount as your export writes it ("$1,000.00", "1.463,00 €"): then texts are read in that form, and only so. Anything
+    else is counted in `not_numbers` and named below the table. `event=`: only the values of the seconds in which
     the person did that event.
 
     The average per incident is the total by the number of values. The average per person is the total by the people of
@@ -209,7 +209,7 @@ def _row(label: str | None, value: str | None, total: float, values: int, people
 
 
 def _totals(parts: QueryParts, values: str, population: str) -> str:
-    """person, period, value, number (null: a row of the population), is_member."""
+    """Return the query: person, period, value, number (null: a row of the population), is_member."""
     counted = parts.in_periods(values)
     if population == "with_property":
         return f"select person, period, value, number, true as is_member from ({parts.with_split_value(counted)})"
@@ -233,7 +233,7 @@ def _total_of(row: TotalRow, parts: PeopleQuery, breakdown: Breakdown, property:
 
 
 def _exact_total(numbers: list[float], property: str) -> float:  # noqa: A002
-    """The sum of numbers so huge that it, or a sum on the way to it, is beyond a float."""
+    """Return the sum of numbers so huge that it, or a sum on the way to it, is beyond a float."""
     try:
         return float(sum(map(Fraction, numbers)))
     except OverflowError as error:

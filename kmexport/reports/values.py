@@ -30,7 +30,7 @@ _R = TypeVar("_R", bound="_ByValue")
 
 @frozen
 class ValueRow:
-    """How many people have one value (None: who have none); of a split, in the period `label`, with `by_value`."""
+    """The people who have one value (None: who have none); of a split, in the period `label`, with `by_value`."""
 
     value: str | None
     people: int
@@ -40,21 +40,21 @@ class ValueRow:
 
 @define(repr=False, kw_only=True)
 class _ByValue(SplitResult):
-    """What both reports share: rows of values, the commonest first."""
+    """The base of both reports: rows of values, the commonest first."""
 
     property: str
     people: int
     rows: tuple[ValueRow, ...]
 
     def people_of(self, value: Choice = ALL, *, label: Choice = ALL, by_value: Choice = ALL) -> list[str]:
-        """The persons who have a value (None: who have none), or all; of a split, those of one part."""
+        """Return the persons who have a value (None: who have none), or all; of a split, those of one part."""
         check_choice("value", value, list(dict.fromkeys(row.value for row in self.rows)))
         if value is ALL:
             return self._people(label, by_value)
         return self._people(label, by_value, "found is not distinct from $found", found=value)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """A bar for each value, the commonest first; with `every=` a line for each, of people in the periods."""
+        """Draw a bar for each value, the commonest first; with `every=` a line for each, of people in the periods."""
         from kmexport.reports.plots import bars, lines  # noqa: PLC0415
 
         if self.every is None:
@@ -82,7 +82,7 @@ class _ByValue(SplitResult):
 
 @define(repr=False, kw_only=True)
 class PropertyValues(_ByValue):
-    """What `property_values` gives: `rows` of values and people, and `people` in all."""
+    """The result of `property_values`: `rows` of values and people, and `people` in all."""
 
     at: str
     step: str | None
@@ -94,7 +94,7 @@ class PropertyValues(_ByValue):
 
 @define(repr=False, kw_only=True)
 class Segments(_ByValue):
-    """What `segments` gives: `rows` of values and people, and `people` in all."""
+    """The result of `segments`: `rows` of values and people, and `people` in all."""
 
     event: str
     relative: bool
@@ -117,7 +117,7 @@ def property_values(
     among: Condition | None = None,
     **reading: Unpack[FactsKeywords],
 ) -> PropertyValues:
-    """How many people have which value of a property, at one moment of each person.
+    """Count how many people have which value of a property, at one moment of each person.
 
     `at="first_ever"` or `"last_ever"` (the default): the first or last of all time. `"first_in_window"`,
     `"last_in_window"`: the first or last that was received within the window. `"at_step"`: the value in force (of its
@@ -196,7 +196,7 @@ def segments(
     among: Condition | None = None,
     **reading: Unpack[FactsKeywords],
 ) -> Segments:
-    """The people who did an event in the window, by the last value of a property; who has none stands under None.
+    """Count who did an event in the window, by the last value of a property; who has none stands under None.
 
     `relative=True` counts only people of whom an event in the window came at or after the moment at which their last
     value was set; people without a value are counted as ever. Setting the same value again is a new moment: the rule
@@ -258,7 +258,7 @@ def _measure(
     by: By | None,
     **asked: object,
 ) -> _R:
-    """The result with what the query counts: a row for each value that `found` has."""
+    """Return the result with what the query counts: a row for each value that `found` has."""
 
     def row(label: str | None, by_value: str | None, value: str | None, people: int) -> ValueRow:
         return ValueRow(value, people, label, by_value)
