@@ -186,7 +186,7 @@ class BoundSplit:
 
     @property
     def adds_up(self) -> bool:
-        """Whether each row stands under one value."""
+        """True where each row stands under one value."""
         return self.at not in EVERY_VALUE or self.assignments is None
 
     def with_split_value(self, source: str, lookup: PeriodLookup | None, *, column: str = "value") -> str:
