@@ -259,14 +259,6 @@ class Window:
                 start = end
         return parts
 
-    def touches(self, first: int, last: int) -> bool:
-        """Tell whether a range that includes both its ends has a second in common with the window.
-
-        >>> Window(10, 20).touches(5, 10), Window(10, 20).touches(20, 30)
-        (True, False)
-        """
-        return first < self.end and last >= self.start and self.start < self.end
-
     def __contains__(self, moment: object) -> bool:
         # A record has its seconds as an attribute; what a datetime has under that name is a method.
         timestamp = getattr(moment, "timestamp", None)

@@ -137,7 +137,7 @@ COUNT_REPEATED: Final = """
     JOIN kmexport.event_names USING (spelling_id) WHERE is_wanted
 """
 DROP_REPEATED: Final = "DELETE FROM kmexport.properties WHERE seq IN (SELECT seq FROM kmexport.repeated)"
-# Records of which a property may have been said before: by another record of the moment, or in another spelling.
+# Records with a property that may have been said before: by another record of the moment, or in another spelling.
 CONTESTED: Final = """
     CREATE OR REPLACE TABLE kmexport.contested AS
     WITH spelt_twice AS (

@@ -99,7 +99,7 @@ class Store:
         return nullcontext() if self.kept is None else self.kept.lock
 
     def _take_up(self) -> bool:
-        """Whether the database file holds these facts, whole."""
+        """True where the database file holds these facts, whole."""
         self.is_built = self.kept is not None and self.kept.is_there(with_rejects=self.rejects.on_error != "raise")
         return self.is_built
 
