@@ -14,7 +14,8 @@ How a question goes through the modules, from the bottom to the top:
 - `breakdown` joins these: a report's `Question`, and its numbers for the whole, for each period and each value.
 - `counts`, `conversions`, `durations`, `totals`, `values`, `cohorts`, `funnels`, `revenue`, `ab_tests`, `paths`,
   `pivots` are the reports.
-- `people` lists people who fulfil a condition, and `person` tells about one of them.
+- `people` lists people who fulfil a condition, and compares results with the vendor's CSV files.
+- `person` tells about one person.
 - `explaining` counts an event of a bucket rule by rule: it asks the files, not Facts.
 - `distributions` counts people by a number of a report, and `plots` draws results.
 """
@@ -40,7 +41,7 @@ from kmexport.reports.explaining import ExplainRow, Explanation, explain
 from kmexport.reports.funnels import Funnel, FunnelRow, FunnelStep, funnel
 from kmexport.reports.pages import page
 from kmexport.reports.paths import PathRow, Paths, paths
-from kmexport.reports.people import People, Show, people
+from kmexport.reports.people import CellDifference, Comparison, People, Show, compare, people
 from kmexport.reports.person import Moment, Person, person
 from kmexport.reports.pivots import Metric, Pivot, PivotRow, pivot
 from kmexport.reports.results import ALL
@@ -54,9 +55,11 @@ __all__ = [
     "AbTest",
     "AbTestRow",
     "BeforeRow",
+    "CellDifference",
     "ChannelRules",
     "CohortRow",
     "Cohorts",
+    "Comparison",
     "Condition",
     "Conversion",
     "ConversionRow",
@@ -92,6 +95,7 @@ __all__ = [
     "ValueRow",
     "ab_test",
     "cohorts",
+    "compare",
     "conversion",
     "did",
     "event_counts",

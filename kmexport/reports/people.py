@@ -1,12 +1,17 @@
-"""People search: everyone who fulfils a condition, with what they did and have."""
+"""People search: everyone who fulfils a condition; and the CSV files of the vendor's pages, to write and to compare."""
 
 from __future__ import annotations
 
 import csv
+import io
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeGuard, Unpack
 
 from attrs import define, field, frozen
 
@@ -15,7 +20,7 @@ from kmexport.facts.sql import text_of
 from kmexport.reports.breakdown import Question
 from kmexport.reports.conditions import Binder, Condition
 from kmexport.reports.query import ask, with_closest
-from kmexport.reports.results import Result, ResultColumn, counted
+from kmexport.reports.results import Result, ResultColumn, Table, check_choice, counted, value_shown
 from kmexport.reports.splits import Split, as_split
 from kmexport.reports.sql import EVERYONE, first_or_last
 from kmexport.windows import Window, check_window
@@ -207,3 +212,231 @@ def _listed(persons: Any) -> list[str]:
 
 def _zero(show: Show | None, cell: Any) -> Any:
     return 0 if cell is None and show is not None and show.what == "times" else cell
+
+
+@frozen
+class CellDifference:
+    """A cell that differs: its row, its column, our number or text, that of the file, and ours without theirs."""
+
+    row: tuple[str | None, ...]
+    column: str
+    ours: float | str | None
+    theirs: float | str | None
+    difference: float | None
+
+
+@define(repr=False, kw_only=True)
+class Comparison(Table):
+    """The result of `compare`: how many cells are the `same`, `rows` of those that differ, and rows of one side only.
+
+    `only_here` are the rows that the file does not have, `only_there` those that only the file has.
+    """
+
+    same: int
+    rows: tuple[CellDifference, ...]
+    only_here: tuple[tuple[str | None, ...], ...]
+    only_there: tuple[tuple[str | None, ...], ...]
+
+    def _title(self) -> str:
+        alone = f"{counted(len(self.only_here), 'row')} only here, {len(self.only_there):,} only in the file"
+        differ = counted(len(self.rows), "differs", "differ")
+        return f"{counted(self.same, 'cell is', 'cells are')} the same, {differ}; {alone}"
+
+    def _columns(self) -> list[ResultColumn]:
+        def shown(value: float | str | None) -> str:
+            return "-" if value is None else value if isinstance(value, str) else f"{value:,.6g}"
+
+        return [
+            ResultColumn("row", "string", [_row_shown(one.row) for one in self.rows]),
+            ResultColumn("column", "string", [one.column for one in self.rows]),
+            ResultColumn("ours", "string", [shown(one.ours) for one in self.rows]),
+            ResultColumn("theirs", "string", [shown(one.theirs) for one in self.rows]),
+            ResultColumn("difference", "float64", [one.difference for one in self.rows], form="amount"),
+        ]
+
+
+def compare(
+    result: Table,
+    file: str | os.PathLike[str],
+    *,
+    columns: Mapping[str, str] | None = None,
+    dates: str | None = None,
+) -> Comparison:
+    """Compare a result with a CSV file that a page of the vendor exported: which cells differ, and by how much.
+
+    Columns are matched by their heads, in any case and with any signs between words; `columns={"Date": "day"}` gives
+    the result's column for a head of the file that is called otherwise. What is in one of the two only is named in a
+    note. Rows are matched by the columns of text that a result begins with (of people: by the person).
+
+    A number of the file may have a currency sign, commas between thousands ("1,234.50") and a percent sign ("51.9%" is
+    0.519); it is the same as ours if ours, rounded to as many digits, is that number. A day may be 2012-10-03,
+    "Oct 3, 2012" or "week of Oct 3, 2012"; any other form needs `dates=`, as strptime has it: "%m/%d/%Y". Times are
+    UTC, as 2009-02-13 23:31:30 or in unix seconds. An empty cell or "-" is nothing, and "None" is who has no value.
+
+    Source: https://oldsupport.kissmetrics.com/tools/reports-exportable.html names the pages with CSV files; no page
+    tells their columns, so nothing about them is taken for granted. Raises ValueError, with the line, for a cell that
+    can't be read in one way only, for two rows of one name, and where no column has both. Holds the file.
+
+    >>> import pathlib, tempfile
+    >>> from kmexport import Event
+    >>> from kmexport.reports import event_counts
+    >>> plans = {"bob": "Pro", "zoe": "Free"}
+    >>> records = [Event(person, 1, "x", {"plan": plan}) for person, plan in plans.items()]
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "metric.csv")
+    >>> _ = path.write_text("Plan,People,Times\\nPro,1,1\\nFree,3,1\\n")
+    >>> compare(event_counts(records, "x", by="plan"), path)
+    3 cells are the same, 1 differs; 0 rows only here, 0 only in the file
+      row   column  ours  theirs  difference
+      Free  people  1     3               -2
+    Only here: the column average.
+    """
+    ours = result._columns()  # its own package's
+    heads, lines = _read_csv(file)
+    places, notes = _matched([column.name for column in ours], heads, dict(columns or {}))
+    keys = list(takewhile(lambda place: ours[place].type == "string", range(len(ours))))
+    keys = keys[:1] if isinstance(result, People) else keys
+    if missing := [ours[place].name for place in keys if place not in places]:
+        way = f"columns={{…: {missing[0]!r}}} says which one it is"
+        msg = f"the file has no column {missing[0]!r} to match rows by, but {', '.join(map(repr, heads))}: {way}"
+        raise ValueError(msg)
+    cells = [place for place in places if place not in keys]
+    if not cells:
+        msg = f"no column of numbers is in both: the result has {', '.join(one.name for one in ours)}, the file {heads}"
+        raise ValueError(msg)
+    are_days = [all(value is None or _DAY.match(value) for value in ours[place].values) for place in keys]
+    here = {tuple(ours[place].values[at] for place in keys): at for at in range(len(ours[0].values))}
+    there: dict[tuple[str | None, ...], tuple[int, list[str]]] = {}
+    for number, line in enumerate(lines, 2):
+        key = tuple(
+            _key(line[places[place]], number, dates, is_day=is_day and bool(ours[place].values))
+            for place, is_day in zip(keys, are_days, strict=True)
+        )
+        if key in there:
+            msg = f"line {number}: the row {_row_shown(key)} is in line {there[key][0]} already"
+            raise ValueError(msg)
+        there[key] = number, line
+    same, rows = 0, []
+    for key, at in here.items():
+        for place in cells if key in there else []:
+            number, line = there[key]
+            value, text = ours[place].values[at], line[places[place]].strip()
+            theirs, tolerance = _cell(text, ours[place].type, number, dates)
+            if value == theirs or (_is_number(value) and _is_number(theirs) and abs(value - theirs) <= tolerance):
+                same += 1
+                continue
+            difference = value - theirs if _is_number(value) and _is_number(theirs) else None
+            rows.append(CellDifference(key, ours[place].name, value, theirs, difference))
+    only_here, only_there = (
+        tuple(key for key in one if key not in other) for one, other in ((here, there), (there, here))
+    )
+    for what, alone in (("Only here", only_here), ("Only in the file", only_there)):
+        if alone:
+            more = f" and {len(alone) - 3:,} more" if len(alone) > 3 else ""
+            notes.append(f"{what}: {', '.join(map(_row_shown, alone[:3]))}{more}.")
+    return Comparison(same=same, rows=tuple(rows), only_here=only_here, only_there=only_there, notes=tuple(notes))
+
+
+_DAY: Final = re.compile(r"\d{4}-\d\d(-\d\d)?$")
+_WEEK_OF: Final = re.compile(r"week of ", re.IGNORECASE)
+_DAYS: Final = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y")
+_MONTHS: Final = ("%Y-%m", "%b %Y", "%B %Y")
+_NUMBER: Final = re.compile(r"([-+]?)[$€£]?([-+]?)(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(%?)$")
+
+
+def _read_csv(file: str | os.PathLike[str]) -> tuple[list[str], list[list[str]]]:
+    """Return the heads and the lines of a file; ValueError for one that is not a table."""
+    raw = Path(file).read_bytes()
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        msg = f"{Path(file).name} is not UTF-8 (byte {error.start}): save it as UTF-8"
+        raise ValueError(msg) from error
+    head = text.partition("\n")[0]
+    delimiter = max(",;\t", key=head.count)
+    lines = [line for line in csv.reader(io.StringIO(text), delimiter=delimiter) if line]
+    if not lines:
+        msg = f"{Path(file).name} is empty"
+        raise ValueError(msg)
+    for number, line in enumerate(lines, 1):
+        if len(line) != len(lines[0]):
+            msg = f"line {number} of {Path(file).name} has {len(line)} cells, its head {len(lines[0])}"
+            raise ValueError(msg)
+    return lines[0], lines[1:]
+
+
+def _matched(ours: list[str], heads: list[str], columns: dict[str, str]) -> tuple[dict[int, int], list[str]]:
+    """Return the place in the file of each column of ours that it has, and notes on what only one of both has."""
+    for head, name in columns.items():
+        check_choice("column", name, ours)
+        if head not in heads:
+            msg = f"the file has no column {head!r}, but {', '.join(map(repr, heads))}"
+            raise ValueError(msg)
+    known = {_plain(name): place for place, name in enumerate(ours)}
+    places: dict[int, int] = {}
+    left = []
+    for at, head in enumerate(heads):
+        place = ours.index(columns[head]) if head in columns else known.get(_plain(head))
+        if place is None:
+            left.append(head)
+        elif place in places:
+            msg = f"the file has two columns for {ours[place]!r}, {heads[places[place]]!r} and {head!r}: rename one"
+            raise ValueError(msg)
+        else:
+            places[place] = at
+    alone = [name for place, name in enumerate(ours) if place not in places]
+    told = [("Only here", alone), ("Only in the file", left)]
+    return places, [
+        f"{what}: the column{'s' if len(names) > 1 else ''} {', '.join(names)}." for what, names in told if names
+    ]
+
+
+def _plain(head: str) -> str:
+    return " ".join(re.findall(r"\w+", head.replace("_", " ").casefold()))
+
+
+def _key(text: str, line: int, dates: str | None, *, is_day: bool) -> str | None:
+    text = text.strip()
+    if text == "None" or not is_day:
+        return None if text == "None" else text
+    text = _WEEK_OF.sub("", text)
+    for form in (dates,) if dates else (*_DAYS, *_MONTHS):
+        try:
+            moment = datetime.strptime(text, form)  # noqa: DTZ007  # a day has no zone
+        except ValueError:
+            continue
+        return f"{moment:%Y-%m}" if form in _MONTHS else f"{moment:%Y-%m-%d}"
+    msg = (
+        f'line {line}: {text!r} is not a day that can be read in one way only: dates="%m/%d/%Y" says how it is written'
+    )
+    raise ValueError(msg)
+
+
+def _cell(text: str, type_: str, line: int, dates: str | None) -> tuple[float | str | None, float]:
+    """Return what a cell of the file says, and how far a number may be from it."""
+    if type_ == "string":
+        return (text or None), 0
+    if text in ("", "-"):
+        return None, 0
+    if type_ == "time" and not text.isdecimal():
+        for form in (dates,) if dates else ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"):
+            with suppress(ValueError):
+                return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp()), 0
+        msg = f'line {line}: {text!r} is not a time such as 2009-02-13 23:31:30: dates="…" says how it is written'
+        raise ValueError(msg)
+    found = _NUMBER.match(text)
+    if found is None or (found[1] and found[2]):
+        msg = f"line {line}: {text!r} is not a number such as 1,234.50 or 51.9%"
+        raise ValueError(msg)
+    sign, inner, whole, decimals, percent = found.groups(default="")
+    unit = 100 if percent else 1
+    number = float(f"{sign or inner}{whole.replace(',', '')}{decimals}") / unit
+    return number, 0.5 * 10.0 ** -max(len(decimals) - 1, 0) * (1 + 1e-9) / unit
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float)
+
+
+def _row_shown(key: tuple[str | None, ...]) -> str:
+    return " · ".join(map(value_shown, key)) or "all"
