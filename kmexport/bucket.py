@@ -14,7 +14,7 @@ from kmexport.parsing.counts import LineCounts
 from kmexport.parsing.records import OnError, one_by_one
 from kmexport.parsing.selection import Identities, Kinds, Names, Selection, check_selection
 from kmexport.records import Alias, Event, Record
-from kmexport.revisions.audit import Audit, compare
+from kmexport.revisions.audit import Audit, audit_export
 from kmexport.revisions.coverage import Coverage, cover
 from kmexport.revisions.groups import LINKS, each_file, read_in_groups
 from kmexport.revisions.listing import MARGIN, Listing, check_selecting, list_revisions, why_no_manifest
@@ -181,7 +181,7 @@ class Bucket:
         2
         """
         status = self.status()
-        return compare(self._folder, status, self._listing(), deep=deep)
+        return audit_export(self._folder, status, self._listing(), deep=deep)
 
     def _listing(self) -> Listing:
         return list_revisions(self._folder, read_index(self._read_manifest("index.csv")), self._warned)

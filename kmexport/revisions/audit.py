@@ -64,7 +64,7 @@ class Audit:
         return f"<p>{len(self.problems)} problems</p><ul>{items}</ul>"
 
 
-def compare(folder: Folder, status: Status, listing: Listing, *, deep: bool) -> Audit:
+def audit_export(folder: Folder, status: Status, listing: Listing, *, deep: bool) -> Audit:
     """Compare status, index and the files that are there; with `deep`, what is in the files too."""
     named = {row.number for row in listing.index}
     audit = Audit(
