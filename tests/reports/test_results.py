@@ -68,7 +68,7 @@ def all_reports(facts, first, second, name, **window):
     yield reports.cohorts(facts, first, second, by=name, cumulative=True, **window)
 
 
-@pytest.fixture(params=["sample", "odd", "nobody"])
+@pytest.fixture(scope="module", params=["sample", "odd", "nobody"])
 def results(request, sample, odd):
     if request.param == "sample":
         totals = [
