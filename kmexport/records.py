@@ -182,16 +182,14 @@ def unparsed_records(heads: list[Head], texts: list[bytes]) -> list[Record]:
     records: list[Record] = []
     add = records.append
     for head, text in zip(heads, texts, strict=True):
-        name = head.name
-        alias = head.alias
-        if name is not None:
+        if (name := head.name) is not None:
             event = new(Event)
             event.person = head.person
             event.timestamp = head.timestamp
             event.name = name
             event._text = text  # type: ignore[misc]  # a slot of the base
             add(event)
-        elif alias is not None:
+        elif (alias := head.alias) is not None:
             link = new(Alias)
             link.person = head.person
             link.timestamp = head.timestamp
@@ -222,14 +220,12 @@ def parse_full_records(lines: Iterator[bytes]) -> list[Record]:
             if type(person) is not str or type(timestamp) is not int or not first <= timestamp <= last:
                 return records
             record: Record
-            if "_n" in found:
-                name = found.pop("_n")
+            if (name := found.pop("_n", None)) is not None:
                 if type(name) is not str or "_p2" in found:
                     return records
                 record = new(Event)
                 record.name = name
-            elif "_p2" in found:
-                alias = found.pop("_p2")
+            elif (alias := found.pop("_p2", None)) is not None:
                 if type(alias) is not str:
                     return records
                 record = new(Alias)

@@ -119,17 +119,18 @@ _VIEWS: Final = {
 # moment, {condition} what records are looked at. Different moments may have one hash: then some too many are looked at.
 _SHARED: Final = """
     CREATE OR REPLACE TABLE kmexport.shared AS
-    WITH merged AS MATERIALIZED (FROM kmexport.merged WHERE {condition}),
-    moments AS (SELECT hash({key}) AS moment FROM merged GROUP BY ALL HAVING count(*) > 1)
-    SELECT seq, name_id, min(seq) OVER (PARTITION BY {key}) AS moment
-    FROM merged SEMI JOIN moments ON hash({key}) = moment
+    WITH merged AS MATERIALIZED (SELECT *, hash({key}) AS digest FROM kmexport.merged WHERE {condition}),
+    digests AS (SELECT digest FROM merged GROUP BY digest HAVING count(*) > 1),
+    chosen AS MATERIALIZED (FROM merged SEMI JOIN digests USING (digest)),
+    moments AS (SELECT {key}, min(seq) AS moment FROM chosen GROUP BY {key} HAVING count(*) > 1)
+    SELECT seq, name_id, moment FROM chosen JOIN moments USING ({key})
 """
 NOTHING_SHARED: Final = "CREATE OR REPLACE TABLE kmexport.shared (seq BIGINT, name_id INTEGER, moment BIGINT)"
 # Of a person's events of one name in a second, the first counts.
 REPEATED_EVENTS: Final = """
     CREATE OR REPLACE TABLE kmexport.repeated AS
-    SELECT seq FROM kmexport.shared WHERE name_id IS NOT NULL
-    QUALIFY row_number() OVER (PARTITION BY moment, name_id ORDER BY seq) > 1
+    WITH firsts AS (SELECT moment, name_id, min(seq) AS first FROM kmexport.shared GROUP BY ALL)
+    SELECT seq FROM kmexport.shared JOIN firsts USING (moment, name_id) WHERE seq > first
 """
 NOT_KEPT: Final = "UPDATE kmexport.records SET is_kept = false WHERE seq IN (SELECT seq FROM kmexport.repeated)"
 COUNT_REPEATED: Final = """
