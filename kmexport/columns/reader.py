@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from kmexport.columns.heads import HeadWithValues, PropertyHeads, plain_heads
+from kmexport.columns.heads import HeadWithValues, PropertyHeads, number_lines, plain_heads
 from kmexport.columns.json_text import JsonTexts, block_without_heads, why_not_text, without_heads
 from kmexport.columns.properties import PropertyColumns
 from kmexport.columns.schema import TIME, Layout, as_kinds
@@ -92,7 +92,7 @@ def read_revision(
         parsed = parse_blocks(
             blocks, revision.path, errors.counts, reading.max_line_bytes,
             selection=reading.selection, parse_record=partial(_judge, reading.selection),
-            heads_of=heads_of, with_texts=with_texts,
+            heads_of=heads_of, number_lines=number_lines, with_texts=with_texts,
         )  # fmt: skip
         rows, size = new_rows(revision.number), 0
         try:

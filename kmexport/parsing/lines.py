@@ -79,16 +79,18 @@ def parse_blocks(
     selection: Selection | None = None,
     parse_record: RecordParser = parse_record,
     heads_of: HeadsOf = lambda _block: None,
+    number_lines: NumberLines | None = None,
     with_texts: bool = True,
 ) -> Iterator[Outcome]:
     """Yield the wanted lines and the errors of a file, in the order of the lines. Keeps `counts`, its own, up to date.
 
     Lines that can't be wanted may be passed over without an error, malformed or not. Another `parse_record` may
     refuse some of those records that msgspec does not read. `heads_of` reads the heads of a block in one call, one for
-    each line, or returns None where a line needs a repair. Without texts those blocks are not kept.
+    each line, or returns None where a line needs a repair. Without texts those blocks are not kept. `number_lines`
+    finds the numbers of lines where others are passed over; without it those have none.
     """
     slow = LineRepairer(source, counts, max_line_bytes, parse_record)
-    parser = _Parser(slow, counts, selection, parse_record, is_numbered=True)
+    parser = _Parser(slow, counts, selection, parse_record, number_lines)
     for block in blocks:
         whole = parser.parse_at_once(block, heads_of, with_texts=with_texts) if isinstance(block, bytes) else None
         for outcome in parser.parse(block) if whole is None else (whole,):
@@ -111,7 +113,7 @@ def read_blocks(
     as two steps.
     """
     slow = LineRepairer(source, counts, max_line_bytes, parse_record)
-    parser = _Parser(slow, counts, selection, parse_record, is_numbered=False)
+    parser = _Parser(slow, counts, selection, parse_record)
     whole_blocks = 0
     for block in blocks:
         outcomes: Iterator[Outcome | list[Record]]
@@ -150,6 +152,7 @@ def _records(outcome: Outcome | list[Record], selection: Selection | None) -> li
 
 
 HeadsOf: TypeAlias = Callable[[bytes], list[Any] | None]
+NumberLines: TypeAlias = Callable[[bytes, list[Span], int], Sequence[int]]  # of a block: from the first number on
 _Decode: TypeAlias = Callable[[Iterator[bytes]], list[Any]]
 _Take: TypeAlias = Callable[[int, list[bytes], int], tuple[int, list[Outcome]]]
 
@@ -163,13 +166,12 @@ class _Parser:
         counts: LineCounts,
         selection: Selection | None,
         parse_record: RecordParser,
-        *,
-        is_numbered: bool,
+        number_lines: NumberLines | None = None,
     ) -> None:
         self._slow = slow
         self._parse_record = parse_record
         self._counts = counts
-        self._is_numbered = is_numbered  # after lines that were passed over, numbers take a search
+        self._number_lines = number_lines
         self._filter = selection.line_filter if selection is not None else None
 
     def parse(self, block: Block) -> Iterator[Outcome]:
@@ -298,7 +300,7 @@ class _Parser:
             return None
         if first_event_with_alias(heads) is not None:
             return None
-        numbers = _numbers(spans, block, self._next_line()) if self._is_numbered else range(0)
+        numbers = range(0) if self._number_lines is None else self._number_lines(block, spans, self._next_line())
         here = count(b"\n", block) + 1
         self._counts.lines += here
         self._counts.records += len(lines)
@@ -340,15 +342,3 @@ def _lines_from(lines: list[bytes], at: int) -> Iterator[bytes]:
 
 def _any_too_deep(lines: list[bytes]) -> bool:
     return max(map(len, lines), default=0) > FLAT_BYTES and any(map(is_too_deep, lines))
-
-
-def _numbers(spans: list[Span], block: bytes, first: int) -> list[int]:
-    """Number some lines of a block, in their order."""
-    numbers = []
-    behind, number = 0, first
-    for begin, _ in spans:
-        between = block[behind:begin]
-        number += len(between) - len(between.replace(b"\n", b""))
-        numbers.append(number)
-        behind = begin
-    return numbers

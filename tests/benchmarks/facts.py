@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 import orjson
 
-from kmexport import Alias, Bucket, Event, Facts, drop_duplicates, merge_identities, profile
+from kmexport import Alias, Bucket, Event, Facts, drop_duplicates, merge_identities, profile, reports
 from kmexport.facts.source import Rule
 from kmexport.format.names import fold_name
 from kmexport.testing import write_export
@@ -20,6 +21,7 @@ from tests.benchmarks.harness import Case, Group, Table, compare, figure, pairs
 RULES: Final[tuple[Rule, ...]] = ("classic", "strict")
 FILES = 8
 NAMES = 200
+STEPS = ["visited site", "signed up", "purchased"]
 QUESTION = "select count(distinct person), count(*) from events where name = 'signed up'"
 
 
@@ -79,6 +81,16 @@ def ask_unchecked(folder: Path) -> list[tuple[object, ...]]:
     """).fetchall()
 
 
+def count_by_report(bucket: Bucket) -> list[tuple[object, ...]]:
+    with closing(reports.event_counts(bucket, "signed up")) as counts:
+        return [(counts.people, counts.times)]
+
+
+def funnel_by_report(bucket: Bucket) -> None:
+    with closing(reports.funnel(bucket, STEPS)) as funnel:
+        assert len(funnel.steps) == len(STEPS)
+
+
 def build(bucket: Bucket, rule: Rule) -> tuple[int, int]:
     with Facts(bucket, rule=rule) as facts:
         counts = "select (select count(*) from events), (select count(*) from properties)"
@@ -103,10 +115,13 @@ def facts_group(folder: Path, count: int, runs: int) -> Table:
     one_name = "people and times of one event name, classic, from nothing read"
     whole = {rule: f"events and properties, {rule}" for rule in RULES}
     no_properties, by_name = one_name, f"{one_name}, names= and properties=False"
-    targets = {whole["classic"]: 3.6, no_properties: 2.0}
+    by_report, by_funnel = "reports.event_counts(bucket, name)", "reports.funnel(bucket, three names)"
+    targets = {whole["classic"]: 3.6, no_properties: 2.0, by_report: 1.2, by_funnel: 1.4}
     cases: dict[str, Case] = {
         no_properties: lambda: ask(bucket, properties=False),
         by_name: lambda: ask(bucket, names="signed up", properties=False),
+        by_report: lambda: count_by_report(bucket),
+        by_funnel: lambda: funnel_by_report(bucket),
         f"{one_name}: over objects": lambda: ask_objects(bucket),
         f"{one_name}: DuckDB's own reader, nothing checked": lambda: ask_unchecked(revisions),
         "profile: over objects": lambda: profile(bucket.iter_records()),
@@ -115,7 +130,7 @@ def facts_group(folder: Path, count: int, runs: int) -> Table:
         cases[name] = lambda rule=rule: build(bucket, rule)
         cases[f"{name}: over objects"] = lambda rule=rule: build_objects(bucket, rule)
         assert build(bucket, rule) == build_objects(bucket, rule)
-    assert ask(bucket, names="signed up", properties=False) == ask_objects(bucket)
+    assert ask(bucket, names="signed up", properties=False) == ask_objects(bucket) == count_by_report(bucket)
     found = pairs(lambda: read_with_orjson(revisions), cases, runs)
     rows = [ratios.row(name, targets.get(name)) for name, ratios in found.items()]
     with Facts(bucket) as facts:

@@ -111,7 +111,7 @@ def duplicates_group(folder: Path, count: int, runs: int) -> Table:
         ("classic, every person new", strangers, len(strangers)),
     ):
         per_key = Holding(given).measured / divisor
-        rows.append(figure(f"memory a key, {title}", per_key, "bytes", at_most=90))
+        rows.append(figure(f"memory a key, {title}", per_key, "bytes", at_most=130))
     per_record = Holding(records, rule="strict").measured / count
     rows.append(figure("memory a record, strict", per_record, "bytes", at_most=90))
     bare = held(records, tuples) / len({(e.person, e.timestamp, e.name) for e in events})
