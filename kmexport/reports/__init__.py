@@ -17,7 +17,8 @@ How a question goes through the modules, from the bottom to the top:
 - `people` lists people who fulfil a condition, and compares results with the vendor's CSV files.
 - `person` tells about one person.
 - `explaining` counts an event of a bucket rule by rule: it asks the files, not Facts.
-- `distributions` counts people by a number of a report, and `plots` draws results.
+- `distributions` counts people by a number of a report, `plots` draws results, and `pages` puts several on
+  one page.
 """
 
 from __future__ import annotations

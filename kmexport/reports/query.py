@@ -87,10 +87,14 @@ def is_known(facts: Facts, kind: NameKind, folded: str) -> bool:
 
 
 def known_name(facts: Facts, kind: NameKind, name: str) -> str:
-    """Return a name as the tables have it; UnknownNameError for one that no record has."""
+    """Return a name as the tables have it; UnknownNameError for one that no record has.
+
+    FactsLeftOutError for one that these facts were not asked to read.
+    """
     _check_text(kind, name)
     folded = fold_name(name)
     if not is_known(facts, kind, folded):
+        facts.check_read(event=name if kind == "event" else None, property=name if kind == "property" else None)
         names = [known for (known,) in ask(facts, f"select distinct name from kmexport.{_TABLES[kind]}", {})]
         raise UnknownNameError(kind, name, closest_names(folded, names))
     return folded

@@ -9,7 +9,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from kmexport import Bucket, Event, Facts, IdentityMap, UnknownNameError, Window, lake, reports
+from kmexport import Bucket, Event, Facts, FactsLeftOutError, IdentityMap, UnknownNameError, Window, lake, reports
 from kmexport.reports import Show, Split, did, has, in_order
 from kmexport.testing import write_export
 
@@ -103,6 +103,19 @@ def test_a_margin_where_other_records_count_too():
             report()
     with pytest.raises(ValueError, match="give a window"):
         reports.event_counts(bucket, "signed up", margin=0)
+
+
+def test_a_name_that_was_left_out_is_not_called_unknown(records):
+    with Facts(records, names=["signed up"], properties=["plan"]) as facts:
+        for ask in (
+            lambda: reports.event_counts(facts, "purchased"),
+            lambda: reports.event_counts(facts, "signed up", by="referrer"),
+            lambda: reports.event_counts(facts, "signed up", among=did("purchased")),
+        ):
+            with pytest.raises(FactsLeftOutError, match="was not read"):
+                ask()
+        with pytest.raises(UnknownNameError):
+            reports.event_counts(records, "no such event")
 
 
 def test_a_misspelled_name_has_the_closest_of_the_whole_source(records, tmp_path):
