@@ -371,7 +371,7 @@ def _groups(rows: Sequence[By | GroupBy], every: Every | None) -> tuple[Split | 
 
 def _list_of(given: object) -> Sequence[Any]:
     if isinstance(given, str | Split | GroupBy | Metric) or not isinstance(given, Sequence):
-        msg = f"rows and columns are lists, not {given!r}"
+        msg = f"rows and columns are lists, not {given!r}: put it into [ ]"
         raise TypeError(msg)
     return given
 
@@ -382,7 +382,7 @@ def _heads(columns: Sequence[Metric] | Mapping[str, Metric], every: Every | None
     found: dict[str, Metric] = {}
     for head, metric in given:
         if not isinstance(metric, Metric):
-            msg = f"a column is a Metric, not {metric!r}"
+            msg = f'a column is a Metric, such as Metric("people", "signed up"), not {metric!r}'
             raise TypeError(msg)
         if every is not None and (metric.what == "everyone" or metric.window is not None):
             what = "everyone is the same in each period" if metric.what == "everyone" else "each period is the window"

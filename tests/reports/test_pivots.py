@@ -236,8 +236,8 @@ def test_names_and_margins_of_a_source():
         (["plan"] * 3, [Metric("everyone")], {"every": "day"}, ValueError, "every= is one: these are 4"),
         ("plan", [Metric("everyone")], {}, TypeError, "rows and columns are lists, not 'plan'"),
         (["plan"], Metric("everyone"), {}, TypeError, "rows and columns are lists"),
-        (["plan"], ["everyone"], {}, TypeError, "a column is a Metric, not 'everyone'"),
-        (["plan"], {"a": "everyone"}, {}, TypeError, "a column is a Metric, not 'everyone'"),
+        (["plan"], ["everyone"], {}, TypeError, "a column is a Metric, such as .*, not 'everyone'"),
+        (["plan"], {"a": "everyone"}, {}, TypeError, "a column is a Metric, such as .*, not 'everyone'"),
         (["plan"], [], {}, ValueError, "columns are one Metric or more"),
         ([Split("plan", at="last_touch")], [Metric("everyone")], {}, ValueError, "this report splits at"),
         (
