@@ -94,9 +94,6 @@ def distribution_of(people_query: PeopleQuery, expression: str, name: str, form:
     persons = PeopleQuery(people_query.facts, query, people_query.params)
     counts = sorted(persons.groups(["number"], "count(*)"))
     numbers, people = [number for number, _ in counts], list(accumulate(count for _, count in counts))
-    middle = (
-        [numbers[bisect_right(people, place)] for place in ((people[-1] - 1) // 2, people[-1] // 2)] if people else []
-    )
     return Distribution(
         people_query=persons,
         name=name,
@@ -104,10 +101,16 @@ def distribution_of(people_query: PeopleQuery, expression: str, name: str, form:
         people=people[-1] if people else 0,
         minimum=numbers[0] if numbers else None,
         mean=statistics.fmean(numbers, [count for _, count in counts]) if numbers else None,
-        median=statistics.median(middle) if middle else None,
+        median=_median(numbers, people) if people else None,
         maximum=numbers[-1] if numbers else None,
         rows=tuple(_rows(counts, form)),
     )
+
+
+def _median(numbers: list[float], people: list[int]) -> float:
+    """Return the median of numbers, each with the count of people up to it."""
+    low, high = (numbers[bisect_right(people, place)] for place in ((people[-1] - 1) // 2, people[-1] // 2))
+    return low if low == high else (low + high) / 2
 
 
 def _rows(counts: list[tuple[float, int]], form: NumberForm) -> list[DistributionRow]:
