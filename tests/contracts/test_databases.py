@@ -45,7 +45,10 @@ SECOND = 1349222400
 CALLS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg")
 NEW: Iterator[int] = count(1)
 
-pytestmark = pytest.mark.xdist_group("databases")  # one server, not one for each process of the test run
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("databases"),
+]  # one server, not one for each process of the test run
 
 
 @pytest.fixture(scope="module")

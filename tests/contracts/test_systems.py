@@ -211,6 +211,7 @@ def run(code: str, folder: Path, *options: str, **environment: str) -> subproces
     )
 
 
+@pytest.mark.slow
 class TestJobs:
     def test_no_text_is_read_by_the_systems_encoding(self, tmp_path):
         """Only by our own code: libraries do as they like, and are loaded before the warning is an error."""

@@ -160,6 +160,7 @@ def rows_of(batches: Any) -> dict[str, list[dict[str, Any]]]:
 class TestRelational:
     @given(st.lists(RECORDS, max_size=8))
     @settings(deadline=None)
+    @pytest.mark.slow
     def test_nothing_is_lost(self, records):
         batches = from_records(records, on_error="skip").read_all()
         found = rows_of(batches.to_reader(max_chunksize=3))

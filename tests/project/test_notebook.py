@@ -50,6 +50,7 @@ def of_event(records, name, window=WEEKS):
     return [r for r in in_window(records, window) if isinstance(r, Event) and fold_name(r.name) == name]
 
 
+@pytest.mark.slow
 def test_sign_ups_a_day(cells, records):
     table = table_of(cells, "signups =")
     people = []

@@ -71,6 +71,7 @@ def drawn(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_script_draws_what_is_kept_and_nothing_else(drawn):
     assert NAMES
     assert {path.name for path in drawn.iterdir()} == {path.name for path in PICTURES.glob("*.svg")}

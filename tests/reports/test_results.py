@@ -127,6 +127,7 @@ def test_columns_of_an_arrow_table_have_different_names():
     assert pl.from_arrow(values).row(0) == ("many", "many", 1)
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_into_the_axes(results):
     for result in results:
         _, given = plt.subplots()

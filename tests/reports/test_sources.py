@@ -60,6 +60,7 @@ def ready(records):
 
 @every_report
 @pytest.mark.parametrize("rule", ["classic", "strict"])
+@pytest.mark.slow
 def test_a_report_over_records_is_that_over_facts(report, rule, records, ready):
     found = report(records, rule=rule)
     assert found == report(ready[rule])
@@ -143,6 +144,7 @@ def workers():
 
 
 @every_report
+@pytest.mark.slow
 def test_a_report_by_workers_is_that_over_facts(report, ready, workers):
     assert report(Bucket.sample(), executor=workers, ahead=2) == report(ready["classic"])
 

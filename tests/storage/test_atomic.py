@@ -274,6 +274,7 @@ for number in itertools.count():
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(tmp_path):
     chance = random.Random(8)
     for _ in range(12):
