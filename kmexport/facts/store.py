@@ -127,8 +127,11 @@ class Store:
             if not isinstance(self.spec.source, Export):
                 self._failure = error
             if isinstance(error, MalformedRecordError):
-                # It comes out of a report or a query, which take no on_error.
-                error.add_note('Facts(…, on_error="skip") goes on without such lines: the table rejects has them.')
+                # It comes out of a query, or of a report: one over a bucket takes on_error itself.
+                error.add_note(
+                    'Give on_error="skip" to the call that names the export, the report over it or Facts(…): it goes '
+                    "on without such lines, and the table rejects of Facts has them."
+                )
             raise
         if self.kept is not None:
             self.kept.end()

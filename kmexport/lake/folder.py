@@ -39,6 +39,10 @@ _DENIED: Final = re.compile(
     "InvalidToken|AuthorizationFailure|AuthorizationPermissionMismatch|AuthenticationFailed|Unauthenticated|"
     "PermissionDenied|lacked the required privileges"
 )
+_NO_RANGES: Final = (
+    "the server sends a whole file where a part was asked for; a lake needs one that answers a request for a part with "
+    "206, as S3 does"
+)
 _DAMAGED: Final = re.compile("Invalid Checkpoint|Invalid JSON|Corrupt footer|Parquet error|EOF while parsing")
 _NO_CONTAINER: Final = re.compile("NoSuchBucket|ContainerNotFound|specified (?:bucket|container) does not exist")
 _ENVIRONMENT: Final = threading.Lock()  # held while it is changed
@@ -157,7 +161,9 @@ class LakeFolder(Folder):
         if _NO_CONTAINER.search(text) or isinstance(error, FileNotFoundError):
             reason = f"{doing} failed, for the bucket, the container or a file is not there ({words})"
             return LakeNotFoundError(self.public_url, reason)
-        return BucketUnreachableError(self.public_url, f"{doing} failed ({words})")
+        knows_no_ranges = "non-partial response" in text
+        why, advice = (_NO_RANGES, "") if knows_no_ranges else (words, None)
+        return BucketUnreachableError(self.public_url, f"{doing} failed ({why})", advice)
 
     @property
     def is_local(self) -> bool:

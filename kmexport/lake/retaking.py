@@ -83,7 +83,7 @@ def retake(
     if lacking:
         raise RevisionNotFoundError(lacking[0])
     group = [listed[number] for number in sorted(wanted)]
-    summary = SyncSummary(folder.public_url, present=len(log.sizes))
+    summary = SyncSummary(folder.public_url, present=len(log.sizes), retaken=sorted(wanted & log.sizes.keys()))
     if group:
         tables = open_table(folder, RECORDS, log), open_table(folder, REJECTS)
         with progress_bar(callback) as bar:

@@ -55,6 +55,7 @@ class SyncSummary:
     and again while they were read, or other runs came first again and again. `changed` are revisions of earlier runs
     whose file has another size by now; the lake keeps what was there first, until `retake` takes them again. Of files
     that the index names and that are not in the bucket, the lake has those in `gone`, and lacks those in `missing`.
+    `retaken` are those of `revisions` that the lake had, and whose rows `retake` has replaced.
     `lost_rejects`: somebody has deleted the table rejects, which was made anew without the lines that it had.
     `far` are revisions with records that came more than a day late: windows of the bucket miss them, those of the lake
     do not.
@@ -76,6 +77,7 @@ class SyncSummary:
     gone: list[str] = Factory(list)
     missing: list[str] = Factory(list)
     lost_rejects: bool = False
+    retaken: list[int] = Factory(list)
 
     @property
     def records(self) -> int:
@@ -112,6 +114,7 @@ class SyncSummary:
             "url": self.url,
             "present": self.present,
             "revisions": self.revisions,
+            "retaken": self.retaken,
             "records": self.records,
             "rejects": self.rejects,
             "files": self.files,
@@ -130,9 +133,11 @@ class SyncSummary:
         if not self.revisions:
             first = f"{self.url}: nothing new; {self.present:,} revisions were there"
         else:
-            took = "1 revision" if len(self.revisions) == 1 else f"{len(self.revisions):,} revisions"
+            added = len(self.revisions) - len(self.retaken)
+            took = [f"{_revisions(added)} added to {self.present:,}"] if added else []
+            took += [f"{_revisions(len(self.retaken))} taken again"] if self.retaken else []
             first = (
-                f"{self.url}: {took} added to {self.present:,}: {self.records:,} records in {self.files:,} files "
+                f"{self.url}: {', '.join(took)}: {self.records:,} records in {self.files:,} files "
                 f"({self.file_bytes:,} bytes), {self.seconds:.1f} s"
             )
         if self.by_others:
@@ -152,7 +157,11 @@ def add_commit(summary: SyncSummary, files: CommitWriter, revisions: Sequence[in
     summary.files += len(files.records.added)
     summary.file_bytes += sum(action.size for action in files.records.added)
     summary.counts.add(files.counts)
-    summary.far += files.received.far()
+    summary.far += [one for one in files.received.far() if one.revision.number not in summary.retaken]
+
+
+def _revisions(count: int) -> str:
+    return "1 revision" if count == 1 else f"{count:,} revisions"
 
 
 def _cut(lines: Sequence[str]) -> Sequence[str]:

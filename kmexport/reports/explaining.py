@@ -93,13 +93,23 @@ class Explanation(Table):
         """Draw a waterfall of times: the first number, what each step adds or takes, and the last."""
         from kmexport.reports.plots import waterfall  # noqa: PLC0415
 
-        return waterfall([row.step for row in self.rows], [row.times for row in self.rows], self.event, "times", ax)
+        steps = [
+            f"{row.step} {'=' if self._is_equal(row) else '≈'} {self.expected:,}" if row.is_expected else row.step
+            for row in self.rows
+        ]
+        return waterfall(steps, [row.times for row in self.rows], self.event, "times", ax)
+
+    def _is_equal(self, row: ExplainRow) -> bool:
+        return self.expected in (row.people, row.times)
+
+    def _mark(self, row: ExplainRow) -> str:
+        return "← expected" if self._is_equal(row) else "← nearest, not equal"
 
     def _title(self) -> str:
         return f"{self.event}: {self.people:,} people, {self.times:,} times"
 
     def _columns(self) -> list[ResultColumn]:
-        marks = [] if self.expected is None else [["← expected" if row.is_expected else "" for row in self.rows]]
+        marks = [] if self.expected is None else [[self._mark(row) if row.is_expected else "" for row in self.rows]]
         return [
             ResultColumn("step", "string", [row.step for row in self.rows]),
             ResultColumn("people", "int64", [row.people for row in self.rows]),
@@ -140,12 +150,14 @@ def explain(
     `late=True`: with what came still later, for which every file is read.
 
     Each row says what it changed, with up to ten examples; one that changes nothing shows 0. `expected=1234` marks the
-    row with just that number of people or times, or the nearest. Lines that can't be read are left out, and a
-    note counts them. With `executor=`, that of `Bucket.to_batches`, workers read the files, but for the first row's.
+    row with just that number of people or times, or the nearest, and says which of both. Notes say where no file begins
+    in the day, and with `late=True` what a plain script that reads all files would count. There is no `on_error`: lines
+    that can't be read are left out, and a note counts them. With `executor=`, that of `Bucket.to_batches`, workers read
+    the files, but for the first row's.
 
     Sources: the notes of https://oldsupport.kissmetrics.com/apis/data/ and the page of each row. Costs the files of a
-    window twice and one pass over the aliases (none with `identities=`); holds the event's records of the day. Raises
-    UnknownNameError for nothing: an event that no record has is 0. Raises what reading a bucket raises.
+    window twice (all files with `late=True`) and one pass over the aliases (none with `identities=`); holds the event's
+    records of the day. An event that no record has is 0. Raises what reading a bucket raises.
 
     >>> found = explain(Bucket.sample(), "signed up", "2012-10-03", tz="America/New_York")
     >>> found.rows[0].times, found.people, found.times
@@ -176,8 +188,9 @@ def explain(
             if one.revision in numbers and one.timestamp in where and (not as_given or events[place].name == event)
         ]
 
+    plain = list(_plain(bucket, read if late else of_day, event, in_utc))
     steps: list[tuple[str, str, list[_Occurrence]]] = [
-        ("a plain script", _DATA, list(_plain(bucket, of_day, event, in_utc)))
+        ("a plain script", _DATA, [one for one in plain if one.revision in of_day_numbers])
     ]
 
     def add(step: str, source: str, places: Sequence[int], names: Sequence[Event] | None = None) -> None:
@@ -199,11 +212,23 @@ def explain(
     if late:
         add("records that came late", _DATA, _without_duplicates(merged, chosen(index, window), rule), merged)
     explanation = _explanation(event, steps, expected)
+    explanation.notes = tuple(_notes(explanation, has_files=bool(of_day), plain=plain if late else None))
     if rejected:
         told = f"{counted(len(rejected), 'line is', 'lines are')} no record, and left out"
-        explanation.notes = (told,)
+        explanation.notes += (told,)
         logger.warning("explain: %s", told)
     return explanation
+
+
+def _notes(found: Explanation, *, has_files: bool, plain: Sequence[_Occurrence] | None) -> Iterator[str]:
+    """Yield what a reader of the first row should know; `plain` are the occurrences of a plain script in all files."""
+    if not has_files:
+        yield "no file begins in that day of UTC: such a script reads none; “neighbouring files” adds the others"
+    if plain is not None:
+        people = counted(len({one.person for one in plain}), "person", "people")
+        yield f"a plain script that reads all files: {people}, {counted(len(plain), 'time')}"
+    elif found.expected is not None and not any(map(found._is_equal, found.rows)):
+        yield f"no row is {found.expected:,}; late=True also counts all files as a plain script does, and late records"
 
 
 def _windows(day: date | str | Window, tz: Zone | None) -> tuple[Window, Window]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import html
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
@@ -153,14 +154,13 @@ class Table:
         return pa.table(arrays, names=_different([column.name for column in columns]))
 
     def df(self) -> Any:
-        """Return the rows as a DataFrame of pandas (`pip install pandas`)."""
+        """Return the rows as a DataFrame of pandas (`pip install pandas`). Raises ImportError without it."""
+        import_frames("pandas")
         return self.to_arrow().to_pandas()
 
     def pl(self) -> Any:
-        """Return the rows as a DataFrame of Polars (`pip install polars`)."""
-        import polars  # noqa: PLC0415, ICN001  # only needed here
-
-        return polars.from_arrow(self.to_arrow())
+        """Return the rows as a DataFrame of Polars (`pip install polars`). Raises ImportError without it."""
+        return import_frames("polars").from_arrow(self.to_arrow())
 
 
 @define(repr=False, kw_only=True)
@@ -186,6 +186,15 @@ class Result(Table):
 
 
 _ALIGN: Final = {"string": "left", "int64": "right", "float64": "right", "time": "right"}
+
+
+def import_frames(library: Literal["pandas", "polars"]) -> Any:
+    """Import a library of DataFrames, which no extra installs."""
+    try:
+        return import_module(library)
+    except ImportError as error:
+        msg = f"a DataFrame of {library} needs {error.name}: pip install {library}"
+        raise ImportError(msg, name=error.name) from error
 
 
 def _different(names: Sequence[str]) -> list[str]:

@@ -245,6 +245,7 @@ def test_words_of_an_error_show_no_secret(tmp_path):
         ("ContainerNotFound at https://acmeaccount.blob.core.windows.net/lake", LakeNotFoundError, "ContainerNotFound"),
         ("403 Forbidden: AuthorizationPermissionMismatch ?sv=1&sig=abc%3D)", PermissionError, "Mismatch"),
         ("Account must be specified for a-secret%2Fthat%2Bnobody%3Dsees", BucketUnreachableError, "must be specified"),
+        ("Generic S3 error: Received non-partial response when range requested", BucketUnreachableError, "with 206"),
     ):
         with pytest.raises((KmExportError, OSError), match=word) as caught, folder.delta("creating the table rejects"):
             raise OSError(text)

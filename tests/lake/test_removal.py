@@ -125,4 +125,4 @@ def test_a_run_says_what_it_did_in_a_line(tmp_path, caplog):
     assert told["bytes"] == summary.file_bytes
     with caplog.at_level(logging.INFO, "kmexport"):
         retake(Bucket.sample(), tmp_path / "lake", [3])
-    assert "1 revision added to 12" in caplog.messages[-1]
+    assert "lake: 1 revision taken again: " in caplog.messages[-1]

@@ -60,7 +60,10 @@ def test_changed_revisions_are_taken_again(tmp_path, is_compacted):
         before = open_lake(tmp_path / "lake")
         old = list(before.iter_records())
         summary = retake(bucket, tmp_path / "lake", counts)
-        assert summary.revisions == list(counts)
+        assert summary.revisions == summary.retaken == list(counts)
+        assert f"{len(counts)} revision" in summary.headline
+        assert "taken again: " in summary.headline
+        assert "added to" not in summary.headline
         assert (summary.commits, open_lake(tmp_path / "lake").version) == (1, before.version + 1)
         check_equal(bucket, tmp_path / "lake")
         assert list(before.iter_records()) == old, "a reader keeps the version that it opened"

@@ -148,6 +148,8 @@ def test_the_row_of_the_expected_number_is_marked():
     found = explain(Bucket.sample(), "signed up", "2012-10-03", tz=NEW_YORK, expected=25)
     assert [row.step for row in found.rows if row.is_expected] == ["the zone's day"]
     assert "← expected" in str(found)
+    assert "← expected" in found._repr_html_()
+    assert found.notes == ()
     assert "expected" not in str(explain(Bucket.sample(), "signed up", "2012-10-03"))
     assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
     assert found.to_arrow().num_rows == 8
@@ -162,6 +164,28 @@ def test_lines_that_only_a_repair_reads(tmp_path):
     found = explain(bucket, "X", "1970-01-01")
     assert [row.times for row in found.rows] == [0, 2, 2, 2, 2, 2, 2, 2]
     assert found.rows[1].examples[0] == "a at 1970-01-01 00:00:10 UTC (revisions/1.json, line 1)"
+
+
+def test_a_number_that_no_row_has():
+    found = explain(Bucket.sample(), "signed up", "2012-10-03", tz=NEW_YORK, expected=1_000)
+    assert "← nearest, not equal" in str(found)
+    assert "nearest, not equal" in found._repr_html_()
+    assert "no row is 1,000; late=True" in found.notes[0]
+    labels = [label.get_text() for label in found.plot().get_yticklabels()]
+    assert any(label.endswith("≈ 1,000") for label in labels)
+    exact = explain(Bucket.sample(), "signed up", "2012-10-03", tz=NEW_YORK, expected=25)
+    assert "the zone's day = 25" in [label.get_text() for label in exact.plot().get_yticklabels()]
+    plt.close("all")
+
+
+def test_a_day_in_which_no_file_begins(tmp_path):
+    record = b'{"_p":"a","_t":10,"_n":"X"}'
+    bucket = write_export(tmp_path, {1: [record]}, ranges={1: (86_500, 86_600)})
+    found = explain(bucket, "X", "1970-01-01")
+    assert [row.times for row in found.rows] == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert "no file begins in that day of UTC" in str(found)
+    late = explain(bucket, "X", "1970-01-01", late=True)
+    assert late.notes[1] == "a plain script that reads all files: 1 person, 1 time"
 
 
 def test_arguments_that_make_no_sense():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 
 import matplotlib as mpl
 import pandas as pd
@@ -56,6 +57,14 @@ def test_every_result_goes_into_pandas_and_polars(facts):
     assert isinstance(polars, pl.DataFrame)
     assert list(frame.columns) == polars.columns == ["day", "people", "times", "average"]
     assert frame["people"].sum() == polars["people"].sum() == sum(row.people for row in counts.rows)
+
+
+@pytest.mark.parametrize(("library", "method"), [("pandas", "df"), ("polars", "pl")])
+def test_without_the_library_of_a_frame(facts, monkeypatch, library, method):
+    monkeypatch.setitem(sys.modules, library, None)
+    counts = reports.event_counts(facts, "signed up", WINDOW)
+    with pytest.raises(ImportError, match=f"pip install {library}$"):
+        getattr(counts, method)()
 
 
 def test_people_of_a_result_come_with_their_latest_properties(facts):
