@@ -147,7 +147,8 @@ def explain(
     file that was received later, up to a day; 5. in the zone's day; 6. equal records once (the strict rule of
     `drop_duplicates`); 7. with identities merged by the aliases of the whole export, and by the same rule again; 8. of
     the events of one person and second only the first (the classic rule; no row with `rule="strict"`); 9. only with
-    `late=True`: with what came still later, for which every file is read.
+    `late=True`: with what came still later, for which every file is read. Only then the last row is the number of
+    `event_counts(bucket, …)`, which reads every file too.
 
     Each row says what it changed, with up to ten examples; one that changes nothing shows 0. `expected=1234` marks the
     row with just that number of people or times, or the nearest, and says which of both. Notes say where no file begins

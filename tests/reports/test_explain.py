@@ -142,6 +142,12 @@ def test_the_last_row_is_the_number_of_the_facts(rule):
     with Facts(bucket, rule=rule) as facts:
         counts = reports.event_counts(facts, "signed up", window)
         assert (found.people, found.times, found.people_of()) == (counts.people, counts.times, counts.people_of())
+    early = explain(bucket, "visited site", "2012-10-02", tz=NEW_YORK, rule=rule)
+    day = Window.day("2012-10-02", NEW_YORK)
+    of_margin = reports.event_counts(bucket, "visited site", day, rule=rule, margin=86_400)
+    everything = reports.event_counts(bucket, "visited site", day, rule=rule)
+    assert (early.people, early.times) == (of_margin.people, of_margin.times)
+    assert early.times < everything.times
 
 
 def test_the_row_of_the_expected_number_is_marked():
