@@ -77,7 +77,7 @@ def without_person(
     bytes: octal escapes, odd spelling, lines that can't be read. A revision without their records is copied byte for
     byte. One that is an array is written anew, one record a line. What others' records say of the person stays, and so
     does a line that can't be read: those that may be theirs are in `unreadable`. status.csv and index.csv are copied
-    as they are, for the index says when a file was received. The bucket itself is not changed. `mirror` of the bucket to
+    as they are, for the index says when a file was received. The bucket itself is not changed. A `mirror` of it to
     `url` would bring the person back, for the files of the copy are smaller.
 
     `url` is any path or fsspec URL that can be written and holds no export yet, and `storage_options` are those of its
