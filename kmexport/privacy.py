@@ -7,7 +7,7 @@ import io
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from attrs import Factory, define
 
 from kmexport.bucket import Bucket
 from kmexport.errors import BucketNotFoundError, EntangledLinesError, MalformedRecordError
+from kmexport.format.octal import mention_test
 from kmexport.parsing.blocks import iter_blocks
 from kmexport.parsing.counts import LineCounts
 from kmexport.parsing.lines import parse_blocks
@@ -33,8 +34,8 @@ from kmexport.storage.open_files import Progress
 class CopySummary:
     """Summary of `without_person`: the numbers of the `revisions` that lost lines, and how many `records` went.
 
-    `identities` are those that went. `unreadable` are lines that can't be read and may be theirs: they are in the copy
-    still. Look at each.
+    `identities` are those that went. `unreadable` are lines that can't be read and name one of them, in any
+    spelling: they may be theirs, and are in the copy still. Look at each.
     """
 
     url: str
@@ -106,6 +107,12 @@ def without_person(
     _check_is_new(target)
     identities = identities_asked_for(who, partial(bucket.identities, on_error="skip"))
     summary = CopySummary(target.public_url, identities)
+    names_them = mention_test(identities)
+
+    def note(error: MalformedRecordError) -> None:
+        if names_them(error.raw):
+            summary.unreadable.append(error)
+
     manifests = {name: bucket.folder.read(name) for name in ("index.csv", "status.csv")}
     reading = ReadOptions(callback=callback)
     with closing(open_revisions(bucket.folder, bucket.revisions(), reading, unpack=False)) as openings:
@@ -114,7 +121,7 @@ def without_person(
                 content = b"".join(iter(lambda: file.read(1 << 20), b""))  # called before the next one
             is_packed = content.startswith(b"\x1f\x8b")  # as a reader finds it, whatever the name says
             text = _unpack(content, revision.path) if is_packed else content
-            found = _records_of(text, revision.path, identities, summary.unreadable)
+            found = _count_theirs(text, revision.path, identities, note)
             if found:
                 text = _cut_out(text, revision.path, identities)
                 content = gzip.compress(text, mtime=0) if is_packed else text
@@ -144,12 +151,18 @@ def _unpack(content: bytes, path: str) -> bytes:
         raise EntangledLinesError(path) from error
 
 
-def _records_of(text: bytes, path: str, identities: frozenset[str], unreadable: list[MalformedRecordError]) -> int:
-    """Count their records; add the lines that can't be read and name one of them."""
+def _count_theirs(
+    text: bytes, path: str, identities: frozenset[str], note: Callable[[MalformedRecordError], None]
+) -> int:
+    """Count their records, and note each line that can't be read; none is passed over for the sake of speed."""
     file = io.BytesIO(text)
     file.name = path  # for the errors
-    theirs = iter_records(file, people=identities, on_error=unreadable.append, max_line_bytes=_longest(text))
-    return sum(1 for _ in theirs)
+    records = iter_records(file, on_error=note, max_line_bytes=_longest(text))
+    return sum(_is_theirs(record, identities) for record in records)
+
+
+def _is_theirs(record: Record, identities: frozenset[str]) -> bool:
+    return record.person in identities or getattr(record, "alias", None) in identities
 
 
 def _longest(text: bytes) -> int:
@@ -166,7 +179,7 @@ def _read(text: bytes) -> tuple[list[Record], list[bytes]]:
 def _cut_out(text: bytes, path: str, identities: frozenset[str]) -> bytes:
     """Return the text of a revision without their lines."""
     records, unreadable = _read(text)
-    others = [record for record in records if not {record.person, getattr(record, "alias", None)} & identities]
+    others = [record for record in records if not _is_theirs(record, identities)]
     if text.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         file = io.BytesIO()
         dump_records(others, file)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 # A run of octal escapes, or one other escape: matched from left to right, so the parity is always right.
@@ -22,6 +23,8 @@ _DOUBLED = re.compile(rb"(?<!\\)((?:\\\\\\\\)*+)((?:\\\\[23][0-7]{2})+)")
 _TRIPLE = re.compile(rb"[0-3][0-7]{2}")
 
 _HALF_OF_PAIR = re.compile("[\ud800-\udfff]")
+_JSON_ESCAPE = re.compile(r"""\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))""")  # any other stays as it is
+_UNESCAPED: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _ALONE: Final = [bytes([byte]).decode("cp1252", "replace") for byte in range(0x100)]
 _READ_ALONE: Final = "kmexport.windows-1252"
 
@@ -143,3 +146,32 @@ def repair_doubled_octal(text: bytes) -> bytes:
 
 def _bytes_of(run: bytes) -> bytes:
     return bytes(int(digits, 8) for digits in _TRIPLE.findall(run))
+
+
+def mention_test(identities: Iterable[str]) -> Callable[[bytes], bool]:
+    r"""Make a test for lines that can't be read: whether one names one of these identities, in any spelling.
+
+    Octal escapes, single and doubled, and those of JSON are read; small letters and capitals are equal. Where a letter
+    or a digit stands beside it, it is a part of something else.
+
+    >>> names_bob = mention_test(["bob"])
+    >>> names_bob(rb'{"_p":"\u0042\157b'), names_bob(rb'{"x":"\nbob"')
+    (True, True)
+    >>> names_bob(b'{"_p":"bobby"')
+    False
+    """
+    spelt = "|".join(map(re.escape, sorted(identities)))
+    pattern = re.compile(rf"(?<![^\W_])(?:{spelt})(?![^\W_])", re.IGNORECASE)
+    return lambda line: any(pattern.search(text) for text in _texts_of(line))
+
+
+def _texts_of(line: bytes) -> Iterator[str]:
+    """Yield the text of a line without its escapes: doubled octal may be what it seems, or what it stands for."""
+    single = repair_octal(line) or to_utf8(line)
+    for spelt in {single, repair_doubled_octal(single)}:
+        text = _JSON_ESCAPE.sub(_unescape, spelt.decode())
+        yield text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # two halves become a pair
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16)) if match[1] else _UNESCAPED.get(match[2], match[2])

@@ -197,3 +197,17 @@ def test_an_item_that_is_longer_than_a_line_may_be_stays_whole(tmp_path):
     bucket = Bucket(tmp_path / "old", limits=Limits(max_line_bytes=1_000))
     without_person(bucket, tmp_path / "new", [BOB])
     assert long in (tmp_path / "new" / "revisions" / "1.json").read_bytes()
+
+
+def test_a_line_that_cant_be_read_is_shown_where_it_names_them_in_any_spelling(tmp_path):
+    theirs = [
+        rb'{"_p":"zo\\303\\253\/1","_t":"x"}',
+        rb'{"_p":"zo\u00EB\u002f1","_t":"x"}',
+        '{"_p":"Zoë/1'.encode(),  # the quote behind it is lost
+        '{"friend":"\\nzoë/1"'.encode(),
+    ]
+    others = ['{"_p":"enzoë/1","_t":"x"}'.encode(), '{"_p":"zoë/12","_t":"x"}'.encode(), rb'{"_p":"a\nn\u00ef"']
+    bucket = write_export(tmp_path / "old", {1: [Event("zoë/1", T, "x"), *others, *theirs], 2: [*theirs, *others]})
+    copy = without_person(bucket, tmp_path / "new", ["zoë/1"])
+    assert [error.raw for error in copy.unreadable] == theirs * 2
+    assert (copy.records, copy.revisions) == (1, [1])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kmexport import iter_records
-from kmexport.format.octal import repair_doubled_octal, repair_octal, spellings_of, to_utf8
+from kmexport.format.octal import mention_test, repair_doubled_octal, repair_octal, spellings_of, to_utf8
 from tests.support.strategies import WINDOWS_1252, read_bytes
 
 
@@ -84,3 +86,27 @@ def test_a_character_is_spelt_as_it_is_read(character):
 
 def test_time_stays_linear():
     to_utf8(b"\xe9" * 2_000_000)  # hours where it did not
+
+
+def ways_to_spell(character: str) -> st.SearchStrategy[bytes]:
+    """The ways in which a line may spell a character."""
+    units = character.encode("utf-16-be")
+    escape = "".join(f"\\u{units[at] << 8 | units[at + 1]:04x}" for at in range(0, len(units), 2))
+    octal = "".join(f"\\{byte:03o}" for byte in character.encode())
+    plain = character.replace("\\", r"\\").replace('"', r"\"")
+    short = {"/": r"\/", "\n": r"\n"}.get(character, plain)
+    forms = [plain, short, escape, re.sub("[a-f]", lambda digit: digit[0].upper(), escape), octal]
+    return st.sampled_from([form.encode() for form in forms])
+
+
+NAMES = st.text(st.sampled_from('ab1é™ŁЖ😀/\\"\n +='), min_size=1, max_size=5)
+
+
+@given(NAMES, NAMES, st.data())
+def test_a_broken_line_names_a_person_in_any_spelling(name, other, data):
+    for text in (f'" {name}', f" {other} "):
+        line = b"".join(data.draw(ways_to_spell(one)) for one in text)
+        assert mention_test([name])(line) == any(
+            text.startswith(name, at) and not any(map(str.isalnum, text[at - 1 : at] + text[at + len(name) :][:1]))
+            for at in range(len(text))
+        )
