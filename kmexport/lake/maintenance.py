@@ -19,7 +19,7 @@ from kmexport.lake.storage import find_destination
 
 _TARGET_BYTES: Final = 128 << 20
 _PORTION_BYTES: Final = 1 << 30  # of the files that one commit puts together
-_MOST_COLLISIONS: Final = 10  # with runs of retake over one portion
+_MOST_COLLISIONS: Final = 10  # with runs of retake or remove_person over one portion
 _KEPT_HOURS: Final = 7 * 24
 
 
@@ -51,7 +51,7 @@ def compact(url: str | os.PathLike[str], *, target_bytes: int = _TARGET_BYTES, *
 
 
 def _compacted(folder: LakeFolder, name: str, filters: Any, target_bytes: int) -> dict[str, Any]:
-    """Compact a portion; again where `retake` has taken one of its files out meanwhile."""
+    """Compact a portion; again where another run has taken one of its files out meanwhile."""
     for tries_left in reversed(range(_MOST_COLLISIONS)):
         # Opened for each: the keys of a profile may expire.
         table = folder.open_delta(name)

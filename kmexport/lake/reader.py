@@ -212,16 +212,25 @@ def open_lake(url: str | os.PathLike[str], **storage_options: Any) -> Lake:
 def scan(
     folder: LakeFolder, layout: TableLayout, files: Iterable[TableFile], columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """Read the rows of these files, with just these columns, file by file.
+    """Read the rows of these files, as `scan_files` does, without saying whose they are."""
+    return (batch for _, batch in scan_files(folder, layout, files, columns))
+
+
+def scan_files(
+    folder: LakeFolder, layout: TableLayout, files: Iterable[TableFile], columns: Sequence[str]
+) -> Iterator[tuple[TableFile, pa.RecordBatch]]:
+    """Read the rows of these files, with just these columns, file by file, each batch with its file.
 
     Raises LakeNotFoundError for a file that is gone and LakeFormatError for one that is damaged.
     """
     schema = pa.schema([layout.schema.field(name) for name in columns])
-    for name, source in _sources(folder, [(f"{layout.name}/{file.name}", file.size) for file in files]):
+    files = list(files)
+    sources = _sources(folder, [(f"{layout.name}/{file.name}", file.size) for file in files])
+    for one, (name, source) in zip(files, sources, strict=True):
         try:
             with source, pq.ParquetFile(source) as file:
                 for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
-                    yield batch.select(columns).cast(schema)
+                    yield one, batch.select(columns).cast(schema)
         except KmExportError:
             raise
         except (pa.ArrowException, OSError, ValueError, LookupError) as error:

@@ -1,33 +1,34 @@
-"""The removal of one person from a lake: their rows of both tables, by delta-rs's own delete."""
+"""The removal of one person from a lake: files with rows of theirs out, files with the rows of the others in."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from attrs import frozen
-from deltalake import WriterProperties
-from deltalake.exceptions import CommitFailedError
 
-from kmexport.errors import LakeNotFoundError
+from kmexport.errors import BucketUnreachableError, LakeNotFoundError
+from kmexport.format.octal import mention_test
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.log import check_reader, read_log
-from kmexport.lake.reader import open_lake, scan
+from kmexport.lake.log import LakeTable, check_reader, read_log
+from kmexport.lake.reader import open_lake, scan_files
+from kmexport.lake.retaking import ROUNDS, copy_rows
 from kmexport.lake.schema import RECORDS, REJECTS, TableLayout
 from kmexport.lake.storage import find_destination
+from kmexport.lake.writer import NewFiles
 from kmexport.steps.identities import identities_asked_for
-
-_MOST_COLLISIONS: Final = 10  # with runs of sync, retake or compact over one table
-_KEYS: Final = {RECORDS.name: ("revision", "line", "item"), REJECTS.name: ("revision", "line")}
 
 
 @frozen
 class Removal:
-    """The number of rows that were taken out of each table, and the identities whose rows they were."""
+    """The number of rows that were taken out of each table, and the identities whose rows they were.
+
+    Keep the `identities` for as long as the person may come back: their aliases are gone from the lake, so a later
+    `remove_person(url, removal.identities)` finds all of them, and their name alone does not.
+    """
 
     identities: frozenset[str]
     records: int
@@ -38,14 +39,20 @@ def remove_person(url: str | os.PathLike[str], who: str | Iterable[str], **stora
     """Take one person out of a lake: every record of theirs, and each rejected line that names them.
 
     `who` is one identity, and with it go all identities that are this person's by the aliases of the lake (a capital
-    spelling finds the small one too); or several identities, and just those go. What the records of others say of the
-    person stays. Readers see the lake as it was or as it is then. The removed rows lie in the files of older versions
-    until `vacuum(url, keep_hours=0)` removes these. The log names places (revision and line), never an identity. `sync`
-    does not bring the rows back; `retake` does, and so does a lake that is made anew from the same export: take the
-    person out of that with `without_person`.
+    spelling finds the small one too); or several identities, and just those go. A rejected line names them where no
+    letter or digit stands beside the identity, in small letters or capitals and however its characters are escaped.
+    What the records of others say of the person stays. Readers see each table as it was or as it is then. The removed
+    rows lie in the files of older versions until `vacuum(url, keep_hours=0)` removes these. The log names files, never
+    an identity. `sync` does not bring the rows back; `retake` does, and so does a lake that is made anew from the same
+    export: take the person out of that with `without_person`.
 
-    Costs reading three columns of all records, and writing the files anew that held a row of theirs. Twice does no
-    harm. Raises ValueError for no identity, and what `open_lake` and `compact` raise.
+    The rejects go first, then the records and aliases in one step: a run that broke off is called again as it was. To
+    look for the person later, give `removal.identities`. Runs of `sync`, `retake` and `compact` at the same time do no
+    harm.
+
+    Costs reading two columns of all records, and writing the files anew that held a row of theirs. Twice does no harm.
+    Raises ValueError for no identity, BucketUnreachableError where other runs come first again and again, and what
+    `open_lake` and `compact` raise.
 
     >>> import tempfile
     >>> from kmexport import Bucket
@@ -60,63 +67,45 @@ def remove_person(url: str | os.PathLike[str], who: str | Iterable[str], **stora
     """
     folder = LakeFolder(find_destination(url, storage_options))
     identities = identities_asked_for(who, lambda: open_lake(url, **storage_options).identities())
-    theirs = pa.array(sorted(identities), pa.string())
+    rejects, records = _open(folder, REJECTS), _open(folder, RECORDS)
+    if records is None:
+        raise LakeNotFoundError(folder.public_url, "there is no table records")
+    # Half of a surrogate pair is in no column of text.
+    theirs = pa.array([one for one in sorted(identities) if one.encode(errors="ignore").decode() == one], pa.string())
+    names_them = mention_test(identities)
 
-    def is_record(batch: pa.RecordBatch) -> Any:
+    def are_records(batch: pa.RecordBatch) -> Any:
         return pc.or_(pc.is_in(batch["person"], theirs), pc.fill_null(pc.is_in(batch["alias"], theirs), False))
 
-    spelt = [form for identity in identities for form in _spellings(identity)]
+    def are_rejects(batch: pa.RecordBatch) -> Any:
+        return pa.array(map(names_them, batch["raw"].to_pylist()), pa.bool_())
 
-    def is_reject(batch: pa.RecordBatch) -> Any:
-        return pa.array([any(form in raw for form in spelt) for raw in batch["raw"].to_pylist()], pa.bool_())
-
-    return Removal(
-        identities,
-        _remove(folder, RECORDS, ["person", "alias"], is_record),
-        _remove(folder, REJECTS, ["raw"], is_reject),
-    )
+    rejects_removed = 0 if rejects is None else _remove(rejects, ["raw"], are_rejects)
+    return Removal(identities, _remove(records, ["person", "alias"], are_records), rejects_removed)
 
 
-def _spellings(identity: str) -> Iterator[bytes]:
-    """Yield an identity as the bytes of a line may have it: as UTF-8, with JSON escapes, with octal escapes."""
-    yield identity.encode()
-    yield json.dumps(identity, ensure_ascii=False)[1:-1].encode()
-    yield json.dumps(identity)[1:-1].encode()
-    yield "".join(chr(byte) if byte < 0x80 else f"\\{byte:03o}" for byte in identity.encode()).encode()
+def _open(folder: LakeFolder, layout: TableLayout) -> LakeTable | None:
+    log = read_log(folder, layout)
+    if log is None:
+        return None
+    check_reader(folder, layout, log)
+    return LakeTable(folder, layout, log)
 
 
-def _remove(folder: LakeFolder, layout: TableLayout, columns: list[str], is_theirs: Any) -> int:
-    """Delete the rows of a table; looked for again where another run has committed in between."""
-    keys = _KEYS[layout.name]
-    for tries_left in reversed(range(_MOST_COLLISIONS)):
-        log = read_log(folder, layout)
-        if log is None:
-            if layout is RECORDS:
-                raise LakeNotFoundError(folder.public_url, "there is no table records")
+def _remove(table: LakeTable, columns: list[str], are_theirs: Callable[[pa.RecordBatch], Any]) -> int:
+    """Take rows out of a table and count them; looked for again where another run has taken one of the files out."""
+    for _ in range(ROUNDS):
+        held: dict[str, int] = {}
+        for file, batch in scan_files(table.folder, table.layout, table.log.files.values(), columns):
+            if count := pc.sum(are_theirs(batch)).as_py():
+                held[file.path] = held.get(file.path, 0) + count
+        if not held:
             return 0
-        check_reader(folder, layout, log)
-        places: list[tuple[int, ...]] = []
-        for batch in scan(folder, layout, log.files.values(), [*keys, *columns]):
-            rows = batch.filter(is_theirs(batch))
-            places += zip(*(rows[key].to_pylist() for key in keys), strict=True)
-        if not places:
-            return 0
-        try:
-            with folder.delta(f"removing rows of {layout.name}"):
-                done = folder.open_delta(layout.name).delete(
-                    _predicate(keys, places), WriterProperties(compression="ZSTD", compression_level=3)
-                )
-        except CommitFailedError:
-            if not tries_left:
-                raise
-        else:
-            return int(done["num_deleted_rows"])
-    raise AssertionError  # the last try returns or raises
-
-
-def _predicate(keys: tuple[str, ...], places: list[tuple[int, ...]]) -> str:
-    """Return the condition for rows by their places: the log keeps its text, so it names nobody."""
-    revisions = ", ".join(map(str, sorted({place[0] for place in places})))
-    joined = ", ':', ".join(keys)
-    shown = ", ".join("'" + ":".join(map(str, place)) + "'" for place in places)
-    return f"revision IN ({revisions}) AND concat({joined}) IN ({shown})"
+        old = [table.log.files[path] for path in held]
+        others = NewFiles(table.folder, table.layout)
+        copy_rows(table, others, old, lambda batch: pc.invert(are_theirs(batch)))
+        if table.replace(old, others.added, {}):
+            table.shorten_log()
+            return sum(held.values())
+    reason = f"removing rows of {table.layout.name} failed: other runs came first {ROUNDS} times"
+    raise BucketUnreachableError(table.folder.public_url, reason, "Call it again when they have ended.")

@@ -12,7 +12,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import pyarrow as pa
@@ -22,7 +24,7 @@ from kmexport.bucket import Bucket
 from kmexport.errors import LakeNotFoundError, RevisionNotFoundError
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.log import LakeTable, TableFile, check_reader, open_table, read_log
-from kmexport.lake.reader import scan
+from kmexport.lake.reader import scan, scan_files
 from kmexport.lake.schema import RECORDS, REJECTS
 from kmexport.lake.storage import find_destination
 from kmexport.lake.sync import SyncSummary, add_commit
@@ -33,7 +35,7 @@ from kmexport.storage.open_files import Progress, check_progress, progress_bar
 
 logger: logging.Logger = logging.getLogger("kmexport")
 
-_ROUNDS: Final = 20  # with runs beside ours; each one means that another has come further
+ROUNDS: Final = 20  # with runs beside ours; each one means that another has come further
 
 
 def retake(
@@ -103,7 +105,7 @@ def _take(
     """Try until no other run comes between."""
     records, rejects = tables
     revisions = {revision.number: revision for revision in group}
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         files = CommitWriter(records.folder, frozenset())
         files.fill(bucket, group, bar)
         if _replace(rejects, files.rejects, revisions) and _replace(records, files.records, revisions):
@@ -124,8 +126,7 @@ def _replace(table: LakeTable, new: NewFiles, revisions: dict[int, Revision]) ->
     if table.layout is REJECTS and not old and not new.added:
         return True
     others = NewFiles(table.folder, table.layout)
-    for file in old:
-        _copy_others(table, others, file, numbers)
+    copy_rows(table, others, old, lambda batch: pc.invert(pc.is_in(batch["revision"], numbers)))
     return table.replace(old, [*new.added, *others.added], revisions)
 
 
@@ -134,15 +135,18 @@ def _holds(table: LakeTable, file: TableFile, numbers: pa.Array) -> bool:
     return any(pc.any(pc.is_in(batch["revision"], numbers)).as_py() for batch in found)
 
 
-def _copy_others(table: LakeTable, others: NewFiles, file: TableFile, numbers: pa.Array) -> None:
-    """Write the rows of other revisions to files of their own, in the order of the old file."""
+def copy_rows(
+    table: LakeTable, new: NewFiles, files: Iterable[TableFile], are_kept: Callable[[pa.RecordBatch], Any]
+) -> None:
+    """Write the rows that are kept to files of their own, in the order of the old file."""
     columns = [name for name in table.layout.schema.names if name not in table.layout.partitions]
-    held: list[pa.RecordBatch] = []
-    for batch in scan(table.folder, table.layout, [file], columns):
-        held.append(batch.filter(pc.invert(pc.is_in(batch["revision"], numbers))))
-        if sum(one.nbytes for one in held) >= CHUNK_BYTES:
-            others.write(pa.Table.from_batches(held), file.partition)
-            held = []
-    rows = pa.Table.from_batches(held) if held else None
-    if rows:
-        others.write(rows, file.partition)
+    for file, found in groupby(scan_files(table.folder, table.layout, files, columns), itemgetter(0)):
+        held: list[pa.RecordBatch] = []
+        for _, batch in found:
+            held.append(batch.filter(are_kept(batch)))
+            if sum(one.nbytes for one in held) >= CHUNK_BYTES:
+                new.write(pa.Table.from_batches(held), file.partition)
+                held = []
+        rows = pa.Table.from_batches(held) if held else None
+        if rows:
+            new.write(rows, file.partition)

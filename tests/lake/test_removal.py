@@ -10,10 +10,14 @@ from pathlib import Path
 import fsspec
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
 from kmexport import Alias, Bucket, Event
-from kmexport.errors import LakeNotFoundError
+from kmexport.errors import BucketUnreachableError, LakeNotFoundError
 from kmexport.lake import compact, open_lake, remove_person, retake, sync, vacuum
+from kmexport.lake.folder import LakeFolder
+from kmexport.lake.log import LakeTable
+from kmexport.lake.schema import RECORDS, REJECTS
 from kmexport.testing import write_export
 
 BOB, ANN = 'bob"@example.com', "ann@example.com"
@@ -85,6 +89,139 @@ def test_who_is_an_identity_or_several(bucket, tmp_path):
             remove_person(lake, wrong)
     assert remove_person(lake, "nobody").records == 0
     assert remove_person(lake, ["anonymous"]).records == 2  # the alias names them too
+
+
+def people_of(lake: Path) -> list[str]:
+    return [record.person for record in open_lake(lake).iter_records()]
+
+
+TWO = {
+    1: [Event("bob", 1349222400, "x"), Event("eve", 1349222401, "y")],
+    2: [Event("ann", 1349222402, "z"), Event("bob", 1349222403, "x")],
+}
+
+
+@pytest.mark.parametrize("beside", ["retake", "compaction", "sync", "removal", "nothing"])
+def test_what_another_run_commits_meanwhile(tmp_path, monkeypatch, beside):
+    lake = tmp_path / "lake"
+    sync(write_export(tmp_path / "export", TWO), lake, bytes_a_commit=1)
+    later = write_export(tmp_path / "export", {1: TWO[1][::-1], 2: TWO[2], 3: [Event("ann", 1349222404, "z")]})
+    begun: list[int] = []
+    replace = LakeTable.replace
+
+    def meanwhile(self, *arguments):
+        if self.layout is RECORDS:
+            begun.append(1)
+            if len(begun) == 1 and beside == "retake":
+                retake(later, lake, [1])
+            elif len(begun) == 1 and beside == "compaction":
+                compact(lake)
+            elif len(begun) == 1 and beside == "sync":
+                sync(later, lake)
+            elif len(begun) == 1 and beside == "removal":
+                remove_person(lake, "bob")
+        return replace(self, *arguments)
+
+    monkeypatch.setattr(LakeTable, "replace", meanwhile)
+    assert remove_person(lake, "bob").records == (0 if beside == "removal" else 2)
+    assert people_of(lake) == ["eve", "ann"] + ["ann"] * (beside == "sync")
+    assert len(begun) == {"retake": 3, "compaction": 2, "sync": 1, "removal": 2, "nothing": 1}[beside]
+
+
+def test_a_compaction_brings_nobody_back(tmp_path, monkeypatch):
+    lake = tmp_path / "lake"
+    sync(write_export(tmp_path / "export", TWO), lake, bytes_a_commit=1)
+    begun: list[int] = []
+    open_delta = LakeFolder.open_delta
+
+    def meanwhile(self, name, version=None):
+        table = open_delta(self, name, version)
+        begun.append(1)
+        if len(begun) == 1:
+            remove_person(lake, "bob")
+        return table
+
+    monkeypatch.setattr(LakeFolder, "open_delta", meanwhile)
+    compact(lake)
+    assert people_of(lake) == ["eve", "ann"]
+
+
+def test_a_collision_is_tried_again_and_not_for_ever(tmp_path, monkeypatch):
+    lake = tmp_path / "lake"
+    sync(write_export(tmp_path / "export", TWO), lake)
+    write = LakeTable._write
+    collisions = 10_000
+
+    def collides(self, *arguments, **options):
+        nonlocal collisions
+        collisions -= 1
+        if collisions >= 0:
+            msg = "another transaction has deleted data that this one has read"
+            raise CommitFailedError(msg)
+        write(self, *arguments, **options)
+
+    monkeypatch.setattr(LakeTable, "_write", collides)
+    monkeypatch.setattr("kmexport.lake.removal.ROUNDS", 2)
+    monkeypatch.setattr("kmexport.lake.log._MOST_TRIES", 2)
+    with pytest.raises(BucketUnreachableError, match=r"rows of records failed: other runs came first 2 times\. Call"):
+        remove_person(lake, "bob")
+    assert people_of(lake) == ["bob", "eve", "ann", "bob"]
+    collisions = 3
+    assert remove_person(lake, "bob").records == 2
+    assert people_of(lake) == ["eve", "ann"]
+
+
+def test_a_run_that_broke_off_is_called_again_as_it_was(bucket, tmp_path, monkeypatch):
+    lake = tmp_path / "lake"
+    sync(bucket, lake)
+    replace = LakeTable.replace
+
+    def breaks(at, self, *arguments):
+        if self.layout is at:
+            raise KeyboardInterrupt
+        return replace(self, *arguments)
+
+    for at in (REJECTS, RECORDS):
+        monkeypatch.setattr(LakeTable, "replace", lambda *arguments, at=at: breaks(at, *arguments))
+        with pytest.raises(KeyboardInterrupt):
+            remove_person(lake, BOB)
+        monkeypatch.undo()
+    done = remove_person(lake, BOB)
+    assert done.identities == {BOB, "anonymous"}
+    assert (done.records, done.rejects) == (4, 0)
+    assert [error.raw for error in open_lake(lake).rejects()] == [b"{cut"]
+    retake(bucket, lake, [1, 2])
+    assert remove_person(lake, done.identities).rejects == 1
+
+
+def test_rejected_lines_that_name_a_person(tmp_path):
+    lake = tmp_path / "lake"
+    theirs = [
+        rb'{"_p":"zo\303\253/1+=","_t":"x"}',
+        rb'{"_p":"zo\\303\\253\/1+=","_t":"x"}',
+        rb'{"_p":"zo\u00EB\u002f1+=","_t":"x"}',
+        rb'{"_p":"zo\u00eb\/1+=","_t":"x"}',
+        b'{"_p":"zo\xeb/1+=","_t":"x"}',
+        '{"_p":"ZOË/1+=","_t":"x"}'.encode(),
+        '{"x":"\\nzoë/1+='.encode(),
+        b'{"_p":42,"_t":"x"}',
+    ]
+    others = ['{"_p":"enzoë/1+=","_t":"x"}'.encode(), b'{"_p":"eve","_t":"x","price":3421}', b'{"_p":"42nd","_t":"x"}']
+    sync(write_export(tmp_path / "export", {1: [*theirs, *others]}), lake)
+    assert remove_person(lake, ["zoë/1+=", "42"]).rejects == len(theirs)
+    assert [error.raw for error in open_lake(lake).rejects()] == others
+
+
+def test_half_of_a_surrogate_pair_is_an_identity_too(tmp_path):
+    lake = tmp_path / "lake"
+    half = "a\ud800"
+    lines = [Event(half, 1349222401, "y"), Alias(half, 1349222402, "bob"), Event("bob", 1349222403, "z")]
+    sync(write_export(tmp_path / "export", {1: [*lines, Event("a\U00010000", 1349222404, "y"), b"{"]}), lake)
+    done = remove_person(lake, half)
+    assert (done.identities, done.records, done.rejects) == ({half}, 0, 2)
+    assert [error.raw for error in open_lake(lake).rejects()] == [b"{"]
+    assert remove_person(lake, [half, "bob"]).records == 1
+    assert people_of(lake) == ["a\U00010000"]
 
 
 @pytest.mark.slow
