@@ -28,6 +28,9 @@ PLENTY: Final = 1_000  # periods: for more of them, a clock that is years wrong 
 GAP: Final = 366  # days without a row
 DAYS_AT_MOST: Final = 4_000  # that are made without a look at which of them have rows
 _DAY: Final = 86_400
+# The day of UTC in which a time lies; the engine divides towards zero, and times before 1970 are negative.
+_FIRST_DAY: Final = FIRST_TIMESTAMP // _DAY
+_DAY_OF_UTC: Final = f"(epoch_us(time) - {_FIRST_DAY * _DAY}000000) // {_DAY}000000 + {_FIRST_DAY}"
 _AROUND: Final[dict[str, int]] = {"hour": 1, "day": 2, "week": 8, "month": 32}  # days that surely hold a whole period
 
 
@@ -204,12 +207,12 @@ def _bulk(facts: Facts, source: str, params: dict[str, object], length: int) -> 
     span = _span(facts, source, params)
     if (span.end - span.start) // length <= PLENTY:
         return span, ()
-    query = f"select epoch_us(time) // 86400000000 as day, count(*) from ({source}) group by day order by day"
+    query = f"select {_DAY_OF_UTC} as day, count(*) from ({source}) group by day order by day"
     stretches = stretches_of(ask(facts, query, params), GAP)
     largest = max(stretches, key=lambda stretch: stretch[2])
     if len(stretches) == 1:
         return span, ()
-    near = f"select * from ({source}) where epoch_us(time) // 86400000000 between {largest[0]} and {largest[1]}"
+    near = f"select * from ({source}) where {_DAY_OF_UTC} between {largest[0]} and {largest[1]}"
     far = [stretch for stretch in stretches if stretch is not largest]
     told = ", ".join(f"{rows:,} of {time_at(first * _DAY):%Y-%m-%d}" for first, _, rows in far[:3])
     more = f" and {len(far) - 3:,} times more" if len(far) > 3 else ""
@@ -222,8 +225,8 @@ def last_moment(facts: Facts) -> int:
     records = "kmexport.numbered_records where kind <> 'alias'"
     span = _span(facts, f"select time from {records}", {})
     if span.end - span.start <= GAP * _DAY:
-        return span.end - 1 if span.end else FIRST_TIMESTAMP
-    days = f"select epoch_us(time) // 86400000000 as day, count(*) from {records} group by day order by day"
+        return span.end - 1 if span.start < span.end else FIRST_TIMESTAMP
+    days = f"select {_DAY_OF_UTC} as day, count(*) from {records} group by day order by day"
     _, day, _ = max(stretches_of(ask(facts, days, {}), GAP), key=lambda stretch: stretch[2])
     query = f"select epoch_us(max(time)) // 1000000 from {records} and time < to_timestamp({(day + 1) * _DAY})"
     [(last,)] = ask(facts, query, {})
@@ -264,7 +267,7 @@ def find_days(facts: Facts, zone: tzinfo, source: str, params: dict[str, object]
     span = _span(facts, source, params)
     in_utc: Sequence[int] = range(span.start // _DAY, -(-span.end // _DAY))
     if len(in_utc) > DAYS_AT_MOST:
-        query = f"select distinct epoch_us(time) // 86400000000 as day from ({source}) order by day"
+        query = f"select distinct {_DAY_OF_UTC} as day from ({source}) order by day"
         in_utc = [day for (day,) in ask(facts, query, params)]
     days: list[Period] = []
     for stretch in _stretches(in_utc):

@@ -175,7 +175,9 @@ def with_closest(error: UnknownNameError, source: ReportSource, reading: FactsKe
     if isinstance(source, Facts) or not isinstance(source, Bucket | str | os.PathLike | Sequence):
         return error
     kind = cast("NameKind", error.kind)
-    with facts_of(source, reading, None, kind == "property") as facts:
+    # Its lines were told of when they were read first.
+    silently: FactsKeywords = {**reading, "on_error": "skip", "callback": None}
+    with facts_of(source, silently, None, kind == "property") as facts:
         names = [known for (known,) in ask(facts, f"select distinct name from kmexport.{_TABLES[kind]}", {})]
     return UnknownNameError(error.kind, error.name, closest_names(fold_name(error.name), names))
 

@@ -48,7 +48,13 @@ _FORMS: Final[dict[str, str]] = {
 }
 
 
-_QUARTER: Final = 900  # seconds: at one of them a zone's clock changes
+# Since 1973 clocks are whole quarters of an hour from UTC. Before, they may be seconds from it, so each moment has a
+# text of its own; and times before 1970 are negative, which the engine divides towards zero.
+_SINCE_1973: Final = 94_694_400
+_QUARTER: Final = 900  # seconds
+_STRETCH: Final = f"""
+    case when time < to_timestamp({_SINCE_1973}) then epoch_us(time) // 1000000
+        else epoch_us(time) // {_QUARTER}000000 * {_QUARTER} end"""
 
 Times: TypeAlias = Literal["first_time", "last_time", "every_time"]
 Grouped: TypeAlias = Literal["times", "first_time", "last_time", "every_time", "total", "minimum", "maximum", "average"]
@@ -264,6 +270,11 @@ def assignments_of(facts: Facts, split: Split, parameter: str, params: dict[str,
     if folded == CUSTOMER_ID:
         return None
     if folded in COMPUTED and not is_known(facts, "property", folded):
+        events, properties = split.needed()
+        for event in events:
+            facts.check_read(event=event)
+        for name in properties:
+            facts.check_read(property=name)
         return channel_assignments(COMPUTED[folded], split.channels, parameter, params)
     params[parameter] = known_name(facts, "property", split.property)
     return assignments(parameter)
@@ -331,13 +342,12 @@ class GroupBy:
         chosen = f"select person_id as person, time {source}"
         if time is not None:
             chosen = f"select person_id as person, {time} as time {source} group by person_id"
-        quarter = f"epoch_us(time) // {_QUARTER}000000"
-        quarters = [one for (one,) in ask(facts, f"select distinct {quarter} from ({chosen})", params)]
-        params[f"{parameter}_quarters"] = quarters
-        params[f"{parameter}_texts"] = [f"{time_at(one * _QUARTER, zone):{_SHOWN[self.shown]}}" for one in quarters]
+        starts = [one for (one,) in ask(facts, f"select distinct {_STRETCH} from ({chosen})", params)]
+        params[f"{parameter}_starts"] = starts
+        params[f"{parameter}_texts"] = [f"{time_at(one, zone):{_SHOWN[self.shown]}}" for one in starts]
         texts = f"""
-            select unnest(${parameter}_quarters::bigint[]) as quarter, unnest(${parameter}_texts::varchar[]) as text"""
-        text = f"select distinct person, text from ({chosen}) join ({texts}) on {quarter} = quarter"
+            select unnest(${parameter}_starts::bigint[]) as since, unnest(${parameter}_texts::varchar[]) as text"""
+        text = f"select distinct person, text from ({chosen}) join ({texts}) on {_STRETCH} = since"
         return BoundGroup(text, None, adds_up=self.what != "every_time")
 
 

@@ -111,6 +111,21 @@ def test_a_clock_that_is_years_wrong_is_named_and_the_report_goes_on():
     assert reports.event_counts(facts, "x", Window(0, 5), every="day").notes == ()
 
 
+def test_days_before_1970():
+    many = [Event("b", 16_000 * DAY + second, "x") for second in range(5)]
+    found = reports.event_counts(Facts([Event("a", -1, "x"), *many]), "x", every="hour")
+    assert "1 of 1969-12-31" in found.notes[0]
+    # The last record is in the last second before 1970: who began a day earlier has had two buckets.
+    facts = Facts([Event("a", -DAY - 1, "x"), Event("a", -1, "y")])
+    assert [row.begun for row in reports.cohorts(facts, "x", "y", group="day").rows] == [2]
+    # A funnel keeps an event's last occurrence on each day of the zone, also of days far from one another.
+    moments = [-5_000 * DAY, -DAY - 3_600, -DAY - 60, -1, 16_000 * DAY]
+    for tz in ("UTC", "Pacific/Kiritimati", "Etc/GMT+12"):
+        steps = [Event(person, moment, "x") for moment in moments for person in "ab"]
+        funnel = reports.funnel(Facts([*steps, Event("a", 0, "y")]), ["x", "y"], tz=tz)
+        assert [step.people for step in funnel.steps] == [2, 1]
+
+
 def test_rows_of_many_years_are_all_there_where_no_clock_is_wrong():
     facts = Facts([Event("a", day * DAY, "x") for day in range(0, 2_000, 300)])
     found = reports.event_counts(facts, "x", every="day")

@@ -10,7 +10,8 @@ from multiprocessing import get_context
 import pytest
 
 from kmexport import Bucket, Event, Facts, FactsLeftOutError, IdentityMap, UnknownNameError, Window, lake, reports
-from kmexport.reports import Show, Split, did, has, in_order
+from kmexport.reports import Metric, Show, Split, did, has, in_order
+from kmexport.reports.channels import CHANNEL_PROPERTIES
 from kmexport.testing import write_export
 
 WINDOW = Window.days("2012-09-10", "2012-10-05", "America/New_York")
@@ -44,6 +45,7 @@ REPORTS = {
         s, did("purchased"), columns=[Show("times", "visited site"), Show("last_value", "plan")], **o
     ),
 }
+EVERYONE = [Metric("everyone")]
 every_report = pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
 
 
@@ -220,3 +222,42 @@ def test_how_a_source_is_read(tmp_path, caplog):
         reports.event_counts(facts, "x", rule="strict")
     with pytest.raises(TypeError, match="there is no argument 'onerror'"):
         reports.event_counts(bucket, "x", onerror="skip")
+
+
+@pytest.mark.parametrize(
+    ("limits", "ask"),
+    [
+        ({"properties": ["amount"]}, lambda facts: reports.event_counts(facts, "visited site", by="Channel")),
+        ({"properties": ["amount"]}, lambda facts: reports.people(facts, has("Channel", equal_to="Direct"))),
+        ({"properties": ["amount"]}, lambda facts: reports.people(facts, columns=["Origin"])),
+        ({"properties": ["amount"]}, lambda facts: reports.pivot(facts, ["Channel: Origin"], EVERYONE)),
+        ({"names": ["bought"]}, lambda facts: reports.event_counts(facts, "bought", by="Channel")),
+        ({"names": ["bought"]}, lambda facts: reports.property_total(facts, "amount", by="Origin")),
+        ({"properties": CHANNEL_PROPERTIES}, lambda facts: reports.event_counts(facts, "visited site", by="Channel")),
+    ],
+)
+def test_what_a_channel_is_made_of_was_left_out(limits, ask):
+    visit = Event("a", 1, "visited site", {"referrer": "http://google.com/x", "plan": "p"})
+    records = [visit, Event("a", 2, "bought", {"amount": 5})]
+    with Facts(records, **limits) as facts, pytest.raises(FactsLeftOutError, match="was not read"):
+        ask(facts)
+
+
+def test_a_channel_needs_no_more_than_it_is_made_of():
+    records = [Event("a", 1, "visited site", {"referrer": "http://google.com/x"}), Event("b", 2, "bought")]
+    with Facts(records, names=["visited site"], properties=["Channel", *CHANNEL_PROPERTIES]) as facts:
+        found = reports.event_counts(facts, "visited site", by="Channel")
+    assert [row.value for row in found.rows] == ["Organic"]
+    sent = [Event("a", 1, "visited site", {"channel": "Radio"})]
+    with Facts(sent, properties=["channel"]) as facts:
+        assert [row.value for row in reports.event_counts(facts, "visited site", by="Channel").rows] == ["Radio"]
+
+
+def test_a_misspelled_name_tells_of_no_line_twice(tmp_path):
+    bucket = write_export(tmp_path, {1: [Event("x1", 1, "signed up", {"plan": 1}), b'{"_n":"x","_p":']})
+    bad: list[object] = []
+    with pytest.raises(UnknownNameError, match="The closest name is 'plan'"):
+        reports.event_counts(bucket, "signed up", by="plam", on_error=bad.append)
+    assert len(bad) == 1
+    with pytest.raises(UnknownNameError, match="The closest name is 'signed up'"):
+        reports.event_counts(bucket, "singed up", Window(0, 9), margin=0, on_error="skip")
