@@ -199,6 +199,7 @@ class Facts:
         A property's value is the one that counts in the event's second, as in the reports: amounts of one event add up
         to those of `reports.property_total`. With several `events` a value stands in each row of its second. (By the
         strict rule it is the event's own.) A property called `time` has the column `time (property)`.
+        Facts that were made with `properties=False` have the first three columns.
 
         It is a DuckDB relation, as that of `sql`: `.df()`, `.pl()`, `.to_arrow_table()`, `.write_parquet(path)`. Raises
         UnknownNameError for a name that no record has. Costs one pass over the rows of these properties; the rows come
@@ -344,7 +345,7 @@ def _folded(names: str | Iterable[str], what: str) -> frozenset[str]:
         if not isinstance(name, str):
             msg = f"{what} are strings, not {name!r}"
             raise TypeError(msg)
-    return frozenset(map(fold_name, asked))
+    return frozenset(without_halves(fold_name(name)) for name in asked)
 
 
 def _discard(spill: str | None) -> None:

@@ -8,9 +8,9 @@ from typing import Any, Final
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
-from kmexport.columns.schema import Properties, choose_columns
+from kmexport.columns.schema import Properties, choose_columns, without_halves
 from kmexport.errors import UnknownNameError
-from kmexport.format.names import closest_names
+from kmexport.format.names import closest_names, different_names
 
 _OWN: Final = ("person", "time", "name")
 _IS_NUMBER: Final = "isfinite(TRY_CAST({0} AS DOUBLE)) AND NOT contains({0}, '_')"
@@ -33,18 +33,23 @@ _CASTS: Final = {
 def as_types(properties: Properties) -> dict[str, Any]:
     """Return the folded names of properties with the Arrow types that are asked for; None where values decide.
 
-    Raises TypeError for a name that is not text, and for a type that no column can have.
+    Raises TypeError for a name that is not text, and for a type that no column can have; ValueError for a
+    decimal whose digits the engine can not have.
     """
     names = [properties] if isinstance(properties, str) else properties
     asked = names if isinstance(names, Mapping) else dict.fromkeys(names)
     if others := [name for name in asked if not isinstance(name, str)]:
         msg = f"properties are strings, not {others[0]!r}"
         raise TypeError(msg)
+    asked = {without_halves(name): kind for name, kind in asked.items()}
     layout = choose_columns((), {name: pa.string() if kind is None else kind for name, kind in asked.items()})
     for name, kind in asked.items():
         if kind is not None and str(kind) not in _CASTS and not pa.types.is_decimal(kind):
             msg = f"a column of a frame is string, int64, float64, bool_ or decimal128 of Arrow, not {kind} ({name!r})"
             raise TypeError(msg)
+        if kind is not None and pa.types.is_decimal(kind) and not 0 <= kind.scale <= kind.precision:
+            msg = f"a decimal of a frame has a scale from 0 to its precision, not {kind} ({name!r})"
+            raise ValueError(msg)
     return {column.folded: asked[column.name] for column in layout.properties}
 
 
@@ -75,7 +80,10 @@ def frame_query(types: Mapping[str, str], *, with_names: bool, is_strict: bool) 
     key = "seq" if is_strict else "person, time"
     params: dict[str, Any] = {f"p{place}": name for place, name in enumerate(types)}
     shown = [f"events.{name}" for name in _OWN]
-    shown += [f"{_cast(kind).format(f'p{at}')} AS {_column(name)}" for at, (name, kind) in enumerate(types.items())]
+    heads = different_names([*_OWN, *(name.replace("\0", "\ufffd") or "(no name)" for name in types)], " (property)")
+    for place, (kind, head) in enumerate(zip(types.values(), heads[len(_OWN) :], strict=True)):
+        quoted = head.replace('"', '""')
+        shown.append(f'{_cast(kind).format(f"p{place}")} AS "{quoted}"')
     joined = ""
     if types:
         values = ", ".join(
@@ -99,9 +107,3 @@ def _cast(kind: str) -> str:
     if kind in _CASTS:
         return _CASTS[kind]
     return f"CASE WHEN {_IS_NUMBER} THEN TRY_CAST({{0}} AS {kind.replace('decimal128', 'DECIMAL')}) END"
-
-
-def _column(name: str) -> str:
-    """Return the name of a property's column, quoted: its own, but where the table has one of that name."""
-    shown = f"{name} (property)" if name in _OWN else name or "(no name)"
-    return '"' + shown.replace('"', '""').replace("\0", "\ufffd") + '"'

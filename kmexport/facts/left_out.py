@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import duckdb
 
+from kmexport.columns.schema import without_halves
 from kmexport.errors import FactsLeftOutError
 from kmexport.facts.source import FactsSpec
 from kmexport.format.names import fold_name
@@ -42,7 +43,7 @@ def check_table(spec: FactsSpec, error: duckdb.Error) -> None:
 def check_name(spec: FactsSpec, kind: str, name: str) -> None:
     """Raise FactsLeftOutError for an event or a property that was not read."""
     argument, read = ("names", spec.names) if kind == "event" else ("properties", spec.properties)
-    if read is None or read is True or (read and fold_name(name) in read):
+    if read is None or read is True or (read and without_halves(fold_name(name)) in read):
         return
     shown = sorted(read) if read else [] if kind == "event" else False
     what = f"the {kind} {name!r}"

@@ -47,6 +47,21 @@ def closest_names(name: str, known: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *parts]))[:3]
 
 
+def different_names(names: Iterable[str], suffix: str) -> list[str]:
+    """Return names of columns, with the suffix where an earlier one has that name already.
+
+    >>> different_names(["time", "plan", "time"], " (property)")
+    ['time', 'plan', 'time (property)']
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        different = name
+        while different in found:
+            different += suffix
+        found[different] = None
+    return list(found)
+
+
 _NUMBER: Final = re.compile(r"\s*[+-]?(?:[0-9]++(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
 
 

@@ -78,9 +78,9 @@ class AbTest(Result):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw a bar of the rate of each variation, with its people; the baseline is the first."""
-        from kmexport.reports.plots import NAME_LENGTH, bars, name_shown  # noqa: PLC0415
+        from kmexport.reports.plots import NAME_LENGTH, bars, name_cut  # noqa: PLC0415
 
-        names = [f"{name_shown(row.value, NAME_LENGTH - 12)} ({row.people:,})" for row in self.rows]
+        names = [f"{name_cut(row.value, NAME_LENGTH - 12)} ({row.people:,})" for row in self.rows]
         title = f"“{self.conversion}” by “{self.property}”"
         return bars(names, [row.rate for row in self.rows], title, "rate", ax, form="share")
 

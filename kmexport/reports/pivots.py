@@ -207,10 +207,10 @@ class Pivot(Result):
             if (label, values) not in {(label, row.values) for row in self.rows}:
                 msg = f"the report has no row {values!r}"
                 raise LookupError(msg)
-            keys = [row.value for row in result.rows if row.value is not None and _values(row.value) == values]
+            keys = [row.value for row in result.rows if _values(row.value) == values]
             if not keys:  # a row that only other columns have
                 return []
-            value = keys[0]
+            value = keys[0] if self.by else ALL
         if label is not ALL:
             check_choice("period", label, list(dict.fromkeys(row.label for row in self.rows)))
             if label not in [row.label for row in result.rows]:
@@ -227,8 +227,7 @@ class Pivot(Result):
         is_duration = kind.form == "duration"
         form: NumberForm = "amount" if is_duration else kind.form
         unit = "hours" if is_duration else self.columns[place]
-        is_one = len(self.by) == 1
-        names = [row.values[0] if is_one else " · ".join(map(value_shown, row.values)) for row in self.rows]
+        names = [row.values[0] if len(self.by) == 1 else " · ".join(map(value_shown, row.values)) for row in self.rows]
         numbers = [row.cells[place] for row in self.rows]
         if is_duration:
             numbers = [None if number is None else number / 3_600 for number in numbers]
@@ -254,8 +253,7 @@ class Pivot(Result):
     def _title(self) -> str:
         columns = zip(self.columns, self.totals, self._metrics, strict=True)
         totals = [f"{name} {texts_of([total], _KINDS[one.what].form)[0]}" for name, total, one in columns]
-        heads = [*([self.every] if self.every else []), *self.by]
-        return f"{', '.join(totals)}; by {', '.join(heads)}"
+        return f"{', '.join(totals)}; by {', '.join([*([self.every] if self.every else []), *self.by])}"
 
     def _columns(self) -> list[ResultColumn]:
         found = [ResultColumn(self.every, "string", [row.label for row in self.rows])] if self.every else []
@@ -388,7 +386,11 @@ def _heads(columns: Sequence[Metric] | Mapping[str, Metric], every: Every | None
             what = "everyone is the same in each period" if metric.what == "everyone" else "each period is the window"
             msg = f"{what}: leave every= out, or this Metric({metric.what!r}, …)"
             raise ValueError(msg)
-        found[metric.title if head is None else head] = metric
+        name = metric.title if head is None else head
+        if name in found:
+            msg = f"two columns would be called {name!r}: give heads of your own, {{'first': Metric(…), 'second': …}}"
+            raise ValueError(msg)
+        found[name] = metric
     if not found:
         msg = 'columns are one Metric or more: [Metric("people", "signed up")]'
         raise ValueError(msg)

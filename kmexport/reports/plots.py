@@ -27,6 +27,7 @@ from kmexport.windows import time_at
 COLOURS: Final = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#555555"]
 MARKERS: Final = ["o", "s", "^", "D", "v", "X"]
 NAME_LENGTH: Final = 32
+UNIT_LENGTH: Final = 60
 BARS_SHOWN: Final = 20
 GROUPS_SHOWN: Final = 4
 COHORTS_SHOWN: Final = 40
@@ -61,7 +62,8 @@ def bars(
     axes.set_yticks(range(shown), labels)
     axes.set_ylim(shown - 0.5, -0.5)
     axes.margins(x=0.15)
-    axes.set_xlabel(unit if shown == len(names) else f"{unit} (the first {shown} of {len(names):,} values)")
+    more = "" if shown == len(names) else f" (the first {shown} of {len(names):,} values)"
+    axes.set_xlabel(name_shown(unit, UNIT_LENGTH) + more)
     _scale(axes.xaxis, form)
     return axes
 
@@ -92,7 +94,7 @@ def lines(
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: _label_at(labels, at)))
     axes.tick_params(axis="x", rotation=30)
     plt.setp(axes.get_xticklabels(), ha="right")
-    axes.set_ylabel(unit)
+    axes.set_ylabel(name_shown(unit, NAME_LENGTH))
     _scale(axes.yaxis, form, is_whole=all(number == int(number) for number in shown))
     if len(series) > 1:
         more = len(series) - len(COLOURS)
@@ -168,7 +170,7 @@ def waterfall(names: Sequence[str], numbers: Sequence[float], title: str, unit: 
     axes.set_yticks(range(len(shown)), [name_shown(name, NAME_LENGTH) for name in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.margins(x=0.15)
-    axes.set_xlabel(unit)
+    axes.set_xlabel(name_shown(unit, UNIT_LENGTH))
     _scale(axes.xaxis, "number")
     return axes
 
@@ -222,7 +224,8 @@ def heat_map(
         axes.figure.colorbar(image, ax=axes, format=PercentFormatter(1, decimals=0))
     axes.xaxis.set_major_locator(MaxNLocator(min(20, columns), integer=True))
     axes.set_yticks(range(shown), names[:shown])
-    axes.set_xlabel(unit if shown == len(names) else f"{unit} (the first {shown} of {len(names):,})")
+    more = "" if shown == len(names) else f" (the first {shown} of {len(names):,})"
+    axes.set_xlabel(name_shown(unit, UNIT_LENGTH) + more)
     axes.spines[:].set_visible(False)
     return axes
 
@@ -258,12 +261,17 @@ def paths(lines: Sequence[tuple[Sequence[tuple[str, str]], str]], title: str, ax
 
 def name_shown(name: str | None, length: int) -> str:
     """Return a name from data as a label: cut to a length, printable, and not read as a formula."""
+    return name_cut(name, length).replace("$", r"\$")
+
+
+def name_cut(name: str | None, length: int) -> str:
+    """Return a name from data, cut to a length and printable; for what is made a label later."""
     name = value_shown(name)
     printable = "".join(character if character.isprintable() else " " for character in name)
     cut = printable if len(printable) <= length else shorten(printable, length, placeholder="…")
     if len(cut) < 2 <= len(printable.strip()):  # one long word
         cut = f"{printable[: length - 1]}…"
-    return cut.replace("$", r"\$")
+    return cut
 
 
 def _axes(ax: Axes | None, title: str, *, width: float = 6.4, height: float = 3.8) -> Axes:

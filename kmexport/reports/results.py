@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 import attrs
 from attrs import define, field
 
+from kmexport.columns.schema import without_halves
+from kmexport.format.names import different_names
 from kmexport.reports.query import ask, closest
 from kmexport.windows import time_at
 
@@ -40,7 +42,7 @@ Choice: TypeAlias = str | Literal[All.ALL] | None
 class ResultColumn:
     """One column of a result: how it is called, its Arrow type, how it is shown, its values."""
 
-    name: str
+    name: str = field(converter=without_halves)
     type: Literal["string", "int64", "float64", "time"]
     values: Sequence[Any]
     form: NumberForm = "number"
@@ -133,7 +135,8 @@ class Table:
             )
             rows.append(f"<tr>{''.join(cells)}</tr>")
         rest = "".join(f"<p>{html.escape(line)}</p>" for line in [*self._left_out(columns), *self.notes])
-        return f"<p>{html.escape(self._title())}</p><table><tr>{head}</tr>{''.join(rows)}</table>{rest}"
+        head = f"<p>{html.escape(self._title())}</p><table><tr>{head}</tr>"
+        return without_halves(f"{head}{''.join(rows)}</table>{rest}")
 
     @staticmethod
     def _left_out(columns: Sequence[ResultColumn]) -> list[str]:
@@ -151,7 +154,8 @@ class Table:
         columns = self._columns()
         types = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "time": pa.timestamp("s", "UTC")}
         arrays = [pa.array(column.values, types[column.type]) for column in columns]
-        return pa.table(arrays, names=_different([column.name for column in columns]))
+        names = different_names([column.name for column in reversed(columns)], " (by)")
+        return pa.table(arrays, names=names[::-1])
 
     def df(self) -> Any:
         """Return the rows as a DataFrame of pandas (`pip install pandas`). Raises ImportError without it."""
@@ -195,17 +199,6 @@ def import_frames(library: Literal["pandas", "polars"]) -> Any:
     except ImportError as error:
         msg = f"a DataFrame of {library} needs {error.name}: pip install {library}"
         raise ImportError(msg, name=error.name) from error
-
-
-def _different(names: Sequence[str]) -> list[str]:
-    """Return the names, those of properties changed where the report has a column of that name; its own come last."""
-    found: list[str] = []
-    for name in reversed(names):
-        different = name
-        while different in found:
-            different += " (by)"
-        found.append(different)
-    return found[::-1]
 
 
 def _is_public(attribute: attrs.Attribute[Any], _: object) -> bool:

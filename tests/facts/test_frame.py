@@ -154,3 +154,43 @@ def test_property_of_reads_a_property_in_any_case():
 def test_property_of_takes_any_name(name):
     with Facts([Event("bob", 5, "x", {name: "it", f"{name} ": "other"})]) as facts:
         assert facts.sql("select property_of(properties, ?) from events", [name]).fetchall() == [("it",)]
+
+
+def test_columns_of_a_frame_have_different_names():
+    properties = {"time": 1, "time (property)": 2, "": 3, "(no name)": 4, "n\0ul": 5, "n\ufffdul": 6, "name": 7}
+    with Facts([Event("bob", 5, "x", properties)]) as facts:
+        for asked in (None, list(properties)):
+            table = facts.frame(asked)
+            assert len(set(table.columns)) == len(table.columns) == 3 + len(properties)
+            assert sorted(table.fetchall()[0][3:]) == [1, 2, 3, 4, 5, 6, 7]
+        assert facts.frame(["time", "name"]).columns[3:] == ["time (property)", "name (property)"]
+        assert set(facts.frame().df().columns) == set(facts.frame().columns)
+
+
+@pytest.mark.parametrize("digits", [(5, -2), (3, 5)])
+def test_a_decimal_that_no_column_holds(digits):
+    with pytest.raises(ValueError, match=r"a scale from 0 to its precision, not decimal128\(.*\) \('Amount'\)"):
+        Facts(RECORDS).frame({"Amount": pa.decimal128(*digits)})
+
+
+def test_half_a_surrogate_pair_in_names():
+    half = "ha\ud800"
+    records = [Event("a", 1, "e", {half: "v\ud800"})]
+    for limits in ({}, {"properties": [half]}, {"properties": [half, "plan"], "rule": "strict"}):
+        with Facts(records, **limits) as facts:
+            table = facts.frame([half])
+            assert table.columns[3:] == ["ha\\ud800"]
+            assert table.fetchall()[0][3:] == ("v\\ud800",)
+            with pytest.raises(UnknownNameError):
+                facts.frame(events=half)
+            found = reports.event_counts(facts, "e", by=half)
+            assert found == reports.event_counts(records, "e", by=half)
+            assert found.to_arrow().column_names[0] == found.df().columns[0] == found.pl().columns[0] == "ha\\ud800"
+            assert found._repr_html_().isascii()
+            with pytest.raises(UnknownNameError):
+                reports.event_counts(facts, half)
+
+
+def test_properties_that_were_left_out():
+    with Facts(RECORDS, properties=False) as facts, pytest.raises(FactsLeftOutError, match="properties=False"):
+        facts.frame(["plan"])

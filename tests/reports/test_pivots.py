@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -182,6 +182,32 @@ def test_periods_without_a_window_are_in_the_order_of_time():
     assert sum(row.cells[1] for row in found.rows) == 2
 
 
+def test_who_is_in_a_period_where_there_are_no_groups():
+    facts = Facts([Event("a", hour * 3_600, "x") for hour in range(40)] + [Event("b", 2 * DAY, "y")])
+    found = reports.pivot(facts, [], [Metric("people", "x"), Metric("people", "y")], every="day")
+    assert found.people_of(0, (), label="1970-01-02") == ["a"]
+    assert found.people_of(1, ()) == found.people_of(1, (), label="1970-01-03") == ["b"]
+    assert found.people_of(0, (), label="1970-01-03") == []
+
+
+def test_two_columns_of_one_title_take_heads():
+    days = [Metric("times", "x", window=Window.day("1970-01-01", tz=tz)) for tz in ("UTC", "America/New_York")]
+    facts = Facts([Event("a", hour * 3_600, "x", {"k": 1}) for hour in range(40)])
+    with pytest.raises(ValueError, match=r"two columns would be called 'x: times from 1970-01-01 to 1970-01-01'"):
+        reports.pivot(facts, ["k"], days)
+    assert reports.pivot(facts, ["k"], dict(zip("uv", days, strict=True))).totals == (24, 24)
+
+
+@pytest.mark.parametrize("tz", ["UTC", "America/New_York", "Africa/Monrovia", "Asia/Kathmandu", "Europe/Amsterdam"])
+@pytest.mark.parametrize("moment", [-1_500_000_001, -2_671, -2_670, -901, -900, -1, 0, 1, 4_000_000])
+def test_times_before_1970_and_of_odd_clocks(moment, tz):
+    local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=moment)).astimezone(ZoneInfo(tz))
+    facts = Facts([Event("a", moment, "x")])
+    for shown, form in {"date": "%Y-%m-%d", "hour": "%H:00"}.items():
+        rows = reports.pivot(facts, [GroupBy("first_time", "x", shown=shown)], [Metric("people", "x")], tz=tz).rows
+        assert [row.values for row in rows] == [(f"{local:{form}}",)]
+
+
 def test_how_a_pivot_prints_and_is_drawn(sample):
     found = reports.pivot(sample, ["plan"], {"people": Metric("people", "purchased")}, WEEKS)
     assert str(found).splitlines()[:2] == ["people 81; by plan", "  plan  people"]
@@ -239,6 +265,7 @@ def test_names_and_margins_of_a_source():
         (["plan"], ["everyone"], {}, TypeError, "a column is a Metric, such as .*, not 'everyone'"),
         (["plan"], {"a": "everyone"}, {}, TypeError, "a column is a Metric, such as .*, not 'everyone'"),
         (["plan"], [], {}, ValueError, "columns are one Metric or more"),
+        (["plan"], [Metric("people", "x")] * 2, {}, ValueError, "two columns would be called 'x: people': give heads"),
         ([Split("plan", at="last_touch")], [Metric("everyone")], {}, ValueError, "this report splits at"),
         (
             ["plan"],
@@ -329,6 +356,7 @@ METRICS = st.lists(
     ),
     min_size=1,
     max_size=2,
+    unique_by=lambda metric: metric.title,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -125,6 +126,37 @@ def test_columns_of_an_arrow_table_have_different_names():
     assert values.column_names == ["people (by) (by)", "people (by)", "people"]
     assert reports.cohorts(facts, "X", "X", by="people").to_arrow().column_names == ["people (by)", "people"]
     assert pl.from_arrow(values).row(0) == ("many", "many", 1)
+
+
+NAMES_OF_FORMULAS = ["cost $\\frac$ x", "$x", "half \ud800 $", "\\N{x}$\\frac{"]
+
+
+@pytest.mark.parametrize("name", NAMES_OF_FORMULAS)
+def test_no_name_is_read_as_a_formula(name):
+    event = name.replace("\ud800", "")
+    facts = Facts([Event("a", 1, event, {name: name, "n": 1}), Event("a", 2, "b"), Event("b", 90_000, event)])
+    people = reports.Metric("people", event)
+    drawn = [
+        reports.pivot(facts, [name], [people]),
+        reports.pivot(facts, [name], [people], every="day"),
+        reports.pivot(facts, [name], {name: people}),
+        reports.event_counts(facts, event, by=name, every="day"),
+        reports.event_counts(facts, event).distribution(),
+        reports.property_values(facts, name),
+        reports.ab_test(facts, name, "b"),
+        reports.cohorts(facts, event, "b", by=name),
+        reports.funnel(facts, [event, "b"], by=name),
+        reports.paths(facts, event, "b", of=name),
+        reports.paths(facts, event, "b"),
+        reports.person(facts, "a"),
+    ]
+    for result in drawn:
+        result.plot().figure.savefig(io.BytesIO(), format="svg")
+        plt.close("all")
+    labels = [label.get_text() for label in drawn[6].plot().get_yticklabels()]
+    assert [label.count("\\$") for label in labels if "$" in label] == [name.count("$")]
+    assert not any("\\\\$" in label for label in labels)
+    plt.close("all")
 
 
 @pytest.mark.slow
