@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import date
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from attrs import define, field, frozen
 
 from kmexport.bucket import Bucket
+from kmexport.columns.schema import without_halves
 from kmexport.errors import MalformedRecordError
 from kmexport.format.names import fold_name
 from kmexport.parsing.records import OnError
@@ -53,7 +55,7 @@ class _Occurrence:
 
     def __str__(self) -> str:
         when = time_at(self.timestamp).replace(tzinfo=None)
-        return f"{self.person} at {when} UTC (revisions/{self.revision}.json, line {self.line})"
+        return without_halves(f"{self.person} at {when} UTC (revisions/{self.revision}.json, line {self.line})")
 
 
 @frozen
@@ -164,6 +166,7 @@ def explain(
     >>> found.rows[0].times, found.people, found.times
     (15, 17, 21)
     """
+    _check_bucket(bucket)
     as_name(event)
     rejected: set[tuple[str, int]] = set()
 
@@ -219,6 +222,13 @@ def explain(
         explanation.notes += (told,)
         logger.warning("explain: %s", told)
     return explanation
+
+
+def _check_bucket(bucket: object) -> None:
+    if not isinstance(bucket, Bucket):
+        way = "Bucket(address)" if isinstance(bucket, str | os.PathLike) else "the Bucket that they were read from"
+        msg = f"explain looks at the files of an export, not at {type(bucket).__name__}: give {way}"
+        raise TypeError(msg)
 
 
 def _notes(found: Explanation, *, has_files: bool, plain: Sequence[_Occurrence] | None) -> Iterator[str]:

@@ -32,6 +32,9 @@ def page(results: Iterable[Any], *, title: str = "Report", pictures: bool = True
     >>> text.count("<section>"), "signed up" in text
     (2, True)
     """
+    if isinstance(results, str | Table) or not isinstance(results, Iterable):
+        msg = f"a page is made of a list of results, not of one {type(results).__name__}: put it into [ ]"
+        raise TypeError(msg)
     sections = [f"<section>{_section(result, pictures=pictures)}</section>" for result in results]
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -107,7 +107,7 @@ class People(Result):
         """Write the rows as the vendor's people search does: all columns, times in UTC as 2009-02-13 23:31:30."""
         table = self._columns()
         cells = [column.cells(None) if column.type == "time" else column.values for column in table]
-        with Path(path).open("w", encoding="utf-8", newline="") as file:
+        with Path(path).open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(column.name for column in table)
             for row, shown in zip(self.rows, zip(*cells, strict=True), strict=True):
@@ -271,7 +271,8 @@ def compare(
     A number of the file may have a currency sign, commas between thousands ("1,234.50") and a percent sign ("51.9%" is
     0.519); it is the same as ours if ours, rounded to as many digits, is that number. A day may be 2012-10-03,
     "Oct 3, 2012" or "week of Oct 3, 2012"; any other form needs `dates=`, as strptime has it: "%m/%d/%Y". Times are
-    UTC, as 2009-02-13 23:31:30 or in unix seconds. An empty cell or "-" is nothing, and "None" is who has no value.
+    UTC, as 2009-02-13 23:31:30 or in unix seconds. Spaces around a text do not
+    count. An empty cell or "-" is nothing, and "None" is who has no value.
 
     Source: https://oldsupport.kissmetrics.com/tools/reports-exportable.html names the pages with CSV files; no page
     tells their columns, so nothing about them is taken for granted. Raises ValueError, with the line, for a cell that
@@ -305,12 +306,15 @@ def compare(
         raise ValueError(msg)
     are_days = [all(value is None or _DAY.match(value) for value in ours[place].values) for place in keys]
     here = {tuple(ours[place].values[at] for place in keys): at for at in range(len(ours[0].values))}
+    named = {tuple(one and one.strip() for one in key): key for key in here} | {key: key for key in here}
     there: dict[tuple[str | None, ...], tuple[int, list[str]]] = {}
-    for number, line in enumerate(lines, 2):
+    for number, line in lines:
         key = tuple(
             _key(line[places[place]], number, dates, is_day=is_day and bool(ours[place].values))
             for place, is_day in zip(keys, are_days, strict=True)
         )
+        stripped = tuple(one and one.strip() for one in key)
+        key = named.get(key, named.get(stripped, stripped))
         if key in there:
             msg = f"line {number}: the row {_row_shown(key)} is in line {there[key][0]} already"
             raise ValueError(msg)
@@ -320,15 +324,15 @@ def compare(
         for place in cells if key in there else []:
             number, line = there[key]
             value, text = ours[place].values[at], line[places[place]].strip()
+            value = value.strip() or None if isinstance(value, str) else value  # as the cell is read
             theirs, tolerance = _cell(text, ours[place].type, number, dates)
             if value == theirs or (_is_number(value) and _is_number(theirs) and abs(value - theirs) <= tolerance):
                 same += 1
                 continue
             difference = value - theirs if _is_number(value) and _is_number(theirs) else None
             rows.append(CellDifference(key, ours[place].name, value, theirs, difference))
-    only_here, only_there = (
-        tuple(key for key in one if key not in other) for one, other in ((here, there), (there, here))
-    )
+    only_here = tuple(key for key in here if key not in there)
+    only_there = tuple(key for key in there if key not in here)
     for what, alone in (("Only here", only_here), ("Only in the file", only_there)):
         if alone:
             more = f" and {len(alone) - 3:,} more" if len(alone) > 3 else ""
@@ -343,8 +347,8 @@ _MONTHS: Final = ("%Y-%m", "%b %Y", "%B %Y")
 _NUMBER: Final = re.compile(r"([-+]?)[$€£]?([-+]?)(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(%?)$")
 
 
-def _read_csv(file: str | os.PathLike[str]) -> tuple[list[str], list[list[str]]]:
-    """Return the heads and the lines of a file; ValueError for one that is not a table."""
+def _read_csv(file: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the heads of a file, and its rows with their lines; ValueError for one that is not a table."""
     raw = Path(file).read_bytes()
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
@@ -352,17 +356,22 @@ def _read_csv(file: str | os.PathLike[str]) -> tuple[list[str], list[list[str]]]
     except UnicodeDecodeError as error:
         msg = f"{Path(file).name} is not UTF-8 (byte {error.start}): save it as UTF-8"
         raise ValueError(msg) from error
-    head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
-    lines = [line for line in csv.reader(io.StringIO(text), delimiter=delimiter) if line]
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        lines = [(reader.line_num, line) for line in reader if line]
+    except csv.Error as error:
+        msg = f"line {reader.line_num} of {Path(file).name} is not CSV: {error}; is a quote not closed before it?"
+        raise ValueError(msg) from error
     if not lines:
         msg = f"{Path(file).name} is empty"
         raise ValueError(msg)
-    for number, line in enumerate(lines, 1):
-        if len(line) != len(lines[0]):
-            msg = f"line {number} of {Path(file).name} has {len(line)} cells, its head {len(lines[0])}"
+    heads = lines[0][1]
+    for number, line in lines:
+        if len(line) != len(heads):
+            msg = f"line {number} of {Path(file).name} has {len(line)} cells, its head {len(heads)}"
             raise ValueError(msg)
-    return lines[0], lines[1:]
+    return heads, lines[1:]
 
 
 def _matched(ours: list[str], heads: list[str], columns: dict[str, str]) -> tuple[dict[int, int], list[str]]:
@@ -396,10 +405,9 @@ def _plain(head: str) -> str:
 
 
 def _key(text: str, line: int, dates: str | None, *, is_day: bool) -> str | None:
-    text = text.strip()
-    if text == "None" or not is_day:
-        return None if text == "None" else text
-    text = _WEEK_OF.sub("", text)
+    if text.strip() == "None" or not is_day:
+        return None if text.strip() == "None" else text
+    text = _WEEK_OF.sub("", text.strip())
     for form in (dates,) if dates else (*_DAYS, *_MONTHS):
         try:
             moment = datetime.strptime(text, form)  # noqa: DTZ007  # a day has no zone

@@ -113,13 +113,17 @@ def _executor_errors(folder: Folder) -> Iterator[None]:
             reason = _SHUT_DOWN
         secrets = list(folder._secrets())
         is_safe = not can_show_one(error, secrets)
-        words = type(error).__name__ if not text or shows_one(text, secrets) else f"{type(error).__name__}: {text}"
-        ours = ExecutorError(f"{reason} ({words})", _ADVICE[reason])
+        ours = ExecutorError(f"{reason} ({type(error).__name__}{_words(text, secrets)})", _ADVICE[reason])
         try:
             raise ours from error if is_safe else None
         finally:
             if not is_safe:
                 ours.__context__ = None  # `from None` would only hide it
+
+
+def _words(text: str, secrets: list[str]) -> str:
+    """Return what an error says, behind a colon; nothing where that can show a credential."""
+    return "" if not text or shows_one(text, secrets) else f": {text}"
 
 
 def count_workers(executor: Executor) -> int:
@@ -184,7 +188,7 @@ class _Task:
                 for found in self.read_group(self.folder, self.revisions, reading):
                     notes.add("found", found)
             except Exception as error:  # noqa: BLE001  # whatever it is, the caller raises it
-                notes.add("raised", _picklable(error) if is_elsewhere else error)
+                notes.add("raised", _picklable(error, self.folder) if is_elsewhere else error)
         notes.add("ended", None)
         return notes.notes
 
@@ -210,12 +214,12 @@ class _Notes:
         self._told, self._told_bytes = counts, moved
 
 
-def _picklable(error: Exception) -> Exception:
+def _picklable(error: Exception, folder: Folder) -> Exception:
     try:
         pickle.dumps(error)
         copy.copy(error)  # it is made again in the same way when it is unpickled
     except Exception:  # noqa: BLE001  # what another library's error does there can't be known
-        return RuntimeError(f"{type(error).__name__} in a worker")
+        return RuntimeError(f"{type(error).__name__} in a worker{_words(str(error), list(folder._secrets()))}")
     return error
 
 

@@ -155,7 +155,7 @@ def open_revisions(
 
 
 def check_executor(executor: object, ahead: int | None) -> None:
-    """Raise TypeError for anything but an executor, and ValueError for a number of tasks below 1."""
+    """Raise TypeError for anything but an executor and a whole number, and ValueError for a number of tasks below 1."""
     if executor is not None:
         from concurrent.futures import Executor  # noqa: PLC0415  # it loads much
 
@@ -163,6 +163,9 @@ def check_executor(executor: object, ahead: int | None) -> None:
             way_out = ": give client.get_executor()" if hasattr(executor, "get_executor") else ""
             msg = f"executor is a concurrent.futures.Executor, not {type(executor).__name__}{way_out}"
             raise TypeError(msg)
+    if ahead is not None and (isinstance(ahead, bool) or not isinstance(ahead, int)):
+        msg = f"ahead is a whole number of tasks, not {ahead!r}"
+        raise TypeError(msg)
     if ahead is not None and ahead < 1:
         msg = f"ahead is at least 1, not {ahead}"
         raise ValueError(msg)

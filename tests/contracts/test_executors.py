@@ -37,7 +37,7 @@ from kmexport import (
 )
 from kmexport.errors import RevisionChangedError
 from kmexport.lake import open_lake, sync
-from kmexport.revisions import groups
+from kmexport.revisions import executing, groups
 from kmexport.revisions.executing import count_workers
 from kmexport.revisions.groups import each_file, read_in_groups
 from kmexport.revisions.manifest import Revision
@@ -326,6 +326,9 @@ class TestErrors:
                 read()
         with pytest.raises(ValueError, match="ahead is at least 1, not 0"):
             bucket.to_batches(ahead=0)
+        for not_whole in ("2", 1.5, True):
+            with pytest.raises(TypeError, match="ahead is a whole number of tasks, not"):
+                bucket.to_batches(ahead=not_whole)
 
     def test_facts_of_records_have_no_files(self, executor):
         with pytest.raises(TypeError, match="executor= is for the files of a Bucket; list has none"):
@@ -433,8 +436,17 @@ class TestWorkers:
 
     def test_an_error_that_can_not_be_pickled(self, bucket, pool):
         reader = read_in_groups(bucket.folder, bucket.revisions(), ReadOptions(executor=pool), raising)
-        with pytest.raises(RuntimeError, match="OddError in a worker"):
+        with pytest.raises(RuntimeError, match="OddError in a worker: odd words"):
             list(reader)
+
+    def test_the_words_of_an_error_that_show_a_secret_stay_on_the_worker(self):
+        secret = "sEcReT+for.the~test"
+        folder = Bucket("s3://acme/export", key="AKIAMADEUPFORTESTS00", secret=secret).folder
+        error = OddError()
+        error.args = (f"cannot open {secret}",)
+        assert str(executing._picklable(error, folder)) == "OddError in a worker"
+        error.args = ("cannot open it",)
+        assert str(executing._picklable(error, folder)) == "OddError in a worker: cannot open it"
 
     def test_what_is_sent_shows_no_secret(self):
         secret = "sEcReT+for.the~test"
@@ -468,7 +480,7 @@ class OddError(Exception):
         return OddError, (1, 2)
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__("odd words")
 
 
 def raising(folder, revisions, reading):

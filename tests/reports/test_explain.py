@@ -197,6 +197,10 @@ def test_a_day_in_which_no_file_begins(tmp_path):
 def test_arguments_that_make_no_sense():
     with pytest.raises(TypeError, match="name of an event"):
         explain(Bucket.sample(), None, "2012-10-03")
+    with pytest.raises(TypeError, match=r"the files of an export, not at str: give Bucket\(address\)"):
+        explain(str(SAMPLE), "x", "2012-10-03")
+    with Facts(Bucket.sample()) as facts, pytest.raises(TypeError, match="not at Facts: give the Bucket that"):
+        explain(facts, "x", "2012-10-03")
     with pytest.raises(ValueError, match="a day is a date or ISO text"):
         explain(Bucket.sample(), "x", "yesterday")
     with pytest.raises(ValueError, match="no time zone"):

@@ -41,6 +41,9 @@ def test_a_page_holds_tables_pictures_and_words(facts):
     assert "matplotlib" not in text
     with pytest.raises(TypeError, match="results of reports, and of text, not int"):
         reports.page([3])
+    for one in (funnel, "some words", 3):
+        with pytest.raises(TypeError, match=r"a list of results, not of one (Funnel|str|int): put it into \[ \]"):
+            reports.page(one)
 
 
 def test_names_on_a_page_are_escaped():

@@ -182,3 +182,35 @@ def test_just_the_cells_that_were_changed_differ(tmp_path_factory, numbers, data
         assert row.difference == pytest.approx(changed[row.row], abs=1e-6)
     assert (set(compared.only_here), compared.only_there) == (gone, ())
     assert compared.same == 2 * (len(found.rows) - len(gone)) - len(changed)
+
+
+def test_what_we_wrote_is_the_same(tmp_path):
+    half = "pl\ud800an"
+    values = [" Pro ", "None", None, "2012-10", "", "a\nb", "a,b", "\r", "v\ud800", "x"]
+    records = [
+        Event(f"{' ' * (place % 2)}p{place}", 1349222400, "x", {half: 1} if value is None else {"plan": value})
+        for place, value in enumerate(values)
+    ]
+    records.append(Event("p1", 1, "x"))  # and one more whose name differs by a space
+    shows = ["plan", Show("first_time", "x"), Show("times", "x"), Show("last_value", half)]
+    found = reports.people(records, columns=shows)
+    found.to_csv(tmp_path / "people.csv")
+    compared = reports.compare(found, tmp_path / "people.csv")
+    assert (compared.same, compared.rows) == (4 * found.people, ())
+    assert (compared.only_here, compared.only_there) == ((), ())
+
+
+def test_spaces_around_texts(file):
+    found = reports.event_counts([Event("a", 1, "x", {"plan": " Pro "})], "x", by="plan")
+    assert reports.compare(found, file("plan,people\nPro,1\n")).same == 1
+    assert reports.compare(found, file("plan,people\n Pro  ,1\n")).same == 1
+    both = [Event("a", 1, "x", {"plan": " Pro"}), Event("b", 1, "x", {"plan": "Pro"})]
+    assert reports.compare(reports.event_counts(both, "x", by="plan"), file("plan,people\n Pro,1\nPro,1\n")).same == 2
+
+
+def test_a_file_that_is_no_csv(file):
+    found = reports.event_counts([Event("a", 1, "x", {"plan": "Pro"})], "x", by="plan")
+    with pytest.raises(ValueError, match=r"line \d+ of page.csv is not CSV: field larger .*a quote not closed"):
+        reports.compare(found, file('plan,people\n"Pro,1\n' + "y" * 200_000))
+    with pytest.raises(ValueError, match=r"line 5 of page.csv has 3 cells, its head 2"):
+        reports.compare(found, file('plan,people\n"a\nb",1\n\nPro,1,2\n'))
