@@ -1,4 +1,7 @@
-"""An export as Dask frames and bags, and each record once over a cluster."""
+"""An export as Dask frames and bags, and each record once over a cluster.
+
+steps/duplicates.py has the rule of duplicates over records, facts/duplicates.py and facts/sqlite.py in SQL.
+"""
 
 from __future__ import annotations
 

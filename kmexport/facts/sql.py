@@ -1,7 +1,6 @@
-"""The tables of Facts and the rules of duplicates, in SQL.
+"""The tables of Facts and the views that users see, in SQL.
 
-The first record to arrive is the one that counts, so each has a number of arrival, `seq`. Most moments (a person's
-second) have one record; only those with more are looked at.
+Each record has a number of arrival, `seq`.
 """
 
 from __future__ import annotations
@@ -9,22 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-__all__ = [
-    "COLUMNS",
-    "CONTESTED",
-    "COUNT_REPEATED",
-    "DROP_LATER",
-    "DROP_REPEATED",
-    "NOTHING_SHARED",
-    "NOT_KEPT",
-    "READINGS",
-    "REPEATED_EVENTS",
-    "STRICT_CANDIDATES",
-    "create_tables",
-    "create_views",
-    "find_shared",
-    "text_of",
-]
+__all__ = ["COLUMNS", "READINGS", "create_tables", "create_views", "text_of"]
 
 # What users see.
 COLUMNS: Final = {
@@ -115,69 +99,6 @@ _VIEWS: Final = {
     "rejects": "FROM kmexport.rejects",
 }
 
-# Records that share their moment with another, each with the first of that moment. {key} are the columns that make a
-# moment, {condition} what records are looked at. Different moments may have one hash: then some too many are looked at.
-_SHARED: Final = """
-    CREATE OR REPLACE TABLE kmexport.shared AS
-    WITH merged AS MATERIALIZED (SELECT *, hash({key}) AS digest FROM kmexport.merged WHERE {condition}),
-    digests AS (SELECT digest FROM merged GROUP BY digest HAVING count(*) > 1),
-    chosen AS MATERIALIZED (FROM merged SEMI JOIN digests USING (digest)),
-    moments AS (SELECT {key}, min(seq) AS moment FROM chosen GROUP BY {key} HAVING count(*) > 1)
-    SELECT seq, name_id, moment FROM chosen JOIN moments USING ({key})
-"""
-NOTHING_SHARED: Final = "CREATE OR REPLACE TABLE kmexport.shared (seq BIGINT, name_id INTEGER, moment BIGINT)"
-# Of a person's events of one name in a second, the first counts.
-REPEATED_EVENTS: Final = """
-    CREATE OR REPLACE TABLE kmexport.repeated AS
-    WITH firsts AS (SELECT moment, name_id, min(seq) AS first FROM kmexport.shared GROUP BY ALL)
-    SELECT seq FROM kmexport.shared JOIN firsts USING (moment, name_id) WHERE seq > first
-"""
-NOT_KEPT: Final = "UPDATE kmexport.records SET is_kept = false WHERE seq IN (SELECT seq FROM kmexport.repeated)"
-COUNT_REPEATED: Final = """
-    SELECT count(*) FROM kmexport.records SEMI JOIN kmexport.repeated USING (seq)
-    JOIN kmexport.event_names USING (spelling_id) WHERE is_wanted
-"""
-DROP_REPEATED: Final = "DELETE FROM kmexport.properties WHERE seq IN (SELECT seq FROM kmexport.repeated)"
-# Records with a property that may have been said before: by another record of the moment, or in another spelling.
-CONTESTED: Final = """
-    CREATE OR REPLACE TABLE kmexport.contested AS
-    WITH spelt_twice AS (
-        SELECT spelling_id, name_id FROM kmexport.property_names QUALIFY count(*) OVER (PARTITION BY name_id) > 1
-    ),
-    doubled AS (
-        SELECT DISTINCT seq FROM (
-            SELECT seq FROM kmexport.properties JOIN spelt_twice USING (spelling_id)
-            GROUP BY seq, name_id HAVING count(*) > 1
-        )
-    )
-    SELECT seq, moment FROM kmexport.shared
-    UNION ALL SELECT seq, seq FROM doubled ANTI JOIN kmexport.shared USING (seq)
-"""
-# Of the properties of one name in a moment the first counts, whatever record it stands on. Rows are in the order of
-# their arrival.
-DROP_LATER: Final = """
-    WITH said AS MATERIALIZED (
-        SELECT properties.rowid AS row, moment, name_id
-        FROM kmexport.properties JOIN kmexport.contested USING (seq) JOIN kmexport.property_names USING (spelling_id)
-    ),
-    firsts AS (SELECT moment, name_id, min(row) AS first FROM said GROUP BY ALL)
-    DELETE FROM kmexport.properties WHERE rowid IN (
-        SELECT row FROM said JOIN firsts USING (moment, name_id) WHERE row > first
-    )
-"""
-# Records that may be the same, group by group in the order of arrival.
-STRICT_CANDIDATES: Final = """
-    WITH twins AS (
-        SELECT person, time, name_id, row_number() OVER () AS twin
-        FROM kmexport.merged GROUP BY ALL HAVING count(*) > 1
-    )
-    SELECT twin, seq, properties
-    FROM kmexport.merged JOIN twins
-      ON merged.person = twins.person AND merged.time = twins.time AND merged.name_id IS NOT DISTINCT FROM twins.name_id
-    JOIN kmexport.records USING (seq)
-    ORDER BY twin, seq
-"""
-
 # The value of a property in a record's JSON object, as text, whatever the case of its name; of two spellings the first.
 _PROPERTY_OF: Final = """
     CREATE OR REPLACE MACRO main.property_of(properties, property) AS (
@@ -219,10 +140,3 @@ def create_views(left_out: Collection[str], rule: str) -> list[str]:
                 f"CREATE OR REPLACE VIEW main.{table} AS SELECT {', '.join(shown)} FROM kmexport.numbered_{table}",
             ]
     return [*statements, _PROPERTY_OF] if has_texts else statements
-
-
-def find_shared(*, events_only: bool) -> str:
-    """Return the statement that finds the records of a moment that has more than one, or its events of one name."""
-    if events_only:
-        return _SHARED.format(key="person, time, name_id", condition="name_id IS NOT NULL")
-    return _SHARED.format(key="person, time", condition="true")

@@ -1,4 +1,7 @@
-"""An export in a SQLite file: each revision exactly once, and two views that count by the classic rule."""
+"""An export in a SQLite file: each revision exactly once, and two views that count by the classic rule.
+
+steps/duplicates.py has this rule over records, facts/duplicates.py for Facts, cluster/collections.py over a cluster.
+"""
 
 from __future__ import annotations
 

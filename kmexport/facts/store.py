@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
@@ -13,26 +13,12 @@ import pyarrow as pa
 
 from kmexport.errors import MalformedRecordError
 from kmexport.facts.database_file import Kept
+from kmexport.facts.duplicates import leave_out_duplicates
 from kmexport.facts.engine import in_background, insert
 from kmexport.facts.loading import Rejects, TableLoader, in_loads
 from kmexport.facts.source import Export, FactsSource, FactsSpec
-from kmexport.facts.sql import (
-    CONTESTED,
-    COUNT_REPEATED,
-    DROP_LATER,
-    DROP_REPEATED,
-    NOT_KEPT,
-    NOTHING_SHARED,
-    REPEATED_EVENTS,
-    STRICT_CANDIDATES,
-    create_tables,
-    create_views,
-    find_shared,
-)
-from kmexport.format.decoding import decode_properties
-from kmexport.records import PropertySet
+from kmexport.facts.sql import create_tables, create_views
 from kmexport.revisions.scan import ReceivedTimes
-from kmexport.steps.duplicates import canonical_form
 from kmexport.steps.identities import IdentityMap
 
 __all__ = ["Store"]
@@ -40,7 +26,6 @@ __all__ = ["Store"]
 logger: logging.Logger = logging.getLogger("kmexport")
 
 
-_STREAMED_ROWS: Final = 32_768
 _ALIASED_ROWS: Final = 131_072
 _TOLD: Final[set[str]] = set()  # sources of whose rejected lines this process was warned, with their number
 
@@ -177,59 +162,10 @@ class Store:
             received.log()
 
     def _leave_out_duplicates(self) -> None:
-        execute = self.connection.execute
-        is_strict, has_rows, properties = self.spec.rule == "strict", self.spec.properties is not False, 0
-        if is_strict:
-            repeated = pa.table({"seq": pa.array(_repeated_records(self._strict_candidates()), pa.int64())})
-            insert(self.connection, "CREATE OR REPLACE TABLE kmexport.repeated AS FROM arrived", repeated)
-            execute(NOTHING_SHARED)
-        else:
-            execute(find_shared(events_only=not has_rows))
-            execute(REPEATED_EVENTS)
-        execute(NOT_KEPT)
-        ((events,),) = execute(COUNT_REPEATED).fetchall()
-        if has_rows:
-            if is_strict:
-                ((properties,),) = execute(DROP_REPEATED).fetchall()
-            execute(CONTESTED)
-            ((later,),) = execute(DROP_LATER).fetchall()
-            properties += later
-        execute("INSERT INTO kmexport.duplicates VALUES (?, ?)", [events, properties])
-        for table in ("shared", "repeated", "contested"):
-            execute(f"DROP TABLE IF EXISTS kmexport.{table}")
+        is_strict = self.spec.rule == "strict"
+        leave_out_duplicates(self.connection, is_strict=is_strict, has_rows=self.spec.properties is not False)
         if is_strict and not self.spec.shows_texts:
-            execute("ALTER TABLE kmexport.records DROP COLUMN properties")
-
-    def _strict_candidates(self) -> Iterator[pa.RecordBatch]:
-        with self.connection.cursor() as reading:
-            yield from reading.sql(STRICT_CANDIDATES).to_arrow_reader(_STREAMED_ROWS)
-
-
-def _repeated_records(candidates: Iterable[pa.RecordBatch]) -> Iterator[int]:
-    """Give the `seq` of each record that came before. Candidates come group by group, in the order of arrival."""
-    group = None
-    texts: set[str] = set()
-    forms: set[bytes] = set()
-    for batch in candidates:
-        columns = (batch.column(name).to_pylist() for name in ("twin", "seq", "properties"))
-        for twin, seq, text in zip(*columns, strict=True):
-            if twin != group:
-                group, texts, forms = twin, {text}, set()
-            elif text in texts:
-                yield seq
-            else:
-                # Most records that come twice come word for word: only others are parsed.
-                forms = forms or {_form(next(iter(texts)))}
-                form = _form(text)
-                if form in forms:
-                    yield seq
-                forms.add(form)
-                texts.add(text)
-
-
-def _form(text: str) -> bytes:
-    """Spell properties so that equal ones have one text, whatever their order and spelling."""
-    return canonical_form(PropertySet("", 0, decode_properties(text.encode())))
+            self.connection.execute("ALTER TABLE kmexport.records DROP COLUMN properties")
 
 
 def _aliased(people: IdentityMap) -> Iterator[pa.Table]:

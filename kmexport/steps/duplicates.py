@@ -3,6 +3,8 @@
 Classic: of events with one person, second and name only the first counts; of properties too. So the names that each
 second of a person has are held, as a set of numbers; seconds with equal sets share one. Strict compares whole records,
 by a digest of their canonical form.
+
+facts/duplicates.py has this rule in SQL, facts/sqlite.py for SQLite, cluster/collections.py over a cluster.
 """
 
 from __future__ import annotations
