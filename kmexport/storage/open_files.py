@@ -30,8 +30,8 @@ __all__ = [
     "RawFile",
     "check_progress",
     "lock_for",
-    "open_alone",
     "open_checked",
+    "open_exclusively",
     "open_in_memory",
     "progress_bar",
 ]
@@ -228,7 +228,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _LOCKS.__setitem__(slice(None), [threading.Lock() for _ in _LOCKS]))
 
 
-def open_alone(fs: AbstractFileSystem, path: str) -> Any:
+def open_exclusively(fs: AbstractFileSystem, path: str) -> Any:
     """Open a file of a filesystem that only one may use at a time."""
     lock = lock_for(fs)
     with lock, noticing(fs):

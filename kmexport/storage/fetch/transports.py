@@ -12,7 +12,7 @@ from attrs import frozen
 
 from kmexport.errors import OtherProcessError
 from kmexport.storage.filesystems import noticing, version_and_size_at_once, without_cache
-from kmexport.storage.open_files import FileRequest, LocalFile, lock_for, open_alone, open_in_memory
+from kmexport.storage.open_files import FileRequest, LocalFile, lock_for, open_exclusively, open_in_memory
 from kmexport.storage.retries import tries_within
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def openers(
 
     if getattr(fs, "compression", None):  # a cache that unpacks: the sizes that are listed are those of packed files
         files = [FileRequest(wanted.name, wanted.path, None) for wanted in files]
-    requests = 1 if transport.is_alone else requests
+    requests = 1 if transport.is_sequential else requests
     fetched = fetch_ahead(
         partial(transport.make_source, current, requests),
         files,
@@ -60,7 +60,7 @@ def openers(
 
 def exclusive_access(fs: AbstractFileSystem) -> AbstractContextManager[object]:
     """Keep others from a filesystem that is not made for many threads, as long as the block runs."""
-    return lock_for(fs) if _transport_of(fs).is_alone else nullcontext()
+    return lock_for(fs) if _transport_of(fs).is_sequential else nullcontext()
 
 
 # What makes the sources. Each imports its libraries only when it is called.
@@ -90,7 +90,7 @@ def _by_thread(current: Current, requests: int, *, has_versions: bool = True) ->
     fs = current()
 
     def open_file(path: str) -> Any:
-        return open_alone(current(), path)
+        return open_exclusively(current(), path)
 
     def tell(path: str) -> tuple[Any, int | None]:
         fs = current()
@@ -107,7 +107,7 @@ class _Transport:
 
     open_here: Callable[[AbstractFileSystem, FileRequest], Any] | None = None
     make_source: MakeSource = _by_ranges
-    is_alone: bool = False  # one request at a time, however many loops read
+    is_sequential: bool = False  # one request at a time, however many loops read
     with_subclasses: bool = True
 
 
@@ -119,14 +119,14 @@ _TRANSPORTS = {
     # By coroutines on fsspec's loop: each file as one stream, or in parts.
     "fsspec.implementations.http.HTTPFileSystem": _Transport(make_source=_by_web),
     "s3fs.core.S3FileSystem": _Transport(make_source=_by_s3),
-    "sshfs.spec.SSHFileSystem": _Transport(make_source=_by_thread, is_alone=True),  # it knows no parts of files
+    "sshfs.spec.SSHFileSystem": _Transport(make_source=_by_thread, is_sequential=True),  # it knows no parts of files
     "fsspec.asyn.AsyncFileSystem": _Transport(make_source=_by_ranges),
     # One open file: what is packed in it does not change.
     "fsspec.archive.AbstractArchiveFileSystem": _Transport(
-        make_source=partial(_by_thread, has_versions=False), is_alone=True
+        make_source=partial(_by_thread, has_versions=False), is_sequential=True
     ),
     # Any other may have one connection and one list of its files, and no lock for them: FTP, SFTP, fsspec's caches.
-    "fsspec.spec.AbstractFileSystem": _Transport(make_source=_by_thread, is_alone=True),
+    "fsspec.spec.AbstractFileSystem": _Transport(make_source=_by_thread, is_sequential=True),
 }
 
 
