@@ -146,8 +146,9 @@ class Facts:
 
         `params` are the values of `?` or `$name` in it. The first query reads the source. An unknown table or column is
         DuckDB's error, before anything is read; one that was left out is a FactsLeftOutError. So is a name that
-        `names=` or `properties=` left out, where the query compares it by `=` or `in` with a column of names: `name` or
-        `name_as_sent`, or `event` of properties. Of several statements the last one's answer is given.
+        `names=` or `properties=` left out, where the query compares it by `=`, `in` or `= any` with a column of names:
+        `name` or `name_as_sent`, or `event` of properties; a `like` finds nothing. Of several statements the last one's
+        answer is given.
 
         >>> from kmexport import Event
         >>> facts = Facts([Event("bob", 1349222400, "Signed Up")])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, chain, pairwise
 from typing import Any, Final, TypeAlias
 
 import duckdb
+from attrs import evolve, field, frozen
 
 from kmexport.columns.schema import without_halves
 from kmexport.errors import FactsLeftOutError
@@ -15,18 +17,18 @@ from kmexport.facts.source import FactsSpec
 from kmexport.format.names import fold_name
 
 Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
+_Columns: TypeAlias = Mapping[str, str | None]  # what a table's columns name; None for those that are made anew
 
 # What DuckDB says of a table or a column that is not there.
 _MISSING: Final = re.compile(r'\b(name|table|column named|column|key) "?(?:numbered_)?(\w+)')
 # The columns that hold names, and what they name.
-_NAMES: Final = {
-    ("events", "name"): "event",
-    ("events", "name_as_sent"): "event",
-    ("properties", "event"): "event",
-    ("properties", "name"): "property",
-    ("properties", "name_as_sent"): "property",
+_NAMES: Final[Mapping[str, _Columns]] = {
+    "events": {"name": "event", "name_as_sent": "event"},
+    "properties": {"event": "event", "name": "property", "name_as_sent": "property"},
 }
-_EQUAL: Final = ("COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM", "COMPARE_IN")
+_EQUAL: Final = ("COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM")
+_LISTS: Final = ("list_value", "list_pack", "array_value", "unnest")  # the functions that `[…]` and `any(…)` stand for
+_HAS: Final = ("contains", "list_contains", "list_has", "array_contains", "array_has")  # `in […]` stands for the first
 
 
 def check_table(spec: FactsSpec, error: duckdb.Error) -> None:
@@ -53,38 +55,117 @@ def check_name(spec: FactsSpec, kind: str, name: str) -> None:
 def check_query(spec: FactsSpec, connection: duckdb.DuckDBPyConnection, query: str, params: Params | None) -> None:
     """Raise FactsLeftOutError for a query that compares a name with one that was not read.
 
-    What counts is `=` or `in` between a column of names of `events` or `properties` and a text or a parameter, where
-    the query itself says which table the column is of. Names in other expressions are not looked at.
+    What counts is `=`, `in` or `= any` between a text, a list of texts or a parameter, and a column of names of
+    `events` or `properties`, also where a subquery or `with` passes it on under its name. Names in other expressions
+    are not looked at. Of a statement that is not a query, the queries within it count.
     """
     if spec.names is None and isinstance(spec.properties, bool):
         return
-    ((spelt,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
-    tree = json.loads(spelt)
-    if not tree["error"]:  # DuckDB spells SELECT statements only
-        for kind, name in _compared(tree["statements"], {}, set(_ctes(tree["statements"])), params):
+    for tree, values in _trees(connection, query, params):
+        for kind, name in _compared(tree, _Scope(), values):
             if kind == "event" or spec.properties is not False:
                 check_name(spec, kind, name)
 
 
-def _ctes(tree: Any) -> Iterator[str]:
-    """Give the names that a query gives to tables of its own."""
-    for node in _inside(tree):
-        yield from (entry["key"] for entry in node.get("cte_map", {}).get("map", ()))
-        yield from _ctes(list(node.values()))
+def _trees(
+    connection: duckdb.DuckDBPyConnection, query: str, params: Params | None
+) -> Iterator[tuple[Any, Params | None]]:
+    """Give the tree of a query, or those of the queries within another statement, and the parameters of each."""
+    spelt, reached = query.encode(), 0
+    for start, end, marks in chain([(0, len(spelt), 0)], _parts(query)):
+        if start >= reached:
+            part = spelt[start:end].decode()
+            ((told,),) = connection.execute("SELECT json_serialize_sql(?)", [part]).fetchall()
+            tree = json.loads(told)
+            if not tree["error"]:  # DuckDB spells SELECT statements only
+                yield tree["statements"], params if params is None or isinstance(params, Mapping) else params[marks:]
+                reached = end
+        if reached == len(spelt):
+            return
 
 
-def _compared(
-    tree: Any, tables: Mapping[str, str | None], ctes: set[str], params: Params | None
-) -> Iterator[tuple[str, str]]:
+def _parts(query: str) -> Iterator[tuple[int, int, int]]:
+    """Give the parts that may be queries: the first byte and the last, and how many `?` come before."""
+    spelt = query.encode()
+    starts = [start for start, _ in duckdb.tokenize(query)]
+    words = [spelt[start:end].strip().lower() for start, end in pairwise([*starts, len(spelt)])]
+    for number, word in enumerate(words):
+        if word in (b"select", b"from", b"with"):
+            depths = accumulate((later == b"(") - (later == b")") for later in words[number:])
+            closed = (start for start, depth in zip(starts[number:], depths, strict=True) if depth < 0)
+            yield starts[number], next(closed, len(spelt)), words[:number].count(b"?")
+
+
+@frozen
+class _Scope:
+    """What names of tables mean in a part of a query: the tables of its FROM, those of queries around it, and CTEs."""
+
+    own: Mapping[str, _Columns] = field(factory=dict)
+    around: Mapping[str, _Columns] = field(factory=dict)
+    ctes: Mapping[str, _Columns] = field(factory=dict)
+
+    def within(self, node: dict[str, Any]) -> _Scope:
+        """Return the scope inside a node of the tree."""
+        scope = self
+        for entry in node.get("cte_map", {}).get("map", ()):
+            value = entry["value"]
+            # The place differs by version, here and below.
+            query = value["query_node"] if "query_node" in value else value["query"]["node"]
+            columns = {} if value.get("aliases") else scope.passed_on(query)
+            scope = evolve(scope, ctes={**scope.ctes, entry["key"].lower(): columns})
+        if node.get("type") == "SELECT_NODE" and (own := dict(scope.tables(node["from_table"]))):
+            scope = _Scope(own, {**scope.around, **own}, scope.ctes)
+        return scope
+
+    def tables(self, node: dict[str, Any]) -> Iterator[tuple[str, _Columns]]:
+        """Give what FROM names, with its columns of names, as far as the query itself tells them."""
+        if node["type"] == "JOIN":
+            yield from self.tables(node["left"])
+            yield from self.tables(node["right"])
+        elif node["type"] != "EMPTY":
+            name, schema = node.get("table_name", "").lower(), node.get("schema_name")
+            columns: _Columns = {}
+            if node["type"] == "SUBQUERY":
+                columns = self.passed_on(node["subquery"]["node"])
+            elif node["type"] == "BASE_TABLE" and schema in (None, "", "main"):
+                columns = (_NAMES if schema or name not in self.ctes else self.ctes).get(name, {})
+            yield (node.get("alias") or name).lower(), {} if node.get("column_name_alias") else columns
+
+    def passed_on(self, query: dict[str, Any]) -> _Columns:
+        """Return the columns that a query is known to give, each with what it names."""
+        scope = self.within(query)
+        found: dict[str, str | None] = {}
+        for column in query["select_list"] if query["type"] == "SELECT_NODE" else ():
+            if column["class"] == "STAR":
+                of = (column.get("relation_name") or "").lower()
+                # What EXCLUDE, REPLACE or RENAME names is not the column any more.
+                lists = [value for key, value in column.items() if key.endswith("_list")]
+                changed = set(re.findall(r"\w+", json.dumps(lists).lower()))
+                for table, columns in scope.own.items():
+                    if of in ("", table):  # of two columns of one name the first has it
+                        found = {name: kind for name, kind in columns.items() if name not in changed} | found
+            else:
+                found[(column.get("alias") or column.get("column_names", [""])[-1]).lower()] = scope.kind(column)
+        return found
+
+    def kind(self, node: dict[str, Any]) -> str | None:
+        """Tell what a column names; None for another expression, or where only DuckDB can tell whose column it is."""
+        if node.get("class") != "COLUMN_REF":
+            return None
+        *table, column = [name.lower() for name in node["column_names"]]
+        if table:
+            return self.around.get(table[-1], {}).get(column)
+        kinds = {columns[column] for columns in self.own.values() if column in columns}
+        return kinds.pop() if len(kinds) == 1 else None
+
+
+def _compared(tree: Any, scope: _Scope, params: Params | None) -> Iterator[tuple[str, str]]:
     """Give the names with which a query compares columns, each with what it names."""
     for node in _inside(tree):
-        own = dict(_tables(node["from_table"], ctes)) if node.get("type") == "SELECT_NODE" else tables
-        if node.get("type") in _EQUAL:
-            sides = [node["left"], node["right"]] if "left" in node else node["children"]
-            kinds = {kind for side in sides if (kind := _kind(side, own)) is not None}
-            names = [name for side in sides if (name := _text(side, params)) is not None]
-            yield from ((kind, name) for kind in kinds for name in names)
-        yield from _compared(list(node.values()), own, ctes, params)
+        inner = scope.within(node)
+        for left, right in _sides(node, params):
+            yield from _named(left, right, inner, params)
+        yield from _compared(list(node.values()), inner, params)
 
 
 def _inside(tree: Any) -> Iterator[dict[str, Any]]:
@@ -95,40 +176,63 @@ def _inside(tree: Any) -> Iterator[dict[str, Any]]:
             yield from _inside(part)
 
 
-def _tables(node: Any, ctes: set[str]) -> Iterator[tuple[str, str | None]]:
-    """Give what FROM names: the table of facts that it is, None for anything else."""
-    if node["type"] == "JOIN":
-        yield from _tables(node["left"], ctes)
-        yield from _tables(node["right"], ctes)
-    elif node["type"] != "EMPTY":
-        name = node.get("table_name", "")
-        is_table = node["type"] == "BASE_TABLE" and name not in ctes and node.get("schema_name") in (None, "", "main")
-        yield node.get("alias") or name, name.lower() if is_table else None
+def _sides(node: dict[str, Any], params: Params | None) -> Iterator[tuple[Any, Any]]:
+    """Give what a comparison says to be equal."""
+    if node.get("type") in _EQUAL:
+        yield node["left"], node["right"]
+    elif node.get("type") == "COMPARE_IN":
+        wanted, *given = _children(node)
+        yield from ((wanted, one) for one in given)
+    elif node.get("class") == "SUBQUERY" and node.get("comparison_type") in _EQUAL:
+        query = node["subquery"]["node"]  # of `= any(list)`: SELECT unnest(list)
+        if query.get("from_table", {}).get("type") == "EMPTY":
+            yield from ((node["child"], one) for one in query["select_list"])
+    elif _function(node) in _HAS and len(given := _children(node)) == 2 and isinstance(_value(given[0], params), list):
+        yield given[1], given[0]
 
 
-def _kind(node: Any, tables: Mapping[str, str | None]) -> str | None:
-    """Tell what a column names; None for another expression, or where only DuckDB can tell whose column it is."""
-    if node.get("class") != "COLUMN_REF":
-        return None
-    *table, column = [name.lower() for name in node["column_names"]]
-    if table:
-        return _NAMES.get((tables.get(table[-1]) or "", column))
-    kinds = {_NAMES.get((one, column)) for one in tables.values() if one is not None} - {None}
-    return kinds.pop() if len(kinds) == 1 and None not in tables.values() else None
+def _named(left: Any, right: Any, scope: _Scope, params: Params | None) -> Iterator[tuple[str, str]]:
+    """Give the names that one side has for the columns of the other. Rows are compared one column at a time."""
+    left, right = _bare(left), _bare(right)
+    if _function(left) == _function(right) == "row":
+        for one, other in zip(_children(left), _children(right), strict=False):
+            yield from _named(one, other, scope, params)
+    for column, given in ((left, right), (right, left)):
+        if (kind := scope.kind(column)) is not None:
+            value = _value(given, params)
+            names = value if isinstance(value, list) else [value]
+            yield from ((kind, name) for name in names if isinstance(name, str))
 
 
-def _text(node: Any, params: Params | None) -> str | None:
-    """Return the text that a constant or a parameter is."""
+def _function(node: Any) -> str:
+    return str(node.get("function_name", "")).lower()
+
+
+def _children(node: Any) -> list[Any]:
+    return node["children"] if "children" in node else [one["expression"] for one in node["arguments"]]
+
+
+def _bare(node: Any) -> Any:
+    while node.get("class") == "CAST":
+        node = node["child"]
+    return node
+
+
+def _value(node: Any, params: Params | None) -> Any:
+    """Return the text, or the list of texts, that an expression is; None for another."""
+    node = _bare(node)
+    if _function(node) in _LISTS or node.get("type") == "ARRAY_CONSTRUCTOR":
+        values = [_value(child, params) for child in _children(node)]
+        return [one for value in values for one in (value if isinstance(value, list) else [value])]
     value = None
     if node.get("class") == "CONSTANT":
-        # The place differs by version.
         value = node.get("literal", {}).get("text") if "literal" in node else node["value"].get("value")
         kind = node["literal"]["kind"] if "literal" in node else node["value"]["type"]["id"]
         value = value if kind in ("STRING", "VARCHAR") else None
     elif node.get("class") == "PARAMETER" and params is not None:
         name = node["identifier"]
         if isinstance(params, Mapping):
-            value = params.get(name)
+            value = next((one for key, one in params.items() if key.lower() == name.lower()), None)
         elif name.isdecimal() and int(name) <= len(params):
             value = params[int(name) - 1]
-    return value if isinstance(value, str) else None
+    return list(value) if isinstance(value, tuple) else value
