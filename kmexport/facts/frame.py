@@ -80,7 +80,7 @@ def frame_query(types: Mapping[str, str], *, with_names: bool, is_strict: bool) 
     key = "seq" if is_strict else "person, time"
     params: dict[str, Any] = {f"p{place}": name for place, name in enumerate(types)}
     shown = [f"events.{name}" for name in _OWN]
-    heads = different_names([*_OWN, *(name.replace("\0", "\ufffd") or "(no name)" for name in types)], " (property)")
+    heads = different_names([*_OWN, *(name or "(no name)" for name in types)], " (property)")
     for place, (kind, head) in enumerate(zip(types.values(), heads[len(_OWN) :], strict=True)):
         quoted = head.replace('"', '""')
         shown.append(f'{_cast(kind).format(f"p{place}")} AS "{quoted}"')

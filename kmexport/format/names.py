@@ -48,14 +48,14 @@ def closest_names(name: str, known: Iterable[str]) -> list[str]:
 
 
 def different_names(names: Iterable[str], suffix: str) -> list[str]:
-    """Return names of columns, with the suffix where an earlier one has that name already.
+    """Return names of columns, with the suffix where an earlier one has that name already; no name can hold NUL.
 
     >>> different_names(["time", "plan", "time"], " (property)")
     ['time', 'plan', 'time (property)']
     """
     found: dict[str, None] = {}
     for name in names:
-        different = name
+        different = name.replace("\0", "\ufffd")
         while different in found:
             different += suffix
         found[different] = None

@@ -126,6 +126,9 @@ def test_columns_of_an_arrow_table_have_different_names():
     assert values.column_names == ["people (by) (by)", "people (by)", "people"]
     assert reports.cohorts(facts, "X", "X", by="people").to_arrow().column_names == ["people (by)", "people"]
     assert pl.from_arrow(values).row(0) == ("many", "many", 1)
+    nul = Facts([Event("a", 1, "n\0ul", {"n\0ul": "v"})])
+    names = ["n\0ul", reports.GroupBy("times", "n\0ul")]
+    assert reports.pivot(nul, names, [reports.Metric("people", "n\0ul")]).pl().shape == (1, 3)
 
 
 NAMES_OF_FORMULAS = ["cost $\\frac$ x", "$x", "half \ud800 $", "\\N{x}$\\frac{"]
