@@ -175,7 +175,7 @@ def with_closest(error: UnknownNameError, source: ReportSource, reading: FactsKe
     if isinstance(source, Facts) or not isinstance(source, Bucket | str | os.PathLike | Sequence):
         return error
     kind = cast("NameKind", error.kind)
-    # Its lines were told of when they were read first.
+    # The first reading has warned of bad lines.
     silently: FactsKeywords = {**reading, "on_error": "skip", "callback": None}
     with facts_of(source, silently, None, kind == "property") as facts:
         names = [known for (known,) in ask(facts, f"select distinct name from kmexport.{_TABLES[kind]}", {})]
