@@ -328,7 +328,7 @@ class Bucket:
 
         `executor` is any `concurrent.futures.Executor`: a `ProcessPoolExecutor` for all cores of a machine, Dask's
         `client.get_executor()` for a cluster, threads where that is what you have. Its workers read groups of
-        neighbouring revisions, of at most 16 MiB of lines or one revision. The rows, their order, rejected lines,
+        neighbouring revisions, of at most 8 MiB of lines or one revision. The rows, their order, rejected lines,
         counts and the log are as without, and `on_error` and `callback` are called here. `ahead` groups are submitted
         at a time, by default twice as many as there are workers; what they give waits in this process's memory. The
         `Limits` hold for each process. The page on processes shows a pool.

@@ -19,7 +19,7 @@ _UNKNOWN_SIZE: Final = 4 << 20  # what a revision is taken for whose storage doe
 _PACKED: Final = 8  # times as long is a revision when it is unpacked, about
 _GROUPS_EACH: Final = 4  # for a worker, so that none waits long for the last one
 # Measured: what comes of a group is about as large, and with two workers five of them wait in the caller's memory.
-_GROUP_BYTES: Final = 16 << 20
+_GROUP_BYTES: Final = 8 << 20
 _SMALLEST: Final = 16  # of the largest group: a smaller one costs more to hand out than it saves
 
 
