@@ -55,7 +55,7 @@ class Question:
         also: Iterable[By] = (),
         reading: FactsKeywords,
     ) -> Question:
-        """Find the names of a report in its source.
+        """Read the facts that a report needs, and bind its names, splits and conditions.
 
         `splits` names the properties by which people are split, each under its parameter; None for no split. `where` is
         a condition on the second of an event, `among` one on people. Of a source other than Facts, only what these name

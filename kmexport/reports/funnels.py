@@ -190,7 +190,7 @@ def funnel(
     def row(label: str | None, value: str | None, *counts: int) -> FunnelRow:
         return FunnelRow(label, value, _steps(steps, counts))
 
-    measured = breakdown.measure(query, row, _counts(len(steps)), (0,) * 2 * len(steps), periods_add_up=False)
+    measured = breakdown.measure(query, row, _count_columns(len(steps)), (0,) * 2 * len(steps), periods_add_up=False)
     return Funnel(
         people_query=measured.whole,
         parts_query=measured.parts,
@@ -202,8 +202,8 @@ def funnel(
     )
 
 
-def _counts(steps: int) -> str:
-    """Return the people of each step, then the times of each."""
+def _count_columns(steps: int) -> str:
+    """Return the SQL columns: the people of each step, then the times of each."""
     people = [f"count(t{place})" for place in range(steps)]
     times = [f"coalesce(sum(n{place}) filter (t{place} is not null), 0)::bigint" for place in range(steps)]
     return ", ".join([*people, *times])

@@ -123,7 +123,7 @@ def match_with_index(url: str, index: Index, files: Iterable[tuple[str, int | No
     doubled = []
     for number, files_of_one in spellings.items():
         named = rows[number].path if number in rows else f"revisions/{number}.json"
-        found[number], *others = sorted(files_of_one, key=lambda file: _strangeness(file.path, named))
+        found[number], *others = sorted(files_of_one, key=lambda file: _preference(file.path, named))
         doubled += [other.path for other in others]
     return Listing(
         url=url,
@@ -148,8 +148,8 @@ def _by_number(paths: Sequence[str]) -> dict[int, str]:
     return {int(match[1]): match[0] for match in found if match is not None}
 
 
-def _strangeness(path: str, named: str) -> tuple[bool, bool, str]:
-    """Order files: the one that the index names, then the same packed or unpacked, then other spellings of a number."""
+def _preference(path: str, named: str) -> tuple[bool, bool, str]:
+    """Make the sort key of files of one revision: the name in the index, then it packed or unpacked, then others."""
     return path != named, path.removesuffix(".gz") != named.removesuffix(".gz"), path
 
 

@@ -135,7 +135,7 @@ def open_revisions(
     *,
     unpack: bool = True,
 ) -> Generator[tuple[Revision, AbstractContextManager[BinaryFile]], None, None]:
-    """Yield each revision with what opens it; the callback moves as it is read, and by its size in all."""
+    """Yield each revision with what opens it. The callback moves as it is read, at the end by its whole size."""
     sizes = [revision.size for revision in revisions if revision.size is not None]
     with progress_bar(reading.callback) as callback:
         if callback is not None and len(sizes) == len(revisions):

@@ -69,7 +69,7 @@ def drop_duplicates(
     within: int | None = None,
     events_only: bool = False,
 ) -> Iterator[Any]:
-    """Give the records without what came before: of duplicates the first one counts.
+    """Drop duplicates: of records, or of properties, that repeat one another the first counts.
 
     `rule="classic"`: of events with the same person, second and name the first counts; of properties with the same
     person, second and name the first counts, whatever their values, on whatever record they stand. A property set comes
