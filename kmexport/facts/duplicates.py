@@ -24,7 +24,8 @@ __all__ = ["leave_out_duplicates"]
 _STREAMED_ROWS: Final = 32_768
 
 # Records that share their moment with another, each with the first of that moment. {key} are the columns that make a
-# moment, {condition} what records are looked at. Different moments may have one hash: then some too many are looked at.
+# moment, {condition} what records are looked at. Different moments may have one digest: then
+# some too many are looked at.
 _SHARED: Final = """
     CREATE OR REPLACE TABLE kmexport.shared AS
     WITH merged AS MATERIALIZED (SELECT *, hash({key}) AS digest FROM kmexport.merged WHERE {condition}),
@@ -61,7 +62,7 @@ _CONTESTED: Final = """
     UNION ALL SELECT seq, seq FROM doubled ANTI JOIN kmexport.shared USING (seq)
 """
 # Of the properties of one name in a moment the first counts, whatever record it is on. Rows are in the order of their
-# arrival. {gone} are records of which no property counts. The rows are written anew: of rows deleted here and there
+# arrival. No property of the records {gone} counts. The rows are written anew: of rows deleted here and there
 # DuckDB keeps 8 bytes for each row of the table, which no temporary folder takes (640 MB of 80 million properties).
 _REMAINING: Final = """
     CREATE OR REPLACE TABLE kmexport.remaining AS

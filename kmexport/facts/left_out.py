@@ -98,7 +98,7 @@ def _parts(query: str) -> Iterator[tuple[int, int, int]]:
 
 @frozen
 class _Scope:
-    """What names of tables mean in a part of a query: the tables of its FROM, those of queries around it, and CTEs."""
+    """The tables that names mean in a part of a query: those of its FROM, of the queries around it, and CTEs."""
 
     own: Mapping[str, _Columns] = field(factory=dict)
     around: Mapping[str, _Columns] = field(factory=dict)

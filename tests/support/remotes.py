@@ -213,7 +213,7 @@ class OpenSshServer(SftpServer):
         self.key = self._make_key("right")
         self.wrong_key = self._make_key("wrong")
         self._make_key("host")
-        (keys / "authorized").write_text(Path(f"{self.key}.pub").read_text())
+        (keys / "authorized").write_text(Path(f"{self.key}.pub").read_text("utf-8"), "utf-8")
         settings = {
             "Port": self._inner_port,
             "ListenAddress": "127.0.0.1",
@@ -229,7 +229,7 @@ class OpenSshServer(SftpServer):
             "Subsystem": "sftp internal-sftp",
             "ForceCommand": "internal-sftp",
         }
-        (keys / "config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+        (keys / "config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()), "utf-8")
 
     def _make_key(self, name: str) -> Path:
         import asyncssh
