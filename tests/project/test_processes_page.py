@@ -26,7 +26,7 @@ def run(script: Path | str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("method", {"spawn", "forkserver"} & {*multiprocessing.get_all_start_methods()})
+@pytest.mark.parametrize("method", sorted({"spawn", "forkserver"} & {*multiprocessing.get_all_start_methods()}))
 def test_the_script_runs_by_each_start_method(method, tmp_path):
     (text,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert '"forkserver"' in text
