@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -149,16 +150,16 @@ class TestNightly:
         bucket = write_export(tmp_path / "vendor", {1: [signup]})
         first = run()
         assert (first.returncode, first.stderr) == (0, "")
-        assert "1 revision added to 0: 1 records" in first.stdout
+        assert [json.loads(first.stdout)[key] for key in ("present", "revisions", "records")] == [0, [1], 1]
 
         write_export(tmp_path / "vendor", {1: [signup], 2: [signup, BROKEN_LINES["cut off"]]})
         second = run()
         assert (second.returncode, second.stderr) == (1, "1 line is no record and went to the table rejects\n")
-        assert "1 revision added to 1: 1 records" in second.stdout
+        assert [json.loads(second.stdout)[key] for key in ("present", "revisions", "records")] == [1, [2], 1]
 
         third = run()
         assert (third.returncode, third.stderr) == (0, "")
-        assert "nothing new; 2 revisions were there" in third.stdout
+        assert [json.loads(third.stdout)[key] for key in ("present", "revisions", "records")] == [2, [], 0]
 
         for path in (tmp_path / "vendor" / "revisions").iterdir():
             path.unlink()

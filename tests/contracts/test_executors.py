@@ -489,7 +489,7 @@ def raising(folder, revisions, reading):
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from kmexport import Bucket
@@ -502,6 +502,7 @@ def slow(folder, revisions, reading):
     yield 1
 
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it, and so would we
     groups._SMALLEST = 1 << 40
     bucket = Bucket.sample()
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
