@@ -21,6 +21,7 @@ from kmexport.parsing.blocks import iter_blocks
 from kmexport.parsing.counts import LineCounts
 from kmexport.parsing.lines import parse_blocks
 from kmexport.parsing.records import iter_records
+from kmexport.parsing.selection import is_of
 from kmexport.parsing.stream import MAX_LINE_BYTES
 from kmexport.records import Record
 from kmexport.revisions.reader import ReadOptions, open_revisions
@@ -158,11 +159,7 @@ def _count_theirs(
     file = io.BytesIO(text)
     file.name = path  # for the errors
     records = iter_records(file, on_error=note, max_line_bytes=_longest(text))
-    return sum(_is_theirs(record, identities) for record in records)
-
-
-def _is_theirs(record: Record, identities: frozenset[str]) -> bool:
-    return record.person in identities or getattr(record, "alias", None) in identities
+    return sum(is_of(record, identities) for record in records)
 
 
 def _longest(text: bytes) -> int:
@@ -179,7 +176,7 @@ def _read(text: bytes) -> tuple[list[Record], list[bytes]]:
 def _cut_out(text: bytes, path: str, identities: frozenset[str]) -> bytes:
     """Return the text of a revision without their lines."""
     records, unreadable = _read(text)
-    others = [record for record in records if not _is_theirs(record, identities)]
+    others = [record for record in records if not is_of(record, identities)]
     if text.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         file = io.BytesIO()
         dump_records(others, file)

@@ -12,6 +12,7 @@ import numpy as np
 
 from kmexport.columns.schema import PropertyColumn
 from kmexport.format.decoding import DECODE_ERRORS, DEEPEST, FLAT_BYTES, RESERVED, Head
+from kmexport.format.names import FOLDED_ASCII
 from kmexport.format.repair import is_plain
 from kmexport.parsing.lines import count, first_event_with_alias
 from kmexport.parsing.selection import Span
@@ -86,8 +87,6 @@ _ESCAPABLE: Final = re.compile(r'["\\/\x00-\x1f\x7f]')
 # What folds to letters within ASCII: as escapes, and as bytes (the long s, the Kelvin sign, ß, and ligatures).
 _ESCAPED_LETTERS: Final = re.compile(rb"\\u(?:00[0-7dD]|017[fF]|1[eE]9[eE]|212[aA]|[fF][bB]0)")
 _OTHER_LETTERS: Final = re.compile(rb"\xc5\xbf|\xe2\x84\xaa|\xc3\x9f|\xe1\xba\x9e|\xef\xac[\x80-\x86]")
-# fold_name, for text within ASCII.
-_FOLDED: Final = bytes(range(256)).lower().translate(bytes.maketrans(b",:", b"  "))
 _CASE_BIT: Final = 0x20
 
 
@@ -134,7 +133,7 @@ class PropertyHeads:
             present = len([None for value in map(value_of, heads) if value is not None])
             if self._unsized.count(begin, 0, len(block)) == present:
                 continue
-            folded = folded or block.translate(_FOLDED)
+            folded = folded or block.translate(FOLDED_ASCII)
             # A value, or a nested key, that is spelt so counts too; then the slow way decides.
             if folded.count(b'"%b"' % name.encode()) != present:
                 return False

@@ -156,14 +156,19 @@ def block_without_heads(block: bytes) -> bytes | None:
         found = read_raw_lines(block)
     except DECODE_ERRORS:
         return None
+    drop_heads(found)
+    lines: bytes = _encode_lines(found)
+    return lines
+
+
+def drop_heads(found: Sequence[dict[str, Any]]) -> None:
+    """Take the four keys of a record out of each object."""
     for pairs in found:
         # One by one: a loop over the keys costs half as much again.
         pairs.pop("_p", None)
         pairs.pop("_t", None)
         pairs.pop("_n", None)
         pairs.pop("_p2", None)
-    lines: bytes = _encode_lines(found)
-    return lines
 
 
 def without_head(text: bytes) -> bytes:

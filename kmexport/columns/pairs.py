@@ -18,9 +18,17 @@ import numpy as np
 import pyarrow as pa
 from attrs import define, field
 
-from kmexport.columns.json_text import OBJECTS_AT_ONCE, escape_surrogates, read_raw_lines, split_lines, without_head
+from kmexport.columns.json_text import (
+    OBJECTS_AT_ONCE,
+    drop_heads,
+    escape_surrogates,
+    read_raw_lines,
+    split_lines,
+    without_head,
+)
 from kmexport.format.decoding import DECODE_ERRORS, load_object
 from kmexport.format.encoding import spell_object
+from kmexport.format.names import FOLDED_ASCII
 from kmexport.parsing.selection import WantedNames
 
 __all__ = ["PairReader", "Pairs", "Spellings", "pairs_of_texts"]
@@ -133,6 +141,12 @@ class PairReader:
             flat = [text.replace(b"\n", b" ") if b"\n" in text else text for text in some]
             self.add_block(b"\n".join(flat), len(flat))
 
+    def read(self, texts: pa.Array) -> Pairs:
+        """Read a column of JSON objects; null has none."""
+        for start in range(0, len(texts), OBJECTS_AT_ONCE):
+            self.add_texts([(text or "{}").encode() for text in texts.slice(start, OBJECTS_AT_ONCE).to_pylist()])
+        return self.take()
+
     def take(self) -> Pairs:
         found, self._found, self._rows = self._found, Pairs(), 0
         return found
@@ -145,12 +159,7 @@ class PairReader:
             found = []
         if len(found) != count:
             found = list(map(self._read_one, block.split(b"\n"), range(self._rows, self._rows + count)))
-        for pairs in found:
-            # One by one: a loop over the keys costs half as much again.
-            pairs.pop("_p", None)
-            pairs.pop("_t", None)
-            pairs.pop("_n", None)
-            pairs.pop("_p2", None)
+        drop_heads(found)
         return found
 
     def _read_one(self, text: bytes, row: int) -> dict[str, Any]:
@@ -180,8 +189,6 @@ def _read_object(text: bytes) -> dict[str, Any]:
     return pairs
 
 
-# fold_name, for text within ASCII.
-_FOLDED: Final = bytes(range(256)).lower().translate(bytes.maketrans(b",:", b"  "))
 _OTHER: Final = re.compile(r'["\\/\x00-\x1f\x7f-\U0010ffff]')
 _MOST_NAMES: Final = 12
 _BLOCKS_READ_WHOLE: Final = 31  # then one is looked at again
@@ -201,7 +208,7 @@ class _NameSearch(WantedNames):
         if self._keys is None or self._read_whole:
             self._read_whole = max(self._read_whole - 1, 0)
             return None
-        folded = block.translate(_FOLDED)
+        folded = block.translate(FOLDED_ASCII)
         starts = [found.start() for key in self._keys for found in key.finditer(folded)]
         if b"\\" in block:  # an escape may stand for a letter
             starts += [found.start() for found in re.finditer(rb"\\u", block)]
@@ -220,7 +227,4 @@ class _NameSearch(WantedNames):
 
 def pairs_of_texts(texts: pa.Array, spellings: Spellings) -> Pairs:
     """Read properties that are a column of JSON objects; null has none."""
-    reader = PairReader(spellings)
-    for start in range(0, len(texts), OBJECTS_AT_ONCE):
-        reader.add_texts([(text or "{}").encode() for text in texts.slice(start, OBJECTS_AT_ONCE).to_pylist()])
-    return reader.take()
+    return PairReader(spellings).read(texts)

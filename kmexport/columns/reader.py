@@ -99,7 +99,7 @@ def read_revision(
             for found in parsed:
                 errors.update_total()
                 if isinstance(found, ParsedLines):
-                    inside = found if window is None else _inside(found, window)
+                    inside = found if window is None else inside_window(found, window)
                     rows.add(inside)
                     size += inside.size
                 is_full = len(rows) >= batch_rows or size >= _MOST_BYTES
@@ -159,7 +159,8 @@ def _one_of(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
-def _inside(lines: ParsedLines, window: Window) -> ParsedLines:
+def inside_window(lines: ParsedLines, window: Window) -> ParsedLines:
+    """Leave out the lines of records outside a window."""
     start, end = window.start, window.end
     times = [head.timestamp for head in lines.heads]
     if times and start <= min(times) and max(times) < end:

@@ -20,7 +20,7 @@ from attrs import evolve, frozen
 
 from kmexport.bucket import Bucket
 from kmexport.columns.pairs import PairReader, Pairs, Spellings
-from kmexport.columns.reader import BATCH_ROWS, Rows, read_revision, rows_of_heads
+from kmexport.columns.reader import BATCH_ROWS, Rows, inside_window, read_revision, rows_of_heads
 from kmexport.columns.records import from_records
 from kmexport.columns.schema import SCHEMA, TIME, choose_columns
 from kmexport.errors import KmExportError
@@ -29,7 +29,7 @@ from kmexport.parsing.records import OnError
 from kmexport.parsing.selection import check_selection, names_and_aliases
 from kmexport.records import Alias, Record
 from kmexport.revisions.groups import LINKS, each_file, read_in_groups
-from kmexport.revisions.reader import ReadFile, ReadOptions, check_executor
+from kmexport.revisions.reader import ReadFile, check_executor
 from kmexport.steps.duplicates import Rule
 from kmexport.steps.identities import IdentityMap, Prefer
 from kmexport.storage.open_files import Progress, check_progress
@@ -201,12 +201,11 @@ class FactsSource:
     def _of_files(self) -> Iterator[RecordChunk]:
         spec = self.spec
         bucket: Any = spec.source
-        reading = ReadOptions(
-            self.on_error, spec.callback, None, bucket.limits.max_line_bytes, None, spec.executor, spec.ahead
-        )
+        reading = bucket._reading(self.on_error, spec.callback, None, None, executor=spec.executor, ahead=spec.ahead)
         if self.learnt is not None and spec.window is not None:
-            chosen = {revision.number for revision in bucket.revisions(spec.window, margin=spec.margin)}
-            others = [revision for revision in bucket.revisions() if revision.number not in chosen]
+            listing = bucket._listing()
+            chosen = {revision.number for revision in listing.select(spec.window, 0, spec.margin)}
+            others = [revision for revision in listing.select(None, 0, None) if revision.number not in chosen]
             of_aliases = evolve(reading, selection=check_selection(Alias, None))
             for links in read_in_groups(bucket.folder, others, of_aliases, LINKS):
                 self.learnt.link_pairs(links.pairs)
@@ -238,9 +237,7 @@ class FactsSource:
 
 def _read_texts(pairs: PairReader, batch: pa.RecordBatch) -> Pairs:
     texts = batch.column("properties")
-    spelt = getattr(texts, "storage", texts).cast(pa.string()).to_pylist()
-    pairs.add_texts([(text or "{}").encode() for text in spelt])
-    return pairs.take()
+    return pairs.read(getattr(texts, "storage", texts).cast(pa.string()))
 
 
 def _chunk_reader(
@@ -293,8 +290,7 @@ class _LineRows:
         if self._window is not None:
             if self._learns:
                 self._links += [(one.person, one.alias) for one in lines.heads if one.alias is not None]
-            start, end = self._window.start, self._window.end
-            lines = lines.only(lambda head: start <= head.timestamp < end)
+            lines = inside_window(lines, self._window)
         self._heads.add(lines)
         if self._pairs is not None and lines.block is not None:
             self._pairs.add_block(lines.block, len(lines.heads))

@@ -47,7 +47,6 @@ class NotAnObject(NotARecord):
 
 # Checks the syntax of the whole line and reads the head; not the UTF-8 of the strings that it passes over.
 decode_head: Callable[[bytes | str], Head] = msgspec.json.Decoder(Head).decode
-decode_heads: Callable[[bytes | str], list[Head | None]] = msgspec.json.Decoder(list[Head | None]).decode
 # Not dict[str, Any]: keys are strings anyway, and to check that takes a twelfth of the time.
 decode_object: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict).decode
 

@@ -34,6 +34,8 @@ def _fold(name: str) -> str:
 
 
 _fold_known = lru_cache(_KNOWN)(_fold)
+# fold_name of bytes within ASCII, for `translate`.
+FOLDED_ASCII: Final = bytes(range(256)).lower().translate(bytes.maketrans(b",:", b"  "))
 
 
 def closest_names(name: str, known: Iterable[str]) -> list[str]:

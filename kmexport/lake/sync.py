@@ -23,7 +23,7 @@ from kmexport.lake.writer import CommitWriter
 from kmexport.parsing.counts import LineCounts
 from kmexport.revisions.groups import in_groups
 from kmexport.revisions.manifest import Revision, revision_number
-from kmexport.revisions.reader import check_executor
+from kmexport.revisions.reader import check_executor, set_size
 from kmexport.revisions.scan import FarRevision
 from kmexport.storage.open_files import Progress, check_progress, progress_bar
 
@@ -284,8 +284,7 @@ class _Run:
 
     def take(self, wanted: Sequence[Revision], bar: Callback | None) -> None:
         """Add these revisions; those that are replaced while they are read are listed and read again."""
-        if bar is not None and all(revision.size is not None for revision in wanted):
-            bar.set_size(sum(revision.size or 0 for revision in wanted))
+        set_size(bar, wanted)
         for _ in range(_ROUNDS):
             changed: list[int] = []
             for group in in_groups(wanted, self.bytes_a_commit):

@@ -173,7 +173,6 @@ class RejectFiles(NewFiles):
     def __init__(self, folder: LakeFolder, chunk_bytes: int) -> None:
         super().__init__(folder, REJECTS)
         self.chunk_bytes = chunk_bytes
-        self.count: int = 0
         self._held: list[tuple[int, int, str, bytes]] = []
         self._held_bytes = 0
 
@@ -182,7 +181,6 @@ class RejectFiles(NewFiles):
         # Half a surrogate pair in the reason has no form in UTF-8.
         self._held.append((revision, line, reason.encode(errors="backslashreplace").decode(), raw))
         self._held_bytes += len(raw) + 500
-        self.count += 1
         if self._held_bytes >= self.chunk_bytes:
             self.flush()
 

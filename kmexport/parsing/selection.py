@@ -272,7 +272,7 @@ class Selection:
         kinds, names, people = self.kinds, self.names, self.people
         found = [record for record in records if isinstance(record, kinds)]
         if people is not None:
-            found = [record for record in found if record.person in people or _other_identity(record) in people]
+            found = [record for record in found if is_of(record, people)]
         if names is None:
             return found
         return [record for record in found if isinstance(record, Event) and fold_name(record.name) in names]
@@ -320,8 +320,9 @@ def _check_texts(texts: Any, what: str) -> list[str]:
     return asked
 
 
-def _other_identity(record: Record) -> str | None:
-    return record.alias if isinstance(record, Alias) else None
+def is_of(record: Record, people: frozenset[str]) -> bool:
+    """Tell whether a record is of one of these identities: its person is, or the other identity of an alias."""
+    return record.person in people or (isinstance(record, Alias) and record.alias in people)
 
 
 def _filter_for(

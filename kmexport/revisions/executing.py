@@ -235,11 +235,13 @@ class _Taking(logging.Filter):
     is_elsewhere = False
 
     def filter(self, record: logging.LogRecord) -> bool:
-        own = _takers.get(threading.get_ident())
-        for take in [own] if own is not None else list(_takers.values())[-1:] if self.is_elsewhere else []:
-            take(_prepare(record))
-            return False
-        return True
+        take = _takers.get(threading.get_ident())
+        if take is None and self.is_elsewhere:
+            take = next(iter(list(_takers.values())[-1:]), None)
+        if take is None:
+            return True
+        take(_prepare(record))
+        return False
 
 
 _taking: Final = _Taking()

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from attrs import evolve
 
 from kmexport.revisions.manifest import Revision
-from kmexport.revisions.reader import Links, ReadFile, ReadGroup, ReadOptions, read_links, read_revisions
+from kmexport.revisions.reader import Links, ReadFile, ReadGroup, ReadOptions, read_links, read_revisions, set_size
 from kmexport.storage.folder import Folder
 from kmexport.storage.open_files import progress_bar
 
@@ -87,8 +87,6 @@ def read_in_groups(
     enough = sum(map(_size, revisions)) // (workers * _GROUPS_EACH)
     groups = in_groups(revisions, min(max(enough, group_bytes // _SMALLEST), group_bytes))
     with progress_bar(reading.callback) as callback:
-        sizes = [revision.size for revision in revisions if revision.size is not None]
-        if callback is not None and len(sizes) == len(revisions):
-            callback.set_size(sum(sizes))
+        set_size(callback, revisions)
         here = evolve(reading, callback=callback, ahead=reading.ahead or 2 * workers)
         yield from read_by_executor(folder, groups, here, read_group)

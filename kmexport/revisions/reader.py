@@ -22,6 +22,8 @@ from kmexport.storage.open_files import Progress, check_progress, progress_bar
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from fsspec.callbacks import Callback
+
 logger: logging.Logger = logging.getLogger("kmexport")
 
 T = TypeVar("T")
@@ -128,6 +130,13 @@ def read_revisions(
                 logger.warning("%s: the file is gone; %s was left out", revision.path, rest)
 
 
+def set_size(callback: Callback | None, revisions: Sequence[Revision]) -> None:
+    """Tell a callback how many bytes are read in all, where the storage tells the size of each revision."""
+    sizes = [revision.size for revision in revisions if revision.size is not None]
+    if callback is not None and len(sizes) == len(revisions):
+        callback.set_size(sum(sizes))
+
+
 def open_revisions(
     folder: Folder,
     revisions: Sequence[Revision],
@@ -136,10 +145,8 @@ def open_revisions(
     unpack: bool = True,
 ) -> Generator[tuple[Revision, AbstractContextManager[BinaryFile]], None, None]:
     """Yield each revision with what opens it. The callback moves as it is read, at the end by its whole size."""
-    sizes = [revision.size for revision in revisions if revision.size is not None]
     with progress_bar(reading.callback) as callback:
-        if callback is not None and len(sizes) == len(revisions):
-            callback.set_size(sum(sizes))
+        set_size(callback, revisions)
         openings = folder.open_each(
             [(revision.path, revision.size) for revision in revisions],
             callback=callback,

@@ -14,7 +14,7 @@ from attrs import Factory, define
 
 from kmexport.format.names import VENDOR_KEYS, fold_name
 from kmexport.records import Alias, Event, Record, check_records
-from kmexport.windows import time_at
+from kmexport.windows import write_moment
 
 
 @define
@@ -276,4 +276,4 @@ def _spell_value(value: object) -> str:
 
 
 def _moment(timestamp: int | None) -> str:
-    return "-" if timestamp is None else f"{time_at(timestamp).replace(tzinfo=None)} UTC"
+    return "-" if timestamp is None else write_moment(timestamp)

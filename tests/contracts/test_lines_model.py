@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from decimal import ROUND_FLOOR, Decimal
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from kmexport import LineCounts, MalformedRecordError, iter_records
 from kmexport.format.octal import has_doubled_octal
+from tests.support.reading import ShortReads
 from tests.support.strategies import examples, read_bytes
 
 MARK = b"\xef\xbb\xbf"
@@ -99,9 +99,7 @@ def model(line: bytes) -> dict[str, Any] | None:
 def test_lines_are_what_the_model_says(content, size, touch):
     assume(not any(has_doubled_octal(line) or line.startswith((b"[", b" ")) or not line.strip() for line in content))
     expected = [(number, line, model(line)) for number, line in enumerate(content, 1)]
-    file = io.BytesIO(b"\n".join(content))
-    file_of_short_reads = io.BytesIO()
-    file_of_short_reads.read = lambda _: file.read(size)  # type: ignore[method-assign]
+    file_of_short_reads = ShortReads(b"\n".join(content), size)
     errors: list[MalformedRecordError] = []
     counts = LineCounts()
     found = []

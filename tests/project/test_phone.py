@@ -5,19 +5,18 @@ Run by `nox -s phone`, which builds the docs first. Skipped where there is no Ch
 
 from __future__ import annotations
 
-import functools
 import html
-import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.servers import serve_http
 
 ROOT = Path(__file__).parents[2]
 BUILT = Path(os.environ.get("KMEXPORT_HTML", ROOT / "docs" / "_build" / "html"))
@@ -65,14 +64,8 @@ def address(pages: list[str], tmp_path: Path) -> Iterator[str]:
     (site / "wide.html").write_text('<div style="width:500px">wide</div>', encoding="utf-8")
     (site / "control.html").write_text(CHECK % (WIDTH, '["wide.html"]'), encoding="utf-8")
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serve_http(site) as url:
+        yield url
 
 
 def look(url: str, folder: Path) -> dict[str, list[str]]:

@@ -15,21 +15,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tests.support.servers import STARTED_WITHIN, STOPPED_WITHIN, free_port, running_program, serve
 
 USER, PASSWORD = "ana", "made-up-word/for+tests"
 BLIND = "blind"  # may log in with the same password, and see nothing
-
-
-class Remote(Protocol):
-    """A server of a folder: its port stays the same when it is started again."""
-
-    port: int
-
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
 
 
 @contextmanager

@@ -80,7 +80,7 @@ class Stream:
     def __init__(self, source: Fetcher, file: File, start: int, end: int | None) -> None:
         self._source = source
         self._file = file
-        self._start = self._at = start
+        self._at = start
         self._end = end
         self._body: Body | None = None
         self._sum = 0  # of the bytes that came, where it may have to be compared with what comes again
