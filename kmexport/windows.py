@@ -63,6 +63,11 @@ Zone: TypeAlias = str | tzinfo
 _DAY = 86_400  # seconds
 
 
+def dates_of(window: Window, zone: tzinfo) -> tuple[date, date]:
+    """Return the dates of the first and the last second of a window in a zone; of its start where it is empty."""
+    return time_at(window.start, zone).date(), time_at(max(window.end - 1, window.start), zone).date()
+
+
 def bounds_of_days(first: date, last: date, zone: tzinfo) -> tuple[int, int]:
     """Return the first unix second of the first day, and that of the day after the last."""
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, Unpack
 from attrs import define, frozen
 
 from kmexport.reports.breakdown import Question
-from kmexport.reports.query import ask
+from kmexport.reports.query import ask, check_one_of
 from kmexport.reports.results import ALL, Choice, Result, ResultColumn, check_choice, counted, ratio
 from kmexport.reports.splits import By, by_name
 from kmexport.reports.sql import IN_WINDOW, events
@@ -68,9 +68,7 @@ class AbTest(Result):
 
     def people_of(self, value: Choice = ALL, which: Which = "in_test") -> list[str]:
         """Return the persons of a variation, or of the whole test: all, who "converted", or who "dropped" out."""
-        if which not in _CONDITIONS:
-            msg = f"which is one of {', '.join(map(repr, _CONDITIONS))}, not {which!r}"
-            raise ValueError(msg)
+        check_one_of("which", _CONDITIONS, which)
         check_choice("variation", value, [row.value for row in self.rows])
         if value is ALL:
             return self._people_query.where(_CONDITIONS[which])

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import field, frozen
 
-from kmexport.reports.sql import ASSIGNED
+from kmexport.reports.sql import ASSIGNED, MOMENT
 
 ChannelKind: TypeAlias = Literal["channel", "origin", "both"]
 
@@ -122,6 +122,6 @@ def channel_assignments(kind: ChannelKind, rules: ChannelRules, parameter: str, 
                 coalesce(host_network, {looked_up("social", "site")}) as network
             from said full join visits using (person, time)
         )
-        select person, time, to_json({value}) as value, epoch_us(time)::hugeint * {1 << 64} as assigned
+        select person, time, to_json({value}) as value, {MOMENT} as assigned
         from (select person, time, {channel} as channel, {origin} as origin from hosts)
         where {value} is not null"""

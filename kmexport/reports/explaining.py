@@ -19,6 +19,7 @@ from kmexport.errors import MalformedRecordError
 from kmexport.format.names import fold_name
 from kmexport.parsing.records import OnError
 from kmexport.records import Event
+from kmexport.reports.query import zone_of
 from kmexport.reports.results import ResultColumn, Table, counted
 from kmexport.reports.splits import as_name
 from kmexport.revisions.manifest import Revision
@@ -26,7 +27,7 @@ from kmexport.revisions.reader import ReadOptions, open_revisions
 from kmexport.steps.duplicates import drop_duplicates
 from kmexport.steps.identities import IdentityMap, merge_identities
 from kmexport.tables import to_records
-from kmexport.windows import Window, Zone, check_window, find_zone, time_at
+from kmexport.windows import Window, Zone, check_window, dates_of, time_at
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -177,12 +178,10 @@ def explain(
     index = {revision.number: revision for revision in bucket.revisions()}
     of_day = [revision for revision in index.values() if _begins_in(revision, in_utc)]
     around = {revision.number: revision for revision in bucket.revisions(in_utc)}
-    files = around | {revision.number: revision for revision in bucket.revisions(window)}
-    if late:
-        files = index
-    read = [files[number] for number in sorted(files | {r.number: r for r in of_day})]
+    near = {revision.number: revision for revision in bucket.revisions(window)}
+    files = index if late else around | near  # those of the day are around it
+    read = [files[number] for number in sorted(files)]
     found, events = _read(bucket, read, event, reject, executor)
-    near = {revision.number for revision in bucket.revisions(window)}
     of_day_numbers = {revision.number for revision in of_day}
 
     def chosen(numbers: Iterable[int], where: Window, *, as_given: bool = False) -> list[int]:
@@ -247,9 +246,7 @@ def _windows(day: date | str | Window, tz: Zone | None) -> tuple[Window, Window]
     if not isinstance(day, Window):
         return Window.day(day, "UTC" if tz is None else tz), Window.day(day, "UTC")
     check_window(day)
-    zone = find_zone(tz) if tz is not None else day.tz if day.tz is not None else find_zone("UTC")
-    first, last = (time_at(moment, zone).date() for moment in (day.start, max(day.end - 1, day.start)))
-    return day, Window.days(first, last, "UTC")
+    return day, Window.days(*dates_of(day, zone_of(tz, day)), "UTC")
 
 
 def _begins_in(revision: Revision, window: Window) -> bool:

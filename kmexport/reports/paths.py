@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Unpack
 from attrs import define, field, frozen
 
 from kmexport.reports.breakdown import Question
-from kmexport.reports.query import ask
+from kmexport.reports.query import ask, check_one_of
 from kmexport.reports.results import ALL, All, Result, ResultColumn, counted, ratio, write_duration
 from kmexport.reports.splits import Split, as_split
 from kmexport.reports.sql import events
@@ -69,9 +69,7 @@ class Paths(Result):
 
     def people_of(self, row: PathRow | Literal[All.ALL] = ALL, which: Which = "on_the_way") -> list[str]:
         """Return the persons of a row of `rows`, or of all paths: all, who "converted", or who "dropped" out."""
-        if which not in _CONDITIONS:
-            msg = f"which is one of {', '.join(map(repr, _CONDITIONS))}, not {which!r}"
-            raise ValueError(msg)
+        check_one_of("which", _CONDITIONS, which)
         if not isinstance(row, PathRow):
             if which != "dropped":
                 return self._people_query.where(_CONDITIONS[which])

@@ -19,7 +19,7 @@ from kmexport.errors import UnknownNameError
 from kmexport.facts.sql import text_of
 from kmexport.reports.breakdown import Question
 from kmexport.reports.conditions import Binder, Condition
-from kmexport.reports.query import ask, with_closest
+from kmexport.reports.query import ask, check_one_of, with_closest
 from kmexport.reports.results import Result, ResultColumn, Table, check_choice, counted, value_shown
 from kmexport.reports.splits import Split, as_split
 from kmexport.reports.sql import EVERYONE, first_or_last
@@ -58,10 +58,7 @@ class Show:
     window: Window | None = field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        known = [*_OF_EVENTS, *_OF_PROPERTIES]
-        if self.what not in known:
-            msg = f"what is one of {', '.join(map(repr, known))}, not {self.what!r}"
-            raise ValueError(msg)
+        check_one_of("what", [*_OF_EVENTS, *_OF_PROPERTIES], self.what)
         if self.window is not None:
             check_window(self.window)
 

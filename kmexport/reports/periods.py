@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from calendar import monthrange
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import groupby
 from typing import Final, Literal, TypeAlias
 
@@ -14,7 +14,7 @@ from attrs import frozen
 from kmexport.format.decoding import FIRST_TIMESTAMP
 from kmexport.reports.query import END, ask
 from kmexport.tables import Facts
-from kmexport.windows import Window, Zone, find_zone, first_moment, time_at
+from kmexport.windows import Window, Zone, dates_of, find_zone, first_moment, time_at
 
 Every: TypeAlias = Literal["hour", "day", "week", "month"]
 Group: TypeAlias = Literal["day", "week", "month"]
@@ -150,7 +150,6 @@ class PeriodLookup:
     """
 
     name: str
-    count: int
     period: str | None = None
     until: str | None = None
 
@@ -259,6 +258,15 @@ def _whole_periods(span: Window, every: Every, zone: tzinfo) -> list[Period]:
     return [period for period in around if period.start < span.end and period.end > span.start]
 
 
+def days_shown(window: Window) -> str:
+    """Write the first and the last day of a window, or its bounds where these are not whole days."""
+    zone = window.tz or UTC
+    first, last = dates_of(window, zone)
+    if window == Window.days(first, last, zone):
+        return f"from {first} to {last}"
+    return f"from {time_at(window.start, zone)} to {time_at(window.end, zone)}"
+
+
 def find_days(facts: Facts, zone: tzinfo, source: str, params: dict[str, object]) -> PeriodLookup:
     """Put the zone's days in which the source has rows into the params.
 
@@ -309,14 +317,14 @@ def _lookup(periods: Sequence[Period], params: dict[str, object], name: str) -> 
     params[f"{name}_ends"] = [period.end for period in periods]
     runs = _runs(periods)
     if not 0 < len(runs) <= RUNS_AT_MOST:
-        return PeriodLookup(name, len(periods))
+        return PeriodLookup(name)
     number = f"case when time < to_timestamp({periods[0].start}) then null"
     until = "case"
     for first, start, length, end in runs:
         nth = f"(epoch_us(time) - {start * 1_000_000}) // {length * 1_000_000}" if end - start > length else "0"
         number += f" when time < to_timestamp({end}) then {first} + {nth}"
         until += f" when time < to_timestamp({end}) then {start} + {length} * ({nth} + 1)"
-    return PeriodLookup(name, len(periods), f"{number} end", f"{until} end")
+    return PeriodLookup(name, f"{number} end", f"{until} end")
 
 
 def _runs(periods: Sequence[Period]) -> list[tuple[int, int, int, int]]:

@@ -149,7 +149,7 @@ def person(
     if not who:
         msg = f"no record has the identity {identity!r}: identities compare exactly, letter case too"
         raise LookupError(msg)
-    params = {"person": who[0][0], "amount": fold_name(amount)}
+    params = {"person": who[0][0]}
     events = ask(
         facts,
         """

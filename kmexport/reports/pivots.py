@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, Unpack
 
 from attrs import define, evolve, field, frozen
@@ -15,8 +15,8 @@ from kmexport.reports.conditions import NameCollector, check_condition
 from kmexport.reports.conversions import conversion
 from kmexport.reports.counts import event_counts
 from kmexport.reports.durations import time_between
-from kmexport.reports.periods import Every, check_every
-from kmexport.reports.query import FactsKeywords, ReportSource, bounds_of, facts_of, with_closest, zone_of
+from kmexport.reports.periods import Every, check_every, days_shown
+from kmexport.reports.query import FactsKeywords, ReportSource, check_one_of, facts_of, with_closest, zone_of
 from kmexport.reports.results import ALL, Choice, NumberForm, Result, ResultColumn, check_choice, texts_of, value_shown
 from kmexport.reports.splits import (
     EVERY_VALUE,
@@ -30,11 +30,11 @@ from kmexport.reports.splits import (
     as_name,
     as_split,
     within,
-)
+)  # fmt: skip
 from kmexport.reports.totals import property_total
 from kmexport.reports.values import PropertyValues, property_values
 from kmexport.tables import Facts
-from kmexport.windows import Window, Zone, check_window, time_at
+from kmexport.windows import Window, Zone, check_window
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,10 +100,8 @@ class Metric:
     among: Condition | None = field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if self.what not in _KINDS:
-            msg = f"what is one of {', '.join(map(repr, _KINDS))}, not {self.what!r}"
-            raise ValueError(msg)
-        given = [name for name in (self.name, self.second) if name is not None]
+        check_one_of("what", _KINDS, self.what)
+        given = self._names
         takes = _KINDS[self.what].names
         if len(given) != len(takes):
             of = {0: "no name", 1: f"the name of one {takes[0] if takes else ''}", 2: "the names of two events"}
@@ -117,21 +115,16 @@ class Metric:
             check_condition(self.among)
 
     @property
+    def _names(self) -> list[str]:
+        return [name for name in (self.name, self.second) if name is not None]
+
+    @property
     def title(self) -> str:
         """The head of the column."""
-        names = " → ".join(name for name in (self.name, self.second) if name is not None)
+        names = " → ".join(self._names)
         head = f"{names}: {self.what.replace('_', ' ')}" if names else self.what
-        head += "" if self.window is None else f" {_days_of(self.window)}"
+        head += "" if self.window is None else f" {days_shown(self.window)}"
         return head if self.among is None else f"{head} who {self.among}"
-
-
-def _days_of(window: Window) -> str:
-    """The first and the last day of a window, or its bounds where these are not whole days."""
-    zone = window.tz or UTC
-    first, last = (time_at(moment, zone).date() for moment in (window.start, max(window.end - 1, window.start)))
-    if window == Window.days(first, last, zone):
-        return f"from {first} to {last}"
-    return f"from {time_at(window.start, zone)} to {time_at(window.end, zone)}"
 
 
 @frozen
@@ -149,8 +142,8 @@ class _Nested(Split):
             if isinstance(group, GroupBy):
                 parts.append(group.bind(facts, name, params, self.window, self.zone))
                 continue
-            params |= {f"{name}_{bound}": moment for bound, moment in bounds_of(self.window).items()}
-            parts.append(evolve(group.bind(facts, name, params, "last_in_window"), within=within(name)))
+            in_window = within(name, self.window, params)
+            parts.append(evolve(group.bind(facts, name, params, "last_in_window"), within=in_window))
         return _BoundNested(self.property, "", "last_ever", "as_sent", parts=tuple(parts))
 
 
@@ -324,7 +317,7 @@ def pivot(
     nested = _Nested(", ".join(heads), groups=groups, window=window, zone=zone_of(tz, window)) if groups else None
     options = {"by": nested, "every": every, "tz": zone_of(tz, window)}
     try:
-        results = [_measured(found, metric, window, among, options) for metric in metrics.values()]
+        results = _results(found, metrics.values(), window, among, options)
     except UnknownNameError as error:
         raise with_closest(error, facts, reading) from None
     kinds = [_KINDS[metric.what] for metric in metrics.values()]
@@ -341,14 +334,19 @@ def pivot(
     )
 
 
-def _measured(
-    facts: Facts, metric: Metric, window: Window | None, among: Condition | None, options: Mapping[str, Any]
-) -> SplitResult:
-    """Return the report that has the numbers of a metric."""
-    both = [condition for condition in (among, metric.among) if condition is not None]
-    whom = both[0] & both[1] if len(both) == 2 else both[0] if both else None
-    names = [name for name in (metric.name, metric.second) if name is not None]
-    return _KINDS[metric.what].report(facts, *names, metric.window or window, among=whom, **options)
+def _results(
+    facts: Facts, metrics: Iterable[Metric], window: Window | None, among: Condition | None, options: Mapping[str, Any]
+) -> list[SplitResult]:
+    """Return the report that has the numbers of each metric. Numbers of one report share it."""
+    found: list[tuple[object, SplitResult]] = []
+    for metric in metrics:
+        both = [condition for condition in (among, metric.among) if condition is not None]
+        whom = both[0] & both[1] if len(both) == 2 else both[0] if both else None
+        report, names, span = _KINDS[metric.what].report, metric._names, metric.window or window
+        question = (report, names, span, whom)
+        same = next((result for one, result in found if one == question), None)
+        found.append((question, same or report(facts, *names, span, among=whom, **options)))
+    return [result for _, result in found]
 
 
 def _groups(rows: Sequence[By | GroupBy], every: Every | None) -> tuple[Split | GroupBy, ...]:
@@ -406,7 +404,7 @@ def _wanted(groups: Sequence[Split | GroupBy], metrics: Sequence[Metric], among:
         wanted.properties += properties
     for metric in metrics:
         target = wanted.events if "event" in _KINDS[metric.what].names else wanted.properties
-        target += [name for name in (metric.name, metric.second) if name is not None]
+        target += metric._names
         wanted.everyone = wanted.everyone or metric.what == "everyone"
     for condition in (among, *(metric.among for metric in metrics)):
         if condition is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, cast
 
@@ -60,6 +60,13 @@ def ask(facts: Facts, query: str, params: Mapping[str, object]) -> list[tuple[An
 def given(**names: str | None) -> dict[str, str]:
     """Return the names that are given, for arguments that may be None."""
     return {key: name for key, name in names.items() if name is not None}
+
+
+def check_one_of(what: str, known: Collection[str], value: object) -> None:
+    """Raise ValueError for anything but one of the known texts."""
+    if value not in known:
+        msg = f"{what} is one of {', '.join(map(repr, known))}, not {value!r}"
+        raise ValueError(msg)
 
 
 def zone_of(tz: Zone | None, window: Window | None) -> tzinfo:

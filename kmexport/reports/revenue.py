@@ -11,7 +11,7 @@ from attrs import define, frozen
 
 from kmexport.reports.breakdown import Breakdown, QueryParts, Question, SplitResult, SplitRow
 from kmexport.reports.periods import last_moment
-from kmexport.reports.query import as_seconds, ask, given
+from kmexport.reports.query import as_seconds, ask, check_one_of, given
 from kmexport.reports.results import ALL, Choice, ResultColumn, check_choice, counted, ratio, texts_of
 from kmexport.reports.splits import EVER, By, by_name
 from kmexport.reports.sql import amounts, check_amounts, count_others, events, reading_of
@@ -75,9 +75,7 @@ class Revenue(SplitResult):
 
     def people_of(self, which: Which = "with_revenue", *, label: Choice = ALL, value: Choice = ALL) -> list[str]:
         """Return the persons with a value in the window, or those who are paying, were gained, or were lost."""
-        if which not in _CONDITIONS:
-            msg = f"which is one of {', '.join(map(repr, _CONDITIONS))}, not {which!r}"
-            raise ValueError(msg)
+        check_one_of("which", _CONDITIONS, which)
         return self._people(label, value, _CONDITIONS[which])
 
     def top(self, count: int = 10) -> list[tuple[str, float]]:

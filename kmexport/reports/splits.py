@@ -13,7 +13,7 @@ from kmexport.facts.sql import text_of
 from kmexport.format.names import fold_name
 from kmexport.reports.channels import CHANNEL_EVENTS, CHANNEL_PROPERTIES, COMPUTED, ChannelRules, channel_assignments
 from kmexport.reports.periods import PeriodLookup
-from kmexport.reports.query import ask, bounds_of, is_known, known_name
+from kmexport.reports.query import ask, bounds_of, check_one_of, is_known, known_name
 from kmexport.reports.sql import IN_WINDOW, assignments, first_or_last, in_periods, with_last_value
 from kmexport.tables import Facts
 from kmexport.windows import Window, check_window, time_at
@@ -56,7 +56,6 @@ _STRETCH: Final = f"""
     case when time < to_timestamp({_SINCE_1973}) then epoch_us(time) // 1000000
         else epoch_us(time) // {_QUARTER}000000 * {_QUARTER} end"""
 
-Times: TypeAlias = Literal["first_time", "last_time", "every_time"]
 Grouped: TypeAlias = Literal["times", "first_time", "last_time", "every_time", "total", "minimum", "maximum", "average"]
 Shown: TypeAlias = Literal["date", "month", "month_of_year", "year", "weekday", "day_of_month", "hour"]
 _OF_TIMES: Final = ("first_time", "last_time", "every_time")
@@ -75,12 +74,6 @@ _SHOWN: Final[dict[str, str]] = {
     "day_of_month": "%d",
     "hour": "%H:00",
 }
-
-
-def _known(what: str, known: Sequence[str], value: object) -> None:
-    if value not in known:
-        msg = f"{what} is one of {', '.join(map(repr, known))}, not {value!r}"
-        raise ValueError(msg)
 
 
 @frozen
@@ -122,9 +115,9 @@ class Split:
 
     def __attrs_post_init__(self) -> None:
         as_name(self.property)
-        _known("form", list(_FORMS), self.form)
+        check_one_of("form", _FORMS, self.form)
         if self.at is not None:
-            _known("at", ["last_touch", *PERSONS_OWN, *EVERY_VALUE, "at_step"], self.at)
+            check_one_of("at", ["last_touch", *PERSONS_OWN, *EVERY_VALUE, "at_step"], self.at)
         if self.step is not None and self.at != "at_step":
             msg = f'step= needs at="at_step": Split({self.property!r}, at="at_step", step={self.step!r})'
             raise ValueError(msg)
@@ -300,13 +293,8 @@ class GroupBy:
     window: Window | None = field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        known = ["times", *_OF_TIMES, *_OF_NUMBERS]
-        if self.what not in known:
-            msg = f"what is one of {', '.join(map(repr, known))}, not {self.what!r}"
-            raise ValueError(msg)
-        if self.shown not in _SHOWN:
-            msg = f"shown is one of {', '.join(map(repr, _SHOWN))}, not {self.shown!r}"
-            raise ValueError(msg)
+        check_one_of("what", ["times", *_OF_TIMES, *_OF_NUMBERS], self.what)
+        check_one_of("shown", _SHOWN, self.shown)
         as_name(self.name)
         if self.window is not None:
             check_window(self.window)
@@ -325,12 +313,12 @@ class GroupBy:
         self, facts: Facts, parameter: str, params: dict[str, object], window: Window | None, zone: tzinfo
     ) -> BoundGroup:
         """Put what the query needs into the params, each under a name that begins with the parameter."""
-        params |= {f"{parameter}_{name}": moment for name, moment in bounds_of(self.window or window).items()}
+        in_window = within(parameter, self.window or window, params)
         kind: Literal["event", "property"] = "property" if self.what in _OF_NUMBERS else "event"
         params[f"{parameter}_name"] = known_name(facts, kind, self.name)
         source = f"""
             from kmexport.{"numbered_properties" if kind == "property" else "numbered_events"}
-            where name = ${parameter}_name and {within(parameter)}"""
+            where name = ${parameter}_name and {in_window}"""
         if self.what == "times":
             return BoundGroup(f"select person_id as person, count(*)::varchar as text {source} group by person_id", "0")
         if self.what in _OF_NUMBERS:
@@ -351,8 +339,9 @@ class GroupBy:
         return BoundGroup(text, None, adds_up=self.what != "every_time")
 
 
-def within(parameter: str) -> str:
-    """The condition that a row lies in the window whose bounds are parameters with this prefix."""
+def within(parameter: str, window: Window | None, params: dict[str, object]) -> str:
+    """Return the condition that a row lies in the window; its bounds are put into the params, with this prefix."""
+    params |= {f"{parameter}_{name}": moment for name, moment in bounds_of(window).items()}
     return IN_WINDOW.replace("$", f"${parameter}_")
 
 

@@ -21,10 +21,10 @@ IN_WINDOW: Final = "time >= to_timestamp($start) and time < to_timestamp($end)"
 LAST_SECOND_OF_PERIOD: Final = "to_timestamp(epoch_us(until) // 1000000 - 1)"
 
 # A moment and an order within it in one number. A comparison of it takes half the time of one of a pair of columns.
-_MOMENT: Final = f"epoch_us(time)::hugeint * {1 << 64}"
-_BEHIND_ALL: Final = f"{_MOMENT} + {(1 << 64) - 1}"
-_ARRIVAL: Final = f"{_MOMENT} + seq"
-ASSIGNED: Final = f"{_MOMENT} + (seq * {1 << 24} + place)"
+MOMENT: Final = f"epoch_us(time)::hugeint * {1 << 64}"
+_BEHIND_ALL: Final = f"{MOMENT} + {(1 << 64) - 1}"
+_ARRIVAL: Final = f"{MOMENT} + seq"
+ASSIGNED: Final = f"{MOMENT} + (seq * {1 << 24} + place)"
 
 # Who did anything, or had a property set. An alias alone makes nobody.
 EVERYONE: Final = """

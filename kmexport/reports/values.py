@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, Unpack
 from attrs import define, evolve, frozen
 
 from kmexport.reports.breakdown import Breakdown, QueryParts, Question, SplitResult
-from kmexport.reports.query import given
+from kmexport.reports.query import check_one_of, given
 from kmexport.reports.results import ALL, Choice, ResultColumn, check_choice, counted, value_shown
 from kmexport.reports.splits import EVER, PERSONS_OWN, At, By, as_split, by_name, respell, shown_text
 from kmexport.reports.sql import assignments, events, first_or_last, firsts
@@ -144,9 +144,7 @@ def property_values(
     split = as_split(property)
     moment: At = at or split.at or "last_ever"
     step = step if step is not None or split.step is None else str(split.step)
-    if moment not in _MOMENTS:
-        msg = f"at is one of {', '.join(map(repr, _MOMENTS))}, not {moment!r}"
-        raise ValueError(msg)
+    check_one_of("at", _MOMENTS, moment)
     if (step is None) == (moment == "at_step"):
         msg = 'at="at_step" needs step=, the name of an event' if step is None else 'step= needs at="at_step"'
         raise ValueError(msg)
