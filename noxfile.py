@@ -128,14 +128,15 @@ def endings(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def examples(session: nox.Session) -> None:
-    """The slow property tests hold for twenty times as many random examples, each report for 2,000."""
+    """Slow property tests hold for twenty times as many random examples, each report for 2,000: new ones each time."""
     session.install("-e", ".[test]")
     folders = ["facts", "lake", "steps"]
     contracts = ["databases", "export_model", "tools"]
     paths = [f"tests/{name}" for name in folders] + [f"tests/contracts/test_{name}.py" for name in contracts]
-    session.run("python", "-m", "pytest", *paths, *session.posargs, env={"KMEXPORT_TIMES_THE_EXAMPLES": "20"})
-    rules = "tests/reports/test_rules.py"
-    session.run("python", "-m", "pytest", rules, *session.posargs, env={"KMEXPORT_TIMES_THE_EXAMPLES": "100"})
+    more = {"KMEXPORT_NEW_EXAMPLES": "1", "KMEXPORT_TIMES_THE_EXAMPLES": "20"}
+    session.run("python", "-m", "pytest", *paths, *session.posargs, env=more)
+    more["KMEXPORT_TIMES_THE_EXAMPLES"] = "100"
+    session.run("python", "-m", "pytest", "tests/reports", "-m", "hypothesis", *session.posargs, env=more)
 
 
 @nox.session(python=PYTHONS[0])

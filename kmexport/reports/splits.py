@@ -324,7 +324,9 @@ class GroupBy:
         if self.what in _OF_NUMBERS:
             number = f"select person_id as person, {_OF_NUMBERS[self.what]} as number {source} and number is not null"
             whole = "number = trunc(number) and abs(number) < 1e15"
-            text = f"case when {whole} then number::bigint::varchar else round(number, 9)::varchar end"
+            # round() multiplies first, which must lose nothing; larger doubles hold no ninth decimal.
+            rounded = "case when abs(number) < 9e6 then round(number, 9) else number end"
+            text = f"case when {whole} then number::bigint::varchar else ({rounded})::varchar end"
             return BoundGroup(f"select person, {text} as text from ({number} group by person_id)", None)
         time = {"first_time": "min(time)", "last_time": "max(time)"}.get(self.what)
         chosen = f"select person_id as person, time {source}"

@@ -432,6 +432,15 @@ def check(found, label, kept, groups, metrics, whole, period, tz):
             assert found.people_of(place, values, **part) == sorted(people)
 
 
+@pytest.mark.parametrize(
+    "number", [10**30, 1e15, 123456789012345.6, 9e6 + 0.1, 12345678.9, 1e6 / 3, 0.1 + 0.2, -8999999.123456789, 1e-10]
+)
+def test_a_group_of_numbers_shows_nine_decimals_and_no_noise(number):
+    with Facts([Event("ann", 1, "bought", {"price": number})]) as facts:
+        [row] = reports.pivot(facts, [GroupBy("total", "price")], [Metric("everyone")]).rows
+    assert float(row.values[0]) == round(float(number), 9)
+
+
 @SETTINGS
 @given(RECORDS, RULES, GROUPS, METRICS, WINDOWS, ZONES)
 def test_against_loops(records, rule, groups, metrics, window, tz):
