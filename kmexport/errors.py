@@ -350,7 +350,8 @@ class UnknownNameError(KmExportError, LookupError):
     def __str__(self) -> str:
         sentence = f"no record has the {self.kind} {self.name!r}."
         if not self.closest:
-            return f"{sentence} Names compare without case; kmexport.profile(bucket.iter_records()) lists them all."
+            table = "events" if self.kind == "event" else "properties"
+            return f'{sentence} Facts(…).sql("from {table}") shows what there is.'
         names = ", ".join(map(repr, self.closest))
         return f"{sentence} The closest {'names are' if len(self.closest) > 1 else 'name is'} {names}."
 

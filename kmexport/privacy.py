@@ -50,7 +50,8 @@ class CopySummary:
     @property
     def problems(self) -> list[str]:
         """List what should be looked at, in sentences."""
-        return [
+        nothing = ["no record is under what was asked for: compare the spelling"] if not self.records else []
+        return nothing + [
             f"{error.source}, line {error.line_number} can't be read and may be theirs: it is in the copy"
             for error in self.unreadable
         ]
@@ -58,7 +59,7 @@ class CopySummary:
     def __str__(self) -> str:
         """Say it in a few lines, without naming the person."""
         first = (
-            f"{self.url}: {self.records:,} records of {len(self.identities):,} identities taken out of "
+            f"{self.url}: {self.records:,} records taken out, of {len(self.identities):,} identities, in "
             f"{len(self.revisions):,} of {self.copied:,} revisions ({self.seconds:.1f} s)"
         )
         return "\n".join([first, *(f"- {problem}" for problem in self.problems)])

@@ -114,8 +114,8 @@ class Store:
             if isinstance(error, MalformedRecordError):
                 # It comes out of a query, or of a report: one over a bucket takes on_error itself.
                 error.add_note(
-                    'Give on_error="skip" to the call that names the export, the report over it or Facts(…): it goes '
-                    "on without such lines, and the table rejects of Facts has them."
+                    'Write it where the export is named: Facts(bucket, on_error="skip"), or in a report over a bucket. '
+                    "Such lines are left out then, and the table rejects of Facts has them."
                 )
             raise
         if self.kept is not None:

@@ -97,10 +97,8 @@ class Cohorts(Result):
 
     def _title(self) -> str:
         people = sum(row.people for row in self.rows)
-        shown = "cumulative" if self.cumulative else "first time only" if self.first_time_only else "every time"
-        return (
-            f"{self.first} → {self.second}: {counted(people, 'person', 'people')} by {self.by or self.group}, {shown}"
-        )
+        shown = ", cumulative" if self.cumulative else ", first time only" if self.first_time_only else ""
+        return f"{self.first} → {self.second}: {counted(people, 'person', 'people')} by {self.by or self.group}{shown}"
 
     def _columns(self) -> list[ResultColumn]:
         count = max((len(row.buckets) for row in self.rows), default=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import date
@@ -19,7 +20,7 @@ from kmexport.errors import MalformedRecordError
 from kmexport.format.names import fold_name
 from kmexport.parsing.records import OnError
 from kmexport.records import Event
-from kmexport.reports.query import zone_of
+from kmexport.reports.query import closest, zone_of
 from kmexport.reports.results import ResultColumn, Table, counted
 from kmexport.reports.splits import as_name
 from kmexport.revisions.manifest import Revision
@@ -64,7 +65,7 @@ class ExplainRow:
     """One step: the people and times after it, what it changed, up to ten examples, and the page of its rule.
 
     `people_change` and `times_change` are those against the row before; None in the first row. `is_expected` marks the
-    row with the number that was expected, or the nearest.
+    row with the number that was expected, or the nearest; no row where a plain script over all files has that number.
     """
 
     step: str
@@ -119,8 +120,8 @@ class Explanation(Table):
             ResultColumn("change", "string", [_signed(row.people_change) for row in self.rows]),
             ResultColumn("times", "int64", [row.times for row in self.rows]),
             ResultColumn("change of times", "string", [_signed(row.times_change) for row in self.rows]),
-            ResultColumn("for example", "string", [row.examples[0] if row.examples else " " for row in self.rows]),
             *(ResultColumn(" ", "string", [mark or " " for mark in column]) for column in marks),
+            ResultColumn("for example", "string", [row.examples[0] if row.examples else " " for row in self.rows]),
         ]
 
 
@@ -155,13 +156,15 @@ def explain(
 
     Each row says what it changed, with up to ten examples; one that changes nothing shows 0. `expected=1234` marks the
     row with just that number of people or times, or the nearest, and says which of both. Notes say where no file begins
-    in the day, and with `late=True` what a plain script that reads all files would count. There is no `on_error`: lines
+    in the day, with `late=True` what a plain script that reads all files would count (and whether that is `expected`),
+    and where no file that was read has the event, which name comes close. There is no `on_error`: lines
     that can't be read are left out, and a note counts them. With `executor=`, that of `Bucket.to_batches`, workers read
     the files, but for the first row's.
 
     Sources: the notes of https://oldsupport.kissmetrics.com/apis/data/ and the page of each row. Costs the files of a
     window twice (all files with `late=True`) and one pass over the aliases (none with `identities=`); holds the event's
-    records of the day. An event that no record has is 0. Raises what reading a bucket raises.
+    records of the day. An event that no record has is 0, and costs the files once more. Raises what reading a bucket
+    raises, and TypeError where `expected` is no number.
 
     >>> found = explain(Bucket.sample(), "signed up", "2012-10-03", tz="America/New_York")
     >>> found.rows[0].times, found.people, found.times
@@ -169,6 +172,9 @@ def explain(
     """
     _check_bucket(bucket)
     as_name(event)
+    if expected is not None and (isinstance(expected, bool) or not isinstance(expected, int)):
+        msg = f"expected is your number of people or times, as in expected=15, not {expected!r}"
+        raise TypeError(msg)
     rejected: set[tuple[str, int]] = set()
 
     def reject(error: MalformedRecordError) -> None:
@@ -214,8 +220,11 @@ def explain(
         add("one event a second", _DUPLICATES, _without_duplicates(merged, in_window, rule), merged)
     if late:
         add("records that came late", _DATA, _without_duplicates(merged, chosen(index, window), rule), merged)
-    explanation = _explanation(event, steps, expected)
-    explanation.notes = tuple(_notes(explanation, has_files=bool(of_day), plain=plain if late else None))
+    in_all_files = _numbers(plain) if late else None
+    explanation = _explanation(event, steps, expected, in_all_files)
+    explanation.notes = tuple(_notes(explanation, bool(of_day), in_all_files, len(read), len(index)))
+    if not found and (names := _names(bucket, read, reject)):
+        explanation.notes += (f"no record of these files has the event {event!r}{closest(fold_name(event), names)}",)
     if rejected:
         told = f"{counted(len(rejected), 'line is', 'lines are')} no record, and left out"
         explanation.notes += (told,)
@@ -230,15 +239,28 @@ def _check_bucket(bucket: object) -> None:
         raise TypeError(msg)
 
 
-def _notes(found: Explanation, *, has_files: bool, plain: Sequence[_Occurrence] | None) -> Iterator[str]:
-    """Yield what a reader of the first row should know; `plain` are the occurrences of a plain script in all files."""
+def _notes(
+    found: Explanation, has_files: bool, in_all_files: tuple[int, int] | None, read: int, there: int
+) -> Iterator[str]:
+    """Yield what a reader of the rows should know; `in_all_files` is what a plain script counts in all files."""
     if not has_files:
         yield "no file begins in that day of UTC: such a script reads none; “neighbouring files” adds the others"
-    if plain is not None:
-        people = counted(len({one.person for one in plain}), "person", "people")
-        yield f"a plain script that reads all files: {people}, {counted(len(plain), 'time')}"
+    if in_all_files is not None:
+        people, times = counted(in_all_files[0], "person", "people"), counted(in_all_files[1], "time")
+        mark = "    ← expected" if found.expected in in_all_files else ""
+        yield f"a plain script that reads all files: {people}, {times}{mark}"
     elif found.expected is not None and not any(map(found._is_equal, found.rows)):
         yield f"no row is {found.expected:,}; late=True also counts all files as a plain script does, and late records"
+    elif read < there:
+        yield f"read {read:,} of {there:,} files: late=True reads all, as event_counts does, and adds what came later"
+
+
+def _names(bucket: Bucket, revisions: list[Revision], on_error: OnError) -> list[str]:
+    """Return the folded names of all events of the files, the commonest first."""
+    names: Counter[str] = Counter()
+    for batch in bucket.to_batches(revisions=revisions, columns=["name"], kinds=Event, on_error=on_error):
+        names.update(map(fold_name, batch.column("name").to_pylist()))
+    return [name for name, _ in names.most_common()]
 
 
 def _windows(day: date | str | Window, tz: Zone | None) -> tuple[Window, Window]:
@@ -310,10 +332,20 @@ def _without_duplicates(
     return [place_of[id(record)] for record in kept if id(record) in place_of]
 
 
-def _explanation(event: str, steps: list[tuple[str, str, list[_Occurrence]]], expected: int | None) -> Explanation:
-    counts = [(len({one.person for one in line}), len(line)) for _, _, line in steps]
+def _numbers(occurrences: Sequence[_Occurrence]) -> tuple[int, int]:
+    """Return the number of people, and of times."""
+    return len({one.person for one in occurrences}), len(occurrences)
+
+
+def _explanation(
+    event: str,
+    steps: list[tuple[str, str, list[_Occurrence]]],
+    expected: int | None,
+    in_all_files: tuple[int, int] | None,
+) -> Explanation:
+    counts = [_numbers(line) for _, _, line in steps]
     nearest = None
-    if expected is not None:
+    if expected is not None and (expected not in (in_all_files or ()) or any(expected in pair for pair in counts)):
         nearest = min(range(len(steps)), key=lambda at: min(abs(number - expected) for number in counts[at]))
     examples: list[tuple[str, ...]] = [tuple(map(str, steps[0][2][:EXAMPLES]))]
     changes: list[tuple[int | None, int | None]] = [(None, None)]

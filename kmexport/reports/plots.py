@@ -274,10 +274,14 @@ def name_cut(name: str | None, length: int) -> str:
     return cut
 
 
-def _axes(ax: Axes | None, title: str, *, width: float = 6.4, height: float = 3.8) -> Axes:
-    axes = ax
-    if axes is None:
+def _axes(ax: object, title: str, *, width: float = 6.4, height: float = 3.8) -> Axes:
+    if isinstance(ax, Axes):
+        axes = ax
+    elif ax is None:
         _, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    else:
+        msg = f"plot draws into Axes of matplotlib, not into {ax!r}: .plot().figure.savefig('days.png') makes a file"
+        raise TypeError(msg)
     axes.set_title("\n".join(wrap(name_shown(title, 110), 60)))
     axes.spines[["top", "right"]].set_visible(False)
     return axes

@@ -6,11 +6,12 @@ import logging
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, cast
 
 from kmexport.bucket import Bucket
-from kmexport.errors import UnknownNameError
+from kmexport.errors import FactsLeftOutError, UnknownNameError
 from kmexport.format.decoding import FIRST_TIMESTAMP, LAST_TIMESTAMP
 from kmexport.format.names import closest_names, fold_name
 from kmexport.parsing.records import OnError
@@ -102,9 +103,24 @@ def known_name(facts: Facts, kind: NameKind, name: str) -> str:
     folded = fold_name(name)
     if not is_known(facts, kind, folded):
         facts.check_read(event=name if kind == "event" else None, property=name if kind == "property" else None)
-        names = [known for (known,) in ask(facts, f"select distinct name from kmexport.{_TABLES[kind]}", {})]
-        raise UnknownNameError(kind, name, closest_names(folded, names))
+        raise _unknown(facts, kind, name)
     return folded
+
+
+def _unknown(facts: Facts, kind: NameKind, name: str) -> UnknownNameError:
+    """Return the error for a name that no record has, with the closest of the facts."""
+    folded = fold_name(name)
+    error = UnknownNameError(kind, name, closest_names(folded, _names(facts, kind)))
+    with suppress(FactsLeftOutError):
+        if kind == "property" and folded in _names(facts, "event"):
+            error.add_note(f"{name!r} is an event; this takes a property.")
+        elif kind == "event" and folded in _names(facts, "property"):
+            error.add_note(f"{name!r} is a property; this takes an event.")
+    return error
+
+
+def _names(facts: Facts, kind: NameKind) -> list[str]:
+    return [name for (name,) in ask(facts, f"select distinct name from kmexport.{_TABLES[kind]}", {})]
 
 
 def _check_text(kind: str, name: object) -> None:
@@ -184,9 +200,8 @@ def with_closest(error: UnknownNameError, source: ReportSource, reading: FactsKe
     kind = cast("NameKind", error.kind)
     # The first reading has warned of bad lines.
     silently: FactsKeywords = {**reading, "on_error": "skip", "callback": None}
-    with facts_of(source, silently, None, kind == "property") as facts:
-        names = [known for (known,) in ask(facts, f"select distinct name from kmexport.{_TABLES[kind]}", {})]
-    return UnknownNameError(error.kind, error.name, closest_names(fold_name(error.name), names))
+    with facts_of(source, silently, None, properties=True) as facts:
+        return _unknown(facts, kind, error.name)
 
 
 def as_seconds(name: str, length: object) -> float:

@@ -211,3 +211,10 @@ def test_a_line_that_cant_be_read_is_shown_where_it_names_them_in_any_spelling(t
     copy = without_person(bucket, tmp_path / "new", ["zoë/1"])
     assert [error.raw for error in copy.unreadable] == theirs * 2
     assert (copy.records, copy.revisions) == (1, [1])
+
+
+def test_a_copy_from_which_nothing_went_says_so():
+    copy = without_person(Bucket.sample(), "memory://nobody-there", "nobody@example.com")
+    assert copy.records == 0
+    assert copy.problems == ["no record is under what was asked for: compare the spelling"]
+    assert "nobody@example.com" not in str(copy)

@@ -213,7 +213,7 @@ def test_what_is_rejected_is_raised_or_kept_in_a_table(tmp_path):
     bucket = write_export(tmp_path / "shop", {7: LINES[:2], 9: LINES[2:]})
     with Facts(bucket) as facts, pytest.raises(MalformedRecordError, match=r"revisions/7\.json, line 2") as caught:
         facts.sql("from events")
-    assert 'Give on_error="skip" to the call that names the export' in caught.value.__notes__[0]
+    assert 'where the export is named: Facts(bucket, on_error="skip")' in caught.value.__notes__[0]
     errors = []
     for policy in ("skip", errors.append):
         with Facts(bucket, on_error=policy) as facts:

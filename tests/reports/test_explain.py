@@ -155,7 +155,7 @@ def test_the_row_of_the_expected_number_is_marked():
     assert [row.step for row in found.rows if row.is_expected] == ["the zone's day"]
     assert "← expected" in str(found)
     assert "← expected" in found._repr_html_()
-    assert found.notes == ()
+    assert found.notes == ("read 4 of 12 files: late=True reads all, as event_counts does, and adds what came later",)
     assert "expected" not in str(explain(Bucket.sample(), "signed up", "2012-10-03"))
     assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
     assert found.to_arrow().num_rows == 8
@@ -192,6 +192,28 @@ def test_a_day_in_which_no_file_begins(tmp_path):
     assert "no file begins in that day of UTC" in str(found)
     late = explain(bucket, "X", "1970-01-01", late=True)
     assert late.notes[1] == "a plain script that reads all files: 1 person, 1 time"
+    assert explain(bucket, "X", "1970-01-02").notes == ()  # every file was read
+
+
+def test_the_number_of_a_script_that_reads_all_files():
+    # 16 stands in no row; a row that is near would be a wrong answer to "why 16?".
+    found = explain(Bucket.sample(), "signed up", "2012-10-03", tz=NEW_YORK, expected=16, late=True)
+    assert [row.step for row in found.rows if row.is_expected] == []
+    assert found.notes == ("a plain script that reads all files: 16 people, 16 times    ← expected",)
+    found.plot()
+    row = explain(Bucket.sample(), "signed up", "2012-10-03", tz=NEW_YORK, expected=20, late=True)
+    assert [row.step for row in row.rows if row.is_expected] == ["the name in any case"]
+    plt.close("all")
+
+
+def test_a_name_that_no_file_has_is_told():
+    found = explain(Bucket.sample(), "Singed up", "2012-10-03", tz=NEW_YORK)
+    assert found.times == 0
+    assert found.notes[-1] == "no record of these files has the event 'Singed up': the closest is 'signed up'"
+    other = explain(Bucket.sample(), "nothing of the kind", "2012-10-03").notes[-1]
+    assert other.endswith("the closest are 'viewed product', 'visited site', 'searched'")  # the commonest
+    empty = explain(Bucket.sample(), "signed up", "2014-10-03", tz=NEW_YORK)
+    assert "no record of these files" not in str(empty)
 
 
 def test_arguments_that_make_no_sense():
@@ -203,6 +225,9 @@ def test_arguments_that_make_no_sense():
         explain(facts, "x", "2012-10-03")
     with pytest.raises(ValueError, match="a day is a date or ISO text"):
         explain(Bucket.sample(), "x", "yesterday")
+    for expected in ("15", 15.5, True):
+        with pytest.raises(TypeError, match="expected is your number of people or times, as in expected=15, not"):
+            explain(Bucket.sample(), "x", "2012-10-03", expected=expected)
     with pytest.raises(ValueError, match="no time zone"):
         explain(Bucket.sample(), "x", "2012-10-03", tz="Mars")
 

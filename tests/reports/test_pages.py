@@ -10,9 +10,10 @@ import matplotlib as mpl
 import pandas as pd
 import polars as pl
 import pytest
+from matplotlib import pyplot as plt
 
 from kmexport import Bucket, Event, Facts, Window, mirror, reports
-from kmexport.errors import LakeNotFoundError
+from kmexport.errors import LakeNotFoundError, UnknownNameError
 from kmexport.reports import Show, did
 from kmexport.testing import BROKEN_LINES, write_export
 
@@ -39,16 +40,56 @@ def test_a_page_holds_tables_pictures_and_words(facts):
     assert "<table>" in text
     assert reports.page([funnel], pictures=False).count("<img") == 0
     assert "matplotlib" not in text
-    with pytest.raises(TypeError, match="results of reports, and of text, not int"):
+    with pytest.raises(TypeError, match="DataFrames and figures, not of int"):
         reports.page([3])
     for one in (funnel, "some words", 3):
         with pytest.raises(TypeError, match=r"a list of results, not of one (Funnel|str|int): put it into \[ \]"):
             reports.page(one)
 
 
+def test_a_page_holds_reports_of_your_own(facts):
+    relation = facts.sql("select name, count(*) as times, null as nothing from events group by name order by times")
+    page = reports.page([relation, relation])  # asked again, it gives the same
+    assert page.count("<tr><th>name</th><th>times</th><th>nothing</th></tr>") == 2
+    assert page.count("<tr><td>viewed product</td><td>542</td><td>-</td></tr>") == 2
+    assert "the first 200 rows" not in page
+    long = reports.page([facts.sql("select line from events order by line limit 201")])
+    assert (long.count("<td>"), "the first 200 rows" in long) == (200, True)
+    assert "<table" in reports.page([relation.df()])
+    figure, axes = plt.subplots()
+    axes.set_title("a < b")
+    assert reports.page([axes, figure]).count('src="data:image/svg+xml;base64,') == 2
+    assert 'alt="a &lt; b"' in reports.page([axes])
+    assert plt.fignum_exists(figure.number), "a picture of the caller's stays open"
+    plt.close(figure)
+
+
+def test_a_picture_goes_into_axes_and_not_into_a_file(facts):
+    with pytest.raises(TypeError, match=r"not into 'days.png': .plot\(\).figure.savefig"):
+        reports.event_counts(facts, "signed up").plot("days.png")
+
+
+def test_a_name_of_the_other_kind_is_told(facts):
+    for report, name, note in (
+        (reports.event_counts, "Plan", "'Plan' is a property; this takes an event."),
+        (
+            reports.property_total,
+            "purchased",
+            "'purchased' is an event; this takes a property.",
+        ),
+    ):
+        for source in (facts, Bucket.sample()):
+            with pytest.raises(UnknownNameError) as caught:
+                report(source, name)
+            assert caught.value.__notes__ == [note]
+    with Facts(Bucket.sample(), properties=False) as less, pytest.raises(UnknownNameError, match="shows what there is"):
+        reports.event_counts(less, "Plan")
+
+
 def test_names_on_a_page_are_escaped():
     result = reports.event_counts([Event("a", 1, ODD)], ODD)
-    text = reports.page([ODD, result], title=ODD)
+    with Facts([Event("a", 1, ODD)]) as odd:
+        text = reports.page([ODD, result, odd.sql('select name, name as "<script>" from events')], title=ODD)
     assert "<script" not in text
     assert re.search(r'alt="[^"]*&lt;script&gt;', text)
 

@@ -129,7 +129,7 @@ def test_a_misspelled_name_has_the_closest_of_the_whole_source(records, tmp_path
             reports.event_counts(source, "singed up")
         with pytest.raises(UnknownNameError, match="The closest name is 'plan'"):
             reports.people(source, columns=["plann"])
-    with pytest.raises(UnknownNameError, match=r"no record has the event 'singed up'\. Names"):
+    with pytest.raises(UnknownNameError, match=r"no record has the event 'singed up'\. Facts"):
         reports.event_counts(iter(records), "singed up")
 
 
