@@ -82,7 +82,7 @@ def test_each_manifest_is_read_once(tmp_path):
 
 
 @given(st.dictionaries(st.integers(1, 30), st.lists(RECORDS, max_size=4), max_size=6), st.data())
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(25))
 def test_the_copy_is_the_same_bucket(tmp_path_factory, revisions, data):
     root = tmp_path_factory.mktemp("random")
     numbers = st.sets(st.sampled_from(sorted(revisions)), max_size=3) if revisions else st.just(set())

@@ -58,7 +58,7 @@ def test_a_midnight_that_comes_twice_counts_from_the_first():
 
 
 @given(st.sampled_from(ZONES), st.dates(date(1900, 1, 2), date(2037, 12, 30)), st.integers(0, 3))
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_days_tile_time_and_hold_their_date(zone, first, more):
     last = first + timedelta(days=more)
     whole = Window.days(first, last, zone)
@@ -74,7 +74,7 @@ def test_days_tile_time_and_hold_their_date(zone, first, more):
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**7), st.sampled_from(ZONES))
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(100))
 def test_splitting_loses_no_second(start, length, zone):
     window = Window(start, start + length)
     parts = window.split_by_days(zone)
@@ -284,7 +284,7 @@ def test_zones_of_dateutil_where_midnight_is_skipped(name, day, of):
 
 
 @given(st.sampled_from(ZONES), st.dates(date(1971, 1, 2), date(2036, 12, 30)))
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(150))
 def test_days_of_dateutil_tile_time(name, day):
     zone = pytest.importorskip("dateutil.tz").gettz(name)
     if zone is None:

@@ -61,7 +61,7 @@ def test_the_demo_revision(client, tmp_path):
 
 
 @given(EXPORTS)
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_exports(client, tmp_path_factory, revisions):
     check_all(write_export(tmp_path_factory.mktemp("export"), revisions), 1)
 

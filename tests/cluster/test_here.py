@@ -65,7 +65,7 @@ def test_the_sample():
 
 
 @given(EXPORTS, st.sampled_from([1, 500, 1 << 20]))
-@settings(max_examples=examples(12), deadline=None)
+@settings(max_examples=examples(12))
 @pytest.mark.slow
 def test_random_exports(tmp_path_factory, revisions, group_bytes):
     check_all(write_export(tmp_path_factory.mktemp("export"), revisions), group_bytes)

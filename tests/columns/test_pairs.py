@@ -70,7 +70,6 @@ def one_by_one(lines):
 
 
 @given(st.lists(objects(), max_size=12), st.integers(0, 12))
-@settings(deadline=None)
 def test_the_same_as_one_line_after_another(objects, of_block):
     lines = [text.encode() for text in objects]
     names = Spellings()
@@ -88,7 +87,6 @@ def test_the_same_as_one_line_after_another(objects, of_block):
 
 
 @given(st.lists(objects(), max_size=12), st.sets(FEW(["plan", "a b", "é", ""])))
-@settings(deadline=None)
 def test_wanted_names_in_every_spelling(objects, wanted):
     names = Spellings()
     reader = PairReader(names, frozenset(wanted))
@@ -126,7 +124,7 @@ def spaced_lines(draw):
 
 
 @given(st.lists(spaced_lines(), min_size=1, max_size=8))
-@settings(deadline=None, max_examples=examples(60))
+@settings(max_examples=examples(60))
 @pytest.mark.slow
 def test_records_columns_and_facts_agree_on_lines_with_any_spaces(lines):
     bucket = write_export("memory://spaces", {1: lines})
@@ -160,7 +158,7 @@ def test_no_property_of_a_spaced_line_is_lost(line):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=examples(40))
+@settings(max_examples=examples(40))
 @pytest.mark.parametrize("rule", ["classic", "strict"])
 @pytest.mark.slow
 def test_facts_of_an_export_in_any_spelling(rule, data):

@@ -98,7 +98,7 @@ def until_an_error(records: Iterable[Record]) -> list[object]:
     st.lists(st.one_of(RECORDS.flatmap(legal_lines).map(lambda form: form[0]), BROKEN, BLANK), max_size=12),
     st.sampled_from([1, 40, 150, 1 << 16]),
 )
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(500))
 @example([b'{"\\u005fp":"a","_t":1,"x":1,"x":2.50,"y":"\\ud83d"}'], 1 << 16)
 @example([b'{"_p":"a\\ud83d","_t":1}', b'{"_p":"a","_t":1,"_n":"\\udc00"}'], 1 << 16)
 @example([b'{"_p":"\\303\\241\\ud83d","_t":1}'], 1 << 16)
@@ -118,7 +118,7 @@ def test_any_lines(lines, block_bytes):
     st.none() | st.lists(st.sampled_from(["Signed Up", "click", ""]), min_size=1, max_size=2),
     st.none() | st.builds(lambda a, b: Window(min(a, b), max(a, b)), *[st.integers(1349040000, 1349510000)] * 2),
 )
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(500))
 @pytest.mark.slow
 def test_any_selection(lines, kinds, names, window):
     check_same(export_of(b"\n".join(lines)), kinds=kinds, names=names, **({"window": window} if window else {}))
@@ -214,7 +214,7 @@ FLAT = st.sampled_from(["Pro", 7, 1.5, True, None, "7", "é", "\ud83d", ["plan"]
     st.lists(NAMES, min_size=1, max_size=3, unique=True),
     st.sampled_from([pa.string(), pa.float64(), pa.int64(), pa.bool_()]),
 )
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(500))
 @example([({"PLAN": "x"}, False), ({"plan": "x", "PLAN": "y"}, False)], ["Plan"], pa.string())
 @example([({"a/b": "x", "A/B": "y"}, True)], ["a/b"], pa.string())
 def test_columns_of_properties_are_those_of_the_records(hashes, names, kind):

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kmexport import Alias, Bucket, Event, MalformedRecordError, PropertySet, iter_records
@@ -31,13 +31,11 @@ def same(one, other):
 
 
 @given(st.lists(FIT_RECORDS, max_size=7), st.integers(1, 4))
-@settings(deadline=None)
 def test_there_and_back(records, batch_rows):
     assert same(list(to_records(from_records(records, batch_rows=batch_rows))), records)
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_there_and_back_from_lines(data):
     records = data.draw(st.lists(FIT_RECORDS, max_size=5))
     lines = [data.draw(legal_lines(record))[0] for record in records]

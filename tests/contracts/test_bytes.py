@@ -115,7 +115,7 @@ def lines(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 @given(st.lists(lines(), max_size=6), texts(), texts())
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(200))
 def test_every_way_of_reading_says_the_same(pairs, name, person):
     expected = list(iter_records([text for text, _ in pairs]))
     content = [line for _, line in pairs]

@@ -349,7 +349,7 @@ def check_nights(database: Database, nights: list[dict[int, list[Any]]]) -> None
 
 @pytest.mark.slow
 @given(nights())
-@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.too_slow])
 def test_any_order_of_arrival_counts_as_facts_in_sqlite(page, tmp_path_factory, nights):
     check_nights(new_sqlite(tmp_path_factory.mktemp("nights") / "shop.sqlite"), nights)
 
@@ -358,7 +358,6 @@ def test_any_order_of_arrival_counts_as_facts_in_sqlite(page, tmp_path_factory, 
 @given(nights())
 @settings(
     max_examples=examples(5),
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_any_order_of_arrival_counts_as_facts_in_postgres(page, empty, nights):

@@ -89,7 +89,7 @@ RECORDS = st.one_of(
 @given(
     st.dictionaries(st.integers(1, 9), st.lists(RECORDS, min_size=1, max_size=8), min_size=1, max_size=4), st.booleans()
 )
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(25))
 @pytest.mark.slow
 def test_every_engine_counts_as_the_iterator_does(tmp_path_factory, export, compacted):
     folder = tmp_path_factory.mktemp("engines")

@@ -95,7 +95,7 @@ def model(line: bytes) -> dict[str, Any] | None:
 
 
 @given(st.lists(lines(), min_size=1, max_size=8), st.sampled_from([1, 7, 60, 1 << 16]), st.booleans())
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(500))
 def test_lines_are_what_the_model_says(content, size, touch):
     assume(not any(has_doubled_octal(line) or line.startswith((b"[", b" ")) or not line.strip() for line in content))
     expected = [(number, line, model(line)) for number, line in enumerate(content, 1)]

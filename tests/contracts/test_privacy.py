@@ -74,7 +74,7 @@ def check(old, new):
     assert read(new) == ([record for record in records if not is_theirs(record)], raws)
 
 
-@settings(deadline=None, max_examples=examples(60))
+@settings(max_examples=examples(60))
 @given(
     st.dictionaries(st.integers(1, 3), st.lists(LEGAL | BLANK, max_size=6), min_size=1),
     st.sets(st.integers(1, 3)),
@@ -96,7 +96,7 @@ def test_whole_records(files, gzipped, has_newline):
         assert audit.is_clean == Bucket("memory://old").audit(deep=True).is_clean, (audit, texts)
 
 
-@settings(deadline=None, max_examples=examples(60))
+@settings(max_examples=examples(60))
 @given(st.lists(LEGAL | BROKEN | BLANK | CUT, max_size=8))
 def test_lines_that_cant_be_read_are_kept(lines):
     old = b"\n".join(lines)

@@ -139,7 +139,7 @@ TYPES = {"plan": pa.string(), "price": pa.float64()}
         },
     ),
 )
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(100))
 @pytest.mark.slow
 def test_a_query_over_the_frame_is_one_over_the_whole(export, steps, selected, engine, arguments):
     bucket = write_export("memory://tools", export)

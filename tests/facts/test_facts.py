@@ -112,7 +112,7 @@ WINDOWS = st.one_of(
 
 @RULES
 @given(st.lists(CROWDED, max_size=14), WINDOWS)
-@settings(deadline=None, max_examples=examples(30))
+@settings(max_examples=examples(30))
 @pytest.mark.slow
 def test_the_same_rows_as_the_steps_over_objects(rule, records, window):
     agree(records, rule, window)
@@ -128,7 +128,7 @@ HOSTILE = st.one_of(
 
 @RULES
 @given(st.lists(HOSTILE, max_size=5))
-@settings(deadline=None, max_examples=examples(20))
+@settings(max_examples=examples(20))
 @pytest.mark.slow
 def test_hostile_text_and_values_agree_too(rule, records):
     agree([*records, *records], rule)
@@ -568,7 +568,7 @@ class TestAskedForLess:
 
     @pytest.mark.parametrize("rule", ["classic", "strict"])
     @given(st.lists(CROWDED, max_size=14), WINDOWS, st.tuples(st.sets(NAMES), st.sets(KEYS), st.booleans()))
-    @settings(deadline=None, max_examples=examples(20))
+    @settings(max_examples=examples(20))
     @pytest.mark.slow
     def test_less_is_a_part_of_all(self, rule, records, window, asked):
         names, keys, from_files = asked

@@ -114,7 +114,7 @@ ANY_RECORDS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=examples(60))
+@settings(max_examples=examples(60))
 @given(ANY_RECORDS)
 def test_a_frame_shows_what_the_steps_over_records_keep(records):
     people = [record for record in records if isinstance(record, Alias)]

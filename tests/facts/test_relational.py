@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kmexport import Alias, Bucket, Event, Facts, PropertySet, iter_records
@@ -159,7 +159,6 @@ def rows_of(batches: Any) -> dict[str, list[dict[str, Any]]]:
 
 class TestRelational:
     @given(st.lists(RECORDS, max_size=8))
-    @settings(deadline=None)
     @pytest.mark.slow
     def test_nothing_is_lost(self, records):
         batches = from_records(records, on_error="skip").read_all()

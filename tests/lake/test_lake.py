@@ -134,7 +134,7 @@ def test_records_of_one_line_keep_their_order(tmp_path):
     st.integers(1, 2000),
     st.data(),
 )
-@settings(deadline=None, max_examples=examples(15), phases=QUICKLY)
+@settings(max_examples=examples(15), phases=QUICKLY)
 @pytest.mark.slow
 def test_random_exports(tmp_path_factory, revisions, broken, bytes_a_commit, data):
     folder = tmp_path_factory.mktemp("random")
@@ -162,7 +162,7 @@ def test_random_exports(tmp_path_factory, revisions, broken, bytes_a_commit, dat
 
 @pytest.mark.parametrize("rule", ["classic", "strict"])
 @given(st.lists(st.lists(CROWDED, max_size=5), min_size=1, max_size=4), st.booleans())
-@settings(deadline=None, max_examples=examples(6), phases=QUICKLY)
+@settings(max_examples=examples(6), phases=QUICKLY)
 @pytest.mark.slow
 def test_facts_are_those_of_the_bucket(tmp_path_factory, rule, revisions, has_window):
     folder = tmp_path_factory.mktemp("facts")

@@ -136,7 +136,7 @@ LINES = st.lists(
 
 
 @given(st.lists(st.tuples(LINES, LINES, st.booleans()), min_size=1, max_size=5), st.integers(1, 400), st.booleans())
-@settings(deadline=None, max_examples=examples(12), phases=QUICKLY)
+@settings(max_examples=examples(12), phases=QUICKLY)
 @pytest.mark.slow
 def test_random_changes(tmp_path_factory, revisions, bytes_a_commit, is_compacted):
     folder = tmp_path_factory.mktemp("retake")

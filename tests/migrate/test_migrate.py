@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlencode
 from uuid import UUID
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kmexport import (
@@ -100,7 +100,6 @@ def line_id(line: Line) -> str | None:
 
 
 @each_target
-@settings(deadline=None)
 @given(st.lists(RECORDS | FEW, max_size=5), st.sampled_from(["classic", "strict"]), st.sampled_from([fold_name, str]))
 @example(
     [Event("bob@example.com", T, "x", {"n": 10**30, "big": Decimal("1e400"), "half": "\ud83d", "nul": "\x00"})],
@@ -129,7 +128,6 @@ def test_every_line_passes_the_checker_and_every_record_is_counted(target, recor
 
 
 @each_target
-@settings(deadline=None)
 @given(st.lists(FEW, max_size=8), st.sampled_from(["classic", "strict"]))
 def test_ids_are_the_same_in_every_run_and_each_says_one_record(target, records, rule):
     kept = list(drop_duplicates(records, rule=rule))
@@ -335,7 +333,6 @@ def test_an_alias_that_the_target_would_refuse_is_told(name):
 
 
 @each_target
-@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.sampled_from([f"person {letter}" for letter in "abcdef"])] * 2), max_size=8))
 def test_no_target_refuses_known_aliases(target, pairs):
     people = IdentityMap()
@@ -452,7 +449,6 @@ def test_skipped_records_are_told_in_one_warning(caplog):
     ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.sampled_from("abcdef")] * 2), max_size=8))
 def test_known_aliases_say_the_whole_map(pairs):
     people = IdentityMap()
@@ -473,7 +469,6 @@ SMALL = Endpoint("small", "https://small.example", 3, 1_100, 80, key="lines")
 OTHER = Endpoint("other", "https://small.example", 1, 5_000, 80)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([SMALL, OTHER]), st.integers(2, 80)), max_size=20),
     st.none() | st.integers(1, 4),

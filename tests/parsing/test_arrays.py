@@ -18,7 +18,7 @@ from tests.support.strategies import RECORDS, examples
 
 
 @given(st.lists(RECORDS, max_size=6), st.sampled_from([None, 1, 3]), st.booleans())
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(150))
 def test_a_file_that_is_one_array(expected, indent, compact):
     separators = (",", ":") if compact else None
     text = json.dumps([record.to_dict() for record in expected], indent=indent, separators=separators)
@@ -54,7 +54,7 @@ SEPARATORS = st.sampled_from([b",", b", ", b",\n", b"\n,", b" ,\n\n"])
 @given(
     st.lists(GOOD_ITEMS | BROKEN_ITEMS, max_size=8), SEPARATORS, st.sampled_from([1, 2, 3, 17, 1 << 16]), st.booleans()
 )
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 def test_broken_items_of_an_array_cost_their_neighbours_nothing(items, separator, size, is_closed):
     content = b"[" + separator.join(items) + (b"]" if is_closed else b"")
     records, errors, counts = read(ShortReads(content, size))
@@ -74,7 +74,7 @@ def unsized(content: bytes):
 
 
 @given(st.lists(RECORDS, max_size=6), st.sampled_from([None, 0, 2, "\t"]), st.data())
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_an_array_is_the_same_in_blocks_of_any_size(expected, indent, data):
     ascii_only = data.draw(st.booleans()) or any("\ud83d" in repr(record.to_dict()) for record in expected)
     text = json.dumps([record.to_dict() for record in expected], indent=indent, ensure_ascii=ascii_only)

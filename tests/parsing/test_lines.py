@@ -17,7 +17,7 @@ from tests.support.strategies import BLANK, BROKEN, RECORDS, examples, legal_lin
 
 
 @given(st.data())
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_records_in_any_legal_form_between_broken_and_blank_lines(data):
     lines: list[bytes] = []
     expected_records, expected_errors, blank = [], [], 0
@@ -52,7 +52,7 @@ def test_records_in_any_legal_form_between_broken_and_blank_lines(data):
 
 
 @given(RECORDS, st.data())
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(500))
 def test_the_fast_way_accepts_nothing_that_json_rejects(record, data):
     line = bytearray(json.dumps(record.to_dict()).encode())
     for _ in range(data.draw(st.integers(1, 3))):
@@ -79,7 +79,7 @@ IRREGULAR = [
 
 
 @given(st.lists(st.one_of(st.just(GOOD), st.sampled_from(IRREGULAR)), max_size=12), st.integers(1, 100))
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_parsing_whole_lines_gives_what_parsing_in_two_steps_gives(lines, size):
     content = b"\n".join([GOOD, *lines])
     plain = read(ShortReads(content, size))
@@ -92,7 +92,7 @@ def test_parsing_whole_lines_gives_what_parsing_in_two_steps_gives(lines, size):
 
 
 @given(st.binary(max_size=300), st.integers(1, 40))
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_any_bytes_are_accounted_for(content, size):
     records, errors, counts = read(ShortReads(content, size))
     assert counts.lines == content.count(b"\n") + (0 if content.endswith(b"\n") or not content else 1)

@@ -113,7 +113,7 @@ def filtered(
 
 @pytest.mark.slow
 @given(LINES, KINDS, st.none() | ASKED, st.none() | WHOSE, st.sampled_from([1, 40, 150, 1 << 16]))
-@settings(max_examples=examples(1500), deadline=None)
+@settings(max_examples=examples(1500))
 @example([b'{"_p":"a","_t":1}', b'"_n":"x"', b'{"_p":"a","_t":1,"x":{"_n":"y"}}'], [PropertySet], None, None, 1 << 16)
 @example([b'{"foo_n":"x","_p":"a","_t":1}'], [PropertySet], None, None, 1 << 16)
 @example([b'{"_p":"a","_n":"x","_t":1,"_n":null}', b'{"_p":"a","_n":"x","_t":1}'], [PropertySet], None, None, 1 << 16)
@@ -135,7 +135,7 @@ def test_the_same_records_as_filtering_afterwards(lines, kinds, names, people, b
 
 
 @given(LINES, KINDS, st.none() | ASKED, st.none() | WHOSE)
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_every_line_is_counted_once(lines, kinds, names, people):
     content = b"\n".join(lines)
     counts = LineCounts()

@@ -185,7 +185,7 @@ def test_what_is_written_otherwise_is_no_number():
         reports.property_total(facts, "n", written=2)
 
 
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(25))
 @given(st.decimals(-(10**9), 10**9, places=2))
 def test_written_amounts_come_back(amount):
     english = f"${amount:,.2f}"

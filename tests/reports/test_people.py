@@ -154,7 +154,7 @@ def test_columns_and_bytes_that_are_not_there(file):
 NUMBERS = st.one_of(st.none(), st.integers(-(10**7), 10**7), st.floats(-(10**6), 10**6).map(lambda one: round(one, 4)))
 
 
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(25))
 @given(st.dictionaries(st.text("abcé,\"'; ", min_size=1).map(str.strip).filter(bool), NUMBERS, min_size=1), st.data())
 def test_just_the_cells_that_were_changed_differ(tmp_path_factory, numbers, data):
     records = [PropertySet(person, 1, {"n": 1 if number is None else number}) for person, number in numbers.items()]

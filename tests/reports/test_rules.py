@@ -83,7 +83,7 @@ def splitting(by):
 
 BY = by_at("last_touch", *TOUCHES)
 NAMES = st.sampled_from(["E1", "e2", "E3", 'IT\'S "$e4" %s; --'])
-SETTINGS = settings(max_examples=examples(20), deadline=None)  # each builds Facts
+SETTINGS = settings(max_examples=examples(20))  # each builds Facts
 
 
 def prepare(records, rule):

@@ -359,7 +359,7 @@ def is_needed(export: RandomExport, number: int, window: Window, margin: int | N
 
 
 @given(random_exports(), WINDOWS, MARGINS)
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_every_record_of_the_window_that_came_in_time_comes_out(export, window, margin):
     if not any(export.defects.get(number) not in ("gone", "skipped") for number in export.records):
         return  # an empty listing: an error, see test_bucket.py
@@ -377,7 +377,7 @@ def test_every_record_of_the_window_that_came_in_time_comes_out(export, window, 
 
 
 @given(random_exports(), WINDOWS, MARGINS)
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(500))
 def test_a_window_is_complete_where_all_of_it_is_there_and_only_there(export, window, margin):
     # Where no file is there, reading raises EmptyListingError: a failed listing looks the same.
     assume(any(export.defects.get(number) not in ("gone", "skipped") for number in export.records))
@@ -399,7 +399,7 @@ def test_a_window_is_complete_where_all_of_it_is_there_and_only_there(export, wi
 
 
 @given(random_exports())
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_an_audit_finds_each_defect_and_no_other(export):
     audit = export.bucket.audit(deep=True)
 

@@ -79,7 +79,7 @@ MARGINS = st.one_of(st.none(), st.sampled_from([0, 1, 299, 300, HOUR, DAY]), st.
 
 
 @given(received_files(), st.sets(st.integers(1, 30)), WINDOWS, MARGINS)
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_exactly_the_windows_records_come_out_of_exactly_the_files_needed(files, unindexed, window, margin):
     fs = fresh()
     unindexed &= set(files)
@@ -157,7 +157,7 @@ SPELT_OTHERWISE = st.sampled_from([b'"\\u005fp2"', b'"_\\u00702"', b'"_p\\u0032"
 
 @pytest.mark.slow
 @given(st.data())
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_the_alias_pass_finds_what_reading_finds(data):
     lines: list[bytes] = []
     for _ in range(data.draw(st.integers(0, 8))):

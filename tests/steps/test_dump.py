@@ -43,7 +43,7 @@ LINE = '{"_n":"signed up","plan":"Pro","_p":"bob","_t":1349222400,"_d":1}'
 
 
 @given(st.lists(RECORDS, max_size=5))
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(200))
 def test_what_is_dumped_and_read_again_is_equal(records):
     file = io.BytesIO()
     assert dump_records(records, file) == len(records)

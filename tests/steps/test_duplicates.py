@@ -293,7 +293,7 @@ def spelt(records):
 @pytest.mark.slow
 @seed(20121003)
 @given(st.lists(SMALL, max_size=12))
-@settings(max_examples=examples(300), deadline=None, database=None)
+@settings(max_examples=examples(300), database=None)
 def test_the_rules_are_kept_to_the_letter(records):
     before = copy.deepcopy(records)
     for form in ("as_sent", "once"):
@@ -308,7 +308,7 @@ def test_the_rules_are_kept_to_the_letter(records):
 @pytest.mark.slow
 @seed(20121003)
 @given(st.lists(SMALL, min_size=2, max_size=10), st.data())
-@settings(max_examples=examples(300), deadline=None, database=None)
+@settings(max_examples=examples(300), database=None)
 def test_the_order_of_lines_decides_between_different_values_only(records, data):
     """Swapping two lines changes a classic total only where two different values of one second compete."""
     one, other = data.draw(st.lists(st.integers(0, len(records) - 1), min_size=2, max_size=2))
@@ -337,7 +337,6 @@ def is_of(record, key):
 
 
 @given(st.lists(RECORDS, max_size=6))
-@settings(deadline=None)
 def test_any_record_is_kept_to_the_letter(records):
     twice = [*records, *records]
     assert [id(one) for one in drop_duplicates(twice, rule="strict")] == [id(one) for one in strict_model(twice)]
@@ -426,7 +425,7 @@ def test_before_1970_too():
 
 
 @given(st.lists(SMALL, max_size=12), st.none() | st.integers(1, 3))
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_events_only_are_the_events_that_come_out_with_the_rest(records, within):
     events = [record for record in drop_duplicates(records, within=within) if isinstance(record, Event)]
     found = list(drop_duplicates(records, within=within, events_only=True))

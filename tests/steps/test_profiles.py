@@ -5,7 +5,7 @@ from collections import Counter
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kmexport import Alias, Bucket, Event, PropertySet, profile
@@ -159,7 +159,6 @@ MANY = st.one_of(
 
 @pytest.mark.parametrize("block", [1, 3, 1_000])
 @given(st.lists(st.one_of(MANY, ANY_RECORDS), max_size=15))
-@settings(deadline=None)
 def test_the_same_value_by_value(block, records):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(profiles, "_BLOCK", block)

@@ -362,7 +362,7 @@ def echoing():
         yield url
 
 
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(secret=SECRETS, way=st.sampled_from(["params", "list", "text", "header", "cookie", "basic", "query"]))
 def test_whatever_a_web_server_was_given_shows_nowhere(echoing, secret, way):
     address, options = f"{echoing}/shop", {}

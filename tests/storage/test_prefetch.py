@@ -176,7 +176,7 @@ def no_thread_is_left() -> Iterator[None]:
     requests=st.integers(1, 5),
     known=st.booleans(),
 )
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(60))
 def test_the_bytes_of_every_file_in_order(kind, sizes, budget, requests, known):
     files = {f"/{n}": os.urandom(8) * (size // 8) + b"." * (size % 8) for n, size in enumerate(sizes)}
     watch = Watch()
