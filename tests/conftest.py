@@ -32,6 +32,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with files of a real export."""
+    if "KMEXPORT_REAL_DATA" not in os.environ:
+        pytest.skip("KMEXPORT_REAL_DATA names no folder with files of a real export")
+    return Path(os.environ["KMEXPORT_REAL_DATA"])
+
+
+@pytest.fixture(scope="session")
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with serve_s3_by_rclone(tmp_path_factory.mktemp("rclone")) as server:
         yield server

@@ -51,9 +51,8 @@ def test_the_sample(client):
     check_all(Bucket.sample(), GROUP)
 
 
-@pytest.mark.skipif("KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files")
-def test_the_demo_revision(client, tmp_path):
-    lines = (Path(os.environ["KMEXPORT_REAL_DATA"]) / "demo-account-revision.json").read_bytes().splitlines()
+def test_the_demo_revision(client, tmp_path, real_data):
+    lines = (real_data / "demo-account-revision.json").read_bytes().splitlines()
     parts = {number + 1: lines[number * len(lines) // 4 : (number + 1) * len(lines) // 4] for number in range(4)}
     bucket = write_export(tmp_path, parts)
     check_all(bucket, 1)

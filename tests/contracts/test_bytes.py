@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -141,10 +139,9 @@ def test_the_lake_says_the_same(tmp_path):
     assert list(lake.open_lake(tmp_path / "lake").iter_records()) == as_read(LINES)[0]
 
 
-@pytest.mark.skipif("KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files")
-def test_a_real_export_has_two_repaired_lines():
+def test_a_real_export_has_two_repaired_lines(real_data):
     counts = LineCounts()
-    bucket = Bucket(Path(os.environ["KMEXPORT_REAL_DATA"]) / "real-export")
+    bucket = Bucket(real_data / "real-export")
     records = list(bucket.iter_records(counts=counts))
     assert (len(records), counts.rejected, counts.repaired) == (691, 0, 2)
     (nickname,) = {str(one.get("nickname")) for one in records if "™" in json.dumps(one.properties, ensure_ascii=False)}

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
-
-import pytest
 
 from kmexport import Event, iter_records
 
-pytestmark = pytest.mark.skipif(
-    "KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files"
-)
 
-
-def test_the_demo_revision():
-    path = Path(os.environ["KMEXPORT_REAL_DATA"]) / "demo-account-revision.json"
+def test_the_demo_revision(real_data):
+    path = real_data / "demo-account-revision.json"
     expected = [json.loads(line) for line in path.read_bytes().splitlines()]
     with path.open("rb") as file:
         records = list(iter_records(file))

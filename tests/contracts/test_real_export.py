@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import random
-from pathlib import Path
 
 import pytest
 
@@ -13,16 +11,13 @@ from kmexport import Bucket, Facts, LineCounts, Window
 from tests.contracts.test_export_model import as_row, expected_row
 from tests.support import export_model as model
 
-pytestmark = pytest.mark.skipif(
-    "KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files"
-)
 IMPORTED = 143  # the revision with one record that was imported 320 days after its time
 DAY = 86_400
 
 
 @pytest.fixture(scope="module")
-def folder():
-    return Path(os.environ["KMEXPORT_REAL_DATA"]) / "real-export"
+def folder(real_data):
+    return real_data / "real-export"
 
 
 @pytest.fixture(scope="module")

@@ -97,9 +97,8 @@ def test_the_sample(tmp_path):
     check_equal(bucket, tmp_path)
 
 
-@pytest.mark.skipif("KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files")
-def test_the_demo_revision(tmp_path):
-    path = Path(os.environ["KMEXPORT_REAL_DATA"]) / "demo-account-revision.json"
+def test_the_demo_revision(tmp_path, real_data):
+    path = real_data / "demo-account-revision.json"
     bucket = write_export(tmp_path / "export", {1: path.read_bytes().splitlines()})
     sync(bucket, tmp_path / "lake")
     check_equal(bucket, tmp_path / "lake")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import pickle
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 from uuid import UUID
 
@@ -548,10 +546,9 @@ def test_the_sample(target):
     assert list(target(everything, on_error=errors.append)) == lines
 
 
-@pytest.mark.skipif("KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files")
 @each_target
-def test_a_real_revision(target):
-    path = Path(os.environ["KMEXPORT_REAL_DATA"]) / "demo-account-revision.json"
+def test_a_real_revision(target, real_data):
+    path = real_data / "demo-account-revision.json"
     with path.open("rb") as file:
         read = list(iter_records(file))
     people = IdentityMap().update(read)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections import defaultdict
 from datetime import UTC, datetime
-from pathlib import Path
-
-import pytest
 
 from kmexport import (
     Alias,
@@ -83,9 +79,8 @@ def test_the_sample():
     assert len(set(posthog.persons.values())) > 100
 
 
-@pytest.mark.skipif("KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files")
-def test_a_real_export():
-    posthog, _ = check(list(Bucket(Path(os.environ["KMEXPORT_REAL_DATA"]) / "real-export").iter_records()))
+def test_a_real_export(real_data):
+    posthog, _ = check(list(Bucket(real_data / "real-export").iter_records()))
     assert len(set(posthog.persons.values())) > 20
 
 

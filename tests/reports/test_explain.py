@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,7 +20,6 @@ from kmexport.testing import write_export
 mpl.use("Agg")
 SAMPLE = Path(reports.__file__).parent.parent / "sample"
 NEW_YORK = "America/New_York"
-REAL = os.environ.get("KMEXPORT_REAL_DATA")
 DAY = 86_400
 OCTAL = re.compile(rb"(?:\\[0-7]{3})+")
 
@@ -111,9 +109,8 @@ def test_each_row_is_what_plain_loops_count(event, day):
     assert [(row.people, row.times) for row in found.rows] == by_hand(SAMPLE, event, date.fromisoformat(day), NEW_YORK)
 
 
-@pytest.mark.skipif(REAL is None, reason="KMEXPORT_REAL_DATA names no folder of real exports")
-def test_rows_of_a_real_export():
-    folder = Path(str(REAL)) / "real-export"
+def test_rows_of_a_real_export(real_data):
+    folder = real_data / "real-export"
     bucket = Bucket(folder)
     moments = [json.loads(line)["_t"] for _, lines in files_of(folder).values() for line in lines[:1]]
     days = sorted({datetime.fromtimestamp(moment, UTC).date() for moment in moments})

@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from kmexport import Bucket, Facts, reports
 
-REAL = os.environ.get("KMEXPORT_REAL_DATA")
-pytestmark = pytest.mark.skipif(REAL is None, reason="KMEXPORT_REAL_DATA names no folder of real exports")
 DAY = 86_400
 
 
 @pytest.fixture(scope="module")
-def facts():
-    with Facts(Bucket(Path(str(REAL)) / "real-export")) as found:
+def folder(real_data):
+    return real_data / "real-export"
+
+
+@pytest.fixture(scope="module")
+def facts(folder):
+    with Facts(Bucket(folder)) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def events():
+def events(folder):
     """(person, second, name), each once."""
-    return sorted({(person, moment, name) for person, moment, name, _ in read() if name}, key=lambda one: one[1])
+    return sorted({(person, moment, name) for person, moment, name, _ in read(folder) if name}, key=lambda one: one[1])
 
 
 @pytest.fixture(scope="module")
-def values():
+def values(folder):
     """(person, second, property) → its first value."""
     found = {}
-    for person, moment, _, line in read():
+    for person, moment, _, line in read(folder):
         for name, value in line.items():
             if not name.startswith("_"):
                 found.setdefault((person, moment, name.lower()), value)
     return found
 
 
-def read():
+def read(folder):
     lines = []
-    for path in sorted((Path(str(REAL)) / "real-export" / "revisions").iterdir(), key=lambda path: int(path.stem)):
+    for path in sorted((folder / "revisions").iterdir(), key=lambda path: int(path.stem)):
         for line in path.read_bytes().splitlines():
             lines.append(json.loads(re.sub(rb"\\[0-7]{3}", b"?", line)))  # noqa: PERF401
     group = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from itertools import chain
@@ -203,14 +202,8 @@ def test_a_nightly_job_keeps_its_map(counting):
     assert people.identities_of("bob") == {"bob", "b1", "b2"}
 
 
-REAL = pytest.mark.skipif(
-    "KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files"
-)
-
-
-@REAL
-def test_the_real_index_and_a_day(tmp_path: Path):
-    shutil.copy(Path(os.environ["KMEXPORT_REAL_DATA"]) / "real-index.csv", tmp_path / "index.csv")
+def test_the_real_index_and_a_day(tmp_path: Path, real_data: Path):
+    shutil.copy(real_data / "real-index.csv", tmp_path / "index.csv")
     bucket = Bucket(tmp_path)
     (tmp_path / "revisions").mkdir()
     for revision in bucket.index():
@@ -221,9 +214,8 @@ def test_the_real_index_and_a_day(tmp_path: Path):
     assert len(bucket.revisions(day, margin=None)) == 473
 
 
-@REAL
-def test_the_demo_revision_by_days():
-    path = Path(os.environ["KMEXPORT_REAL_DATA"]) / "demo-account-revision.json"
+def test_the_demo_revision_by_days(real_data: Path):
+    path = real_data / "demo-account-revision.json"
 
     def events(day: str, zone: str) -> int:
         with path.open("rb") as file:

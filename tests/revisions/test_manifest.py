@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -264,8 +262,7 @@ def test_any_bytes_are_read_or_named(text):
             assert caught.line_number >= 1  # noqa: PT017
 
 
-@pytest.mark.skipif("KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files")
-def test_the_real_index():
-    index = read_index((Path(os.environ["KMEXPORT_REAL_DATA"]) / "real-index.csv").read_bytes()).revisions
+def test_the_real_index(real_data):
+    index = read_index((real_data / "real-index.csv").read_bytes()).revisions
     assert len(index) == 473
     assert index[0] == Revision(22770, "revisions/22770.json", 1349161501, 1349162102)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -16,9 +15,6 @@ from kmexport.testing import write_export
 
 T0 = 1_349_222_400
 DAY = 86_400
-REAL = pytest.mark.skipif(
-    "KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files"
-)
 
 
 @pytest.fixture
@@ -86,11 +82,10 @@ class TestPasses:
             assert misses == (revision.number in named)
 
 
-@REAL
 class TestARealExport:
     @pytest.fixture
-    def export(self) -> Path:
-        return Path(os.environ["KMEXPORT_REAL_DATA"]) / "real-export"
+    def export(self, real_data: Path) -> Path:
+        return real_data / "real-export"
 
     def test_what_the_pages_say_of_it(self, export):
         bucket = Bucket(export)

@@ -3,9 +3,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import os
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from hypothesis import given, seed, settings
@@ -448,9 +446,8 @@ def test_events_only_and_strict_exclude_each_other():
         drop_duplicates([], rule="strict", events_only=True)
 
 
-@pytest.mark.skipif("KMEXPORT_REAL_DATA" not in os.environ, reason="KMEXPORT_REAL_DATA names no folder of real files")
-def test_a_real_export_counts_as_the_model_says():
-    bucket = Bucket(Path(os.environ["KMEXPORT_REAL_DATA"]) / "real-export")
+def test_a_real_export_counts_as_the_model_says(real_data):
+    bucket = Bucket(real_data / "real-export")
     records = list(merge_identities(bucket.iter_records(margin=None), bucket.identities()))
     for form in ("as_sent", "once"):
         assert spelt(drop_duplicates(records, properties=form)) == spelt(model(records, form))
