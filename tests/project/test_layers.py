@@ -13,20 +13,8 @@ import kmexport
 PACKAGE = Path(kmexport.__file__).parent
 
 # A module imports only from the lines above its own; modules and folders of one line do not know each other.
-LAYERS = """
-errors format windows
-records
-parsing
-storage
-steps revisions
-columns
-bucket cursor
-lake mirror migrate privacy
-facts
-tables
-reports cluster
-testing tour
-""".strip().splitlines()
+HOUSE = (PACKAGE.parent / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+LAYERS = HOUSE.partition("holds the package to this list:\n\n```text\n")[2].partition("\n```")[0].splitlines()
 LEVEL = {name: number for number, line in enumerate(LAYERS) for name in line.split()}
 
 LONGEST, SHORTEST = 450, 60
