@@ -10,10 +10,10 @@ from duckdb import DuckDBPyConnection
 
 from kmexport.columns.schema import Properties, choose_columns, without_halves
 from kmexport.errors import UnknownNameError
+from kmexport.facts.sql import number_of
 from kmexport.format.names import closest_names, different_names
 
 _OWN: Final = ("person", "time", "name")
-_IS_NUMBER: Final = "isfinite(TRY_CAST({0} AS DOUBLE)) AND NOT contains({0}, '_')"
 # The narrowest type that loses nothing: 007 stays text, and so does a number with more digits than a double holds.
 _NARROWEST: Final = r"""
     CASE WHEN bool_and(value IN ('true', 'false')) THEN 'bool'
@@ -21,12 +21,10 @@ _NARROWEST: Final = r"""
          THEN CASE WHEN bool_and(regexp_full_match(text, '-?\d+')) THEN 'int64' ELSE 'double' END
          ELSE 'string' END
 """
-# DuckDB would make 13 of 12.5.
 _CASTS: Final = {
     "string": "{0}",
     "bool": "CASE {0} WHEN 'true' THEN true WHEN 'false' THEN false END",
-    "int64": f"CASE WHEN {_IS_NUMBER} AND TRY_CAST({{0}} AS DOUBLE) % 1 = 0 THEN TRY_CAST({{0}} AS BIGINT) END",
-    "double": f"CASE WHEN {_IS_NUMBER} THEN TRY_CAST({{0}} AS DOUBLE) END",
+    "double": number_of("{0}"),
 }
 
 
@@ -44,7 +42,7 @@ def as_types(properties: Properties) -> dict[str, Any]:
     asked = {without_halves(name): kind for name, kind in asked.items()}
     layout = choose_columns((), {name: pa.string() if kind is None else kind for name, kind in asked.items()})
     for name, kind in asked.items():
-        if kind is not None and str(kind) not in _CASTS and not pa.types.is_decimal(kind):
+        if kind is not None and str(kind) not in (*_CASTS, "int64") and not pa.types.is_decimal(kind):
             msg = f"a column of a frame is string, int64, float64, bool_ or decimal128 of Arrow, not {kind} ({name!r})"
             raise TypeError(msg)
         if kind is not None and pa.types.is_decimal(kind) and not 0 <= kind.scale <= kind.precision:
@@ -83,7 +81,7 @@ def frame_query(types: Mapping[str, str], *, with_names: bool, is_strict: bool) 
     heads = different_names([*_OWN, *(name or "(no name)" for name in types)], " (property)")
     for place, (kind, head) in enumerate(zip(types.values(), heads[len(_OWN) :], strict=True)):
         quoted = head.replace('"', '""')
-        shown.append(f'{_cast(kind).format(f"p{place}")} AS "{quoted}"')
+        shown.append(f'{_cast(kind, f"p{place}")} AS "{quoted}"')
     joined = ""
     if types:
         values = ", ".join(
@@ -102,8 +100,18 @@ def frame_query(types: Mapping[str, str], *, with_names: bool, is_strict: bool) 
     return query, params
 
 
-def _cast(kind: str) -> str:
-    """Return the expression for text as a type; null where it does not fit."""
+def _cast(kind: str, text: str) -> str:
+    """Return the expression for a text as a type; null where it does not fit."""
     if kind in _CASTS:
-        return _CASTS[kind]
-    return f"CASE WHEN {_IS_NUMBER} THEN TRY_CAST({{0}} AS {kind.replace('decimal128', 'DECIMAL')}) END"
+        return _CASTS[kind].format(text)
+    if kind == "int64":
+        type_, scale = "BIGINT", 0
+    else:
+        type_, scale = kind.replace("decimal128", "DECIMAL"), int(kind.rstrip(")").rpartition(",")[2])
+    # DuckDB rounds: it would make 13 of 12.5. The digits tell, where there is no exponent.
+    number, fitting = number_of(text), f"TRY_CAST({text} AS {type_})"
+    is_exact = rf"""
+        CASE WHEN contains(lower({text}), 'e') THEN {fitting}::DOUBLE = {number}
+             ELSE {number} IS NOT NULL AND NOT regexp_matches({text}, '\.\d{{{scale}}}\d*[1-9]') END
+    """
+    return f"CASE WHEN {is_exact} THEN {fitting} END"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-__all__ = ["COLUMNS", "READINGS", "create_tables", "create_views", "text_of"]
+__all__ = ["COLUMNS", "READINGS", "create_tables", "create_views", "number_of", "text_of"]
 
 # What users see.
 COLUMNS: Final = {
@@ -46,12 +46,17 @@ def text_of(value: str) -> str:
     return f"CASE WHEN starts_with({value}, '\"') THEN {value}->>'$' WHEN {value} <> 'null' THEN {value}::VARCHAR END"
 
 
-# A value as text and as a number. DuckDB takes nan, inf and 1_000 for numbers; the vendor does not.
-READINGS: Final = f"""
-    {text_of("value")} AS text,
-    CASE WHEN isfinite(TRY_CAST(value->>'$' AS DOUBLE)) AND NOT contains(value, '_')
-         THEN TRY_CAST(value->>'$' AS DOUBLE) END AS number
-"""
+def number_of(text: str) -> str:
+    """Return the expression for a text as a double, null where it is no number by the rule of `as_number`."""
+    # DuckDB takes nan, inf, 1_000 and +-1 for numbers too.
+    number = f"TRY_CAST({text} AS DOUBLE)"
+    return (
+        f"CASE WHEN isfinite({number}) AND NOT contains({text}, '_') AND NOT contains({text}, '+-') THEN {number} END"
+    )
+
+
+# A value as text and as a number.
+READINGS: Final = f"""{text_of("value")} AS text, {number_of("value->>'$'")} AS number"""
 
 # Every record that does something, with its person.
 _MERGED: Final = """

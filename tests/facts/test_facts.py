@@ -279,7 +279,7 @@ def test_people_may_be_given_or_named_by_another_policy():
 
 
 NUMBERS = [7, 7.5, "12.50", " 7 ", "-1e3", True, None, "seven", "", "1_000", "nan", "inf", "Infinity", "0x1F", [7],
-           Decimal("1e400"), 10**30, "1,5", "+5", ".5", "5."]  # fmt: skip
+           Decimal("1e400"), 10**30, "1,5", "+5", ".5", "5.", "+-1"]  # fmt: skip
 
 
 def test_number_is_there_where_a_value_is_one_or_reads_as_one():
@@ -287,9 +287,15 @@ def test_number_is_there_where_a_value_is_one_or_reads_as_one():
     with Facts(records) as facts:
         numbers = [number for (number,) in facts.sql("select number from properties order by time").fetchall()]
         texts = [text for (text,) in facts.sql("select text from properties order by time").fetchall()]
-    assert numbers == [7, 7.5, 12.5, 7, -1000, *[None] * 10, 1e30, None, 5, 0.5, 5]
+    assert numbers == [7, 7.5, 12.5, 7, -1000, *[None] * 10, 1e30, None, 5, 0.5, 5, None]
     assert texts == ["7", "7.5", "12.50", " 7 ", "-1e3", "true", "seven", "", "1_000", "nan", "inf", "Infinity",
-                     "0x1F", "[7]", "1E+400", str(10**30), "1,5", "+5", ".5", "5."]  # fmt: skip
+                     "0x1F", "[7]", "1E+400", str(10**30), "1,5", "+5", ".5", "5.", "+-1"]  # fmt: skip
+
+
+def test_a_number_is_one_however_its_characters_are_escaped():
+    lines = [rb'{"_p":"a","_t":1,"v":"1\u005f0"}', rb'{"_p":"a","_t":2,"v":"\u0031"}']
+    with Facts(write_export("memory://spelt", {1: lines})) as facts:
+        assert facts.sql("select text, number from properties order by time").fetchall() == [("1_0", None), ("1", 1)]
 
 
 def test_what_an_event_carries():

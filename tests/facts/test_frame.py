@@ -7,7 +7,7 @@ import sqlite3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kmexport import (
@@ -22,6 +22,7 @@ from kmexport import (
     merge_identities,
     reports,
 )
+from kmexport.columns.properties import as_column
 from kmexport.errors import FactsLeftOutError, UnknownNameError
 from tests.support.strategies import examples
 
@@ -54,6 +55,21 @@ def test_types_may_be_given_and_what_does_not_fit_is_null():
         TypeError, match=r"is string, int64, float64, bool_ or decimal128 of Arrow, not int32 \('plan'\)"
     ):
         Facts(RECORDS).frame({"plan": pa.int32()})
+
+
+NUMBERS = st.text("0123456789.+-eE_ ", max_size=8) | st.integers(-(10**20), 10**20) | st.floats(-1e6, 1e6)
+SPELT = ["1.005", "9007199254740993.5", "1e18", "1.0e18", "12.5e1", "1e-3", "+-1", "1_0", "99999999.999", " 7 ", "1.50"]
+
+
+@settings(max_examples=examples(60))
+@example(SPELT)
+@given(st.lists(NUMBERS, min_size=1, max_size=30))
+def test_numbers_fit_types_as_they_do_in_the_columns_of_batches(values):
+    records = [Event("ann", second, "x", {"n": value}) for second, value in enumerate(values)]
+    with Facts(records) as facts:
+        for kind in (pa.float64(), pa.int64(), pa.decimal128(10, 2), pa.decimal128(38, 0)):
+            found = facts.frame({"n": kind}).to_arrow_table()["n"].to_pylist()
+            assert found == as_column(values, kind).to_pylist(), kind
 
 
 @pytest.mark.parametrize("name", ["time", "", 'q"x', "~t", "a/b", "*", "n\0ul", "p0", "Straße"])
