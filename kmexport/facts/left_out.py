@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any, Final, TypeAlias
 
@@ -17,7 +17,7 @@ from kmexport.facts.source import FactsSpec
 from kmexport.format.names import fold_name
 
 Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
-_Columns: TypeAlias = Mapping[str, str | None]  # what a table's columns name; None for those that are made anew
+_Columns: TypeAlias = Mapping[str, str | None]  # what a table's columns name; None for those that name nothing
 
 # What DuckDB says of a table or a column that is not there.
 _MISSING: Final = re.compile(r'\b(name|table|column named|column|key) "?(?:numbered_)?(\w+)')
@@ -26,6 +26,9 @@ _NAMES: Final[Mapping[str, _Columns]] = {
     "events": {"name": "event", "name_as_sent": "event"},
     "properties": {"event": "event", "name": "property", "name_as_sent": "property"},
 }
+_OTHERS: Final[_Columns] = {"*": None}  # there may be more columns, of any name
+_LEFT_ONLY: Final = ("SEMI", "ANTI")  # the joins of which nothing but the left table is seen
+_KNOW_ALIASES: Final = ("modifiers", "having", "qualify")  # the parts of a query that know the columns it makes
 _EQUAL: Final = ("COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM")
 _LISTS: Final = ("list_value", "list_pack", "array_value", "unnest")  # the functions that `[…]` and `any(…)` stand for
 _HAS: Final = ("contains", "list_contains", "list_has", "array_contains", "array_has")  # `in […]` stands for the first
@@ -44,12 +47,11 @@ def check_table(spec: FactsSpec, error: duckdb.Error) -> None:
 
 def check_name(spec: FactsSpec, kind: str, name: str) -> None:
     """Raise FactsLeftOutError for an event or a property that was not read."""
-    argument, read = ("names", spec.names) if kind == "event" else ("properties", spec.properties)
+    read = spec.names if kind == "event" else spec.properties
     if read is None or read is True or (read and without_halves(fold_name(name)) in read):
         return
-    shown = sorted(read) if read else [] if kind == "event" else False
     what = f"the {kind} {name!r}"
-    raise FactsLeftOutError(what, f"{argument}={shown}")
+    raise FactsLeftOutError(what, spec.made_with("names" if kind == "event" else "properties"))
 
 
 def check_query(spec: FactsSpec, connection: duckdb.DuckDBPyConnection, query: str, params: Params | None) -> None:
@@ -61,10 +63,24 @@ def check_query(spec: FactsSpec, connection: duckdb.DuckDBPyConnection, query: s
     """
     if spec.names is None and isinstance(spec.properties, bool):
         return
+    scope = _Scope(_known_tables(connection))
     for tree, values in _trees(connection, query, params):
-        for kind, name in _compared(tree, _Scope(), values):
+        for kind, name in _compared(tree, scope, values):
             if kind == "event" or spec.properties is not False:
                 check_name(spec, kind, name)
+
+
+def _known_tables(connection: duckdb.DuckDBPyConnection) -> dict[str, _Columns]:
+    """Return the tables that are there, the user's own too, with what each column names. Temporary ones come first."""
+    found: dict[bool, dict[str, dict[str, str | None]]] = {False: {}, True: {}}
+    query = """
+        SELECT database_name = 'temp', lower(table_name), lower(column_name) FROM duckdb_columns()
+        WHERE schema_name = 'main' AND database_name IN ('temp', current_database()) AND NOT internal
+    """
+    for is_temporary, table, column in connection.execute(query).fetchall():
+        names = {} if is_temporary else _NAMES.get(table, {})
+        found[is_temporary].setdefault(table, {})[column] = names.get(column)
+    return {**found[False], **found[True]}
 
 
 def _trees(
@@ -98,11 +114,15 @@ def _parts(query: str) -> Iterator[tuple[int, int, int]]:
 
 @frozen
 class _Scope:
-    """The tables that names mean in a part of a query: those of its FROM, of the queries around it, and CTEs."""
+    """What names mean in a part of a query: `own` are the tables of its FROM, `around` those of the queries around too.
 
+    `known` are the tables that are there, and CTEs. `aliases` are the columns that the part itself makes.
+    """
+
+    known: Mapping[str, _Columns]
     own: Mapping[str, _Columns] = field(factory=dict)
     around: Mapping[str, _Columns] = field(factory=dict)
-    ctes: Mapping[str, _Columns] = field(factory=dict)
+    aliases: _Columns = field(factory=dict)
 
     def within(self, node: dict[str, Any]) -> _Scope:
         """Return the scope inside a node of the tree."""
@@ -111,42 +131,61 @@ class _Scope:
             value = entry["value"]
             # The place differs by version, here and below.
             query = value["query_node"] if "query_node" in value else value["query"]["node"]
-            columns = {} if value.get("aliases") else scope.passed_on(query)
-            scope = evolve(scope, ctes={**scope.ctes, entry["key"].lower(): columns})
-        if node.get("type") == "SELECT_NODE" and (own := dict(scope.tables(node["from_table"]))):
-            scope = _Scope(own, {**scope.around, **own}, scope.ctes)
+            columns = _OTHERS if value.get("aliases") else scope.passed_on(query)
+            scope = evolve(scope, known={**scope.known, entry["key"].lower(): columns})
+        if node.get("type") == "SELECT_NODE":
+            scope = scope.of(scope.tables(node["from_table"]))
+        elif node.get("type") == "JOIN":  # its condition
+            scope = scope.of(chain(scope.tables(node["left"]), scope.tables(node["right"])))
         return scope
 
+    def of(self, tables: Iterable[tuple[str, _Columns]]) -> _Scope:
+        """Return the scope of a part with these tables of its own."""
+        own = dict(tables)
+        return _Scope(self.known, own, {**self.around, **own}) if own else self
+
     def tables(self, node: dict[str, Any]) -> Iterator[tuple[str, _Columns]]:
-        """Give what FROM names, with its columns of names, as far as the query itself tells them."""
+        """Give what FROM names, with its columns, as far as the query and the tables that are there tell them."""
         if node["type"] == "JOIN":
             yield from self.tables(node["left"])
-            yield from self.tables(node["right"])
+            if node["join_type"] not in _LEFT_ONLY:
+                yield from self.tables(node["right"])
         elif node["type"] != "EMPTY":
             name, schema = node.get("table_name", "").lower(), node.get("schema_name")
-            columns: _Columns = {}
+            columns = _OTHERS
             if node["type"] == "SUBQUERY":
                 columns = self.passed_on(node["subquery"]["node"])
             elif node["type"] == "BASE_TABLE" and schema in (None, "", "main"):
-                columns = (_NAMES if schema or name not in self.ctes else self.ctes).get(name, {})
-            yield (node.get("alias") or name).lower(), {} if node.get("column_name_alias") else columns
+                columns = (_NAMES if schema else self.known).get(name, _OTHERS)
+            yield (node.get("alias") or name).lower(), _OTHERS if node.get("column_name_alias") else columns
 
     def passed_on(self, query: dict[str, Any]) -> _Columns:
-        """Return the columns that a query is known to give, each with what it names."""
+        """Return the columns that a query is known to give, each with what it names; of one name the first."""
+        if query["type"] != "SELECT_NODE":
+            return _OTHERS
         scope = self.within(query)
-        found: dict[str, str | None] = {}
-        for column in query["select_list"] if query["type"] == "SELECT_NODE" else ():
+        found: _Columns = {}
+        for column in query["select_list"]:
             if column["class"] == "STAR":
                 of = (column.get("relation_name") or "").lower()
                 # What EXCLUDE, REPLACE or RENAME names is not the column any more.
                 lists = [value for key, value in column.items() if key.endswith("_list")]
                 changed = set(re.findall(r"\w+", json.dumps(lists).lower()))
-                for table, columns in scope.own.items():
-                    if of in ("", table):  # of two columns of one name the first has it
-                        found = {name: kind for name, kind in columns.items() if name not in changed} | found
+                tables = [columns for table, columns in scope.own.items() if of in ("", table)]
+                for columns in [_OTHERS] if column.get("columns") or not tables else tables:
+                    found = _behind(found, {name: kind for name, kind in columns.items() if name not in changed})
             else:
-                found[(column.get("alias") or column.get("column_names", [""])[-1]).lower()] = scope.kind(column)
+                found = _behind(found, scope.made(column))
         return found
+
+    def made(self, column: dict[str, Any]) -> _Columns:
+        """Return the column that an expression of a select list makes."""
+        return {(column.get("alias") or column.get("column_names", [""])[-1]).lower(): self.kind(column)}
+
+    def with_aliases(self, query: dict[str, Any]) -> _Scope:
+        """Return the scope of ORDER BY and HAVING, which know the columns that the query makes."""
+        columns = [self.made(column) for column in query["select_list"] if column.get("alias")]
+        return evolve(self, aliases=dict(chain.from_iterable(one.items() for one in columns)))
 
     def kind(self, node: dict[str, Any]) -> str | None:
         """Tell what a column names; None for another expression, or where only DuckDB can tell whose column it is."""
@@ -155,8 +194,15 @@ class _Scope:
         *table, column = [name.lower() for name in node["column_names"]]
         if table:
             return self.around.get(table[-1], {}).get(column)
+        if column in self.aliases:
+            return self.aliases[column]
         kinds = {columns[column] for columns in self.own.values() if column in columns}
         return kinds.pop() if len(kinds) == 1 else None
+
+
+def _behind(first: _Columns, others: _Columns) -> _Columns:
+    """Return columns of two tables: of one name the first has it, and may have it where not all of its are known."""
+    return {**{name: None if "*" in first else kind for name, kind in others.items()}, **first}
 
 
 def _compared(tree: Any, scope: _Scope, params: Params | None) -> Iterator[tuple[str, str]]:
@@ -165,7 +211,10 @@ def _compared(tree: Any, scope: _Scope, params: Params | None) -> Iterator[tuple
         inner = scope.within(node)
         for left, right in _sides(node, params):
             yield from _named(left, right, inner, params)
-        yield from _compared(list(node.values()), inner, params)
+        late = _KNOW_ALIASES if node.get("type") == "SELECT_NODE" else ()
+        if late:
+            yield from _compared([node.get(part) for part in late], inner.with_aliases(node), params)
+        yield from _compared([value for part, value in node.items() if part not in late], inner, params)
 
 
 def _inside(tree: Any) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -106,16 +106,20 @@ class FactsSpec:
         names = frozenset[str]() if self.properties is False else self.properties
         return PairsRead(None if names is True else names, with_texts=self.reads_texts)
 
+    def made_with(self, argument: Literal["names", "properties"]) -> str:
+        """Spell the argument that limits what is read, as it was given but for its order and its names' case."""
+        read = self.names if argument == "names" else self.properties
+        return f"{argument}={read if isinstance(read, bool) else sorted(read or ())}"
+
     def left_out(self) -> dict[str, str]:
         """Name the tables, and columns of tables, that are not read; and the argument that says so."""
         found: dict[str, str] = {}
         if self.names is not None:
-            found |= dict.fromkeys(["records", "people"], f"names={sorted(self.names)}")
+            found |= dict.fromkeys(["records", "people"], self.made_with("names"))
         if self.properties is False:
-            found["properties"] = "properties=False"
+            found["properties"] = self.made_with("properties")
         if self.properties is not True:
-            listed = self.properties if self.properties is False else sorted(self.properties)
-            found |= dict.fromkeys(["records.properties", "events.properties"], f"properties={listed}")
+            found |= dict.fromkeys(["records.properties", "events.properties"], self.made_with("properties"))
         return found
 
 

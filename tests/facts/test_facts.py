@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import ClassVar
 
@@ -564,6 +566,52 @@ class TestAskedForLess:
         with Facts(self.RECORDS, names=["signed up"], properties=["plan"]) as facts:
             answer = facts.sql(query)
             assert answer is None or answer.fetchall() is not None
+
+    @pytest.mark.parametrize(
+        ("query", "is_error"),
+        [
+            ("from tiers semi join events using (person) where name = 'visited'", False),
+            ("from tiers natural anti join events where name = 'visited'", False),
+            ("from tiers semi join events e on e.person = tiers.person and e.name = 'visited'", True),
+            ("from (from tiers join events using (person)) where name = 'visited'", False),
+            ("from (from events join tiers using (person)) where name = 'visited'", True),
+            ("from (select t.name, e.name from tiers t join events e using (person)) where name = 'visited'", False),
+            ("from (select e.name, t.name from tiers t join events e using (person)) where name = 'visited'", True),
+            ("from (from (from tiers union from tiers) join events using (person)) where name = 'visited'", False),
+            ("with b as (from tiers join events using (person)) from b where name = 'visited'", False),
+            ("from tiers join events using (person) where tiers.name = 'visited'", False),
+            ("from tiers join events using (person) where event = 'visited'", False),
+            ("from tiers join events using (person) where name_as_sent = 'visited'", True),
+            ("from tiers where name = 'visited' and exists (from events where events.person = tiers.person)", False),
+            ("from events where exists (from tiers where name = 'visited' and tiers.person = events.person)", False),
+            ("from events where exists (from tiers where events.name = 'visited')", True),
+            ("select person as name from events order by name = 'visited'", False),
+            ("select person as name, count(*) from events group by all having name = 'visited'", False),
+            ("select person, name as which, count(*) from events group by all having which = 'visited'", True),
+            ("select person as name from events where name = 'visited'", True),
+            ("select columns('n.*') from events order by name = 'visited'", True),
+        ],
+    )
+    def test_names_in_a_table_of_ones_own_are_no_names_of_events(self, query, is_error):
+        with Facts(self.RECORDS, names=["signed up"]) as facts:
+            facts.sql("create table tiers as select 'a' as person, 'visited' as name, 'visited' as event")
+            with pytest.raises(FactsLeftOutError) if is_error else nullcontext():
+                facts.sql(query).fetchall()
+
+    def test_a_temporary_table_stands_before_the_events(self):
+        with Facts(self.RECORDS, names=["signed up"]) as facts:
+            facts.sql("create temp table events as select 'visited' as name")
+            assert facts.sql("from events where name = 'visited'").fetchall() == [("visited",)]
+            with pytest.raises(FactsLeftOutError):
+                facts.sql("from main.events where name = 'visited'")
+
+    @pytest.mark.parametrize(("listed", "spelt"), [([], "[]"), (["URL", "b"], "['b', 'url']"), (False, "False")])
+    def test_the_argument_is_spelt_in_one_way(self, listed, spelt):
+        with Facts(self.RECORDS, properties=listed) as facts:
+            with pytest.raises(FactsLeftOutError, match=re.escape(f"with properties={spelt}.")):
+                facts.check_read(property="plan")
+            with pytest.raises(FactsLeftOutError, match=re.escape(f"with properties={spelt}.")):
+                facts.sql("select properties from events")
 
     def test_a_property_of_an_event_that_was_left_out_stands_on_no_event(self):
         # Of its lines without the property none was read: nobody knows which of them counts.
