@@ -45,25 +45,35 @@ def read_by_executor(
     folder: Folder, groups: Iterator[list[Revision]], reading: ReadOptions, read_group: ReadGroup[_T]
 ) -> Generator[_T, None, None]:
     """Give what the groups give, in their order; `reading.ahead` of them are submitted at a time."""
-    executor: Any = reading.executor
     policy = "call" if callable(reading.on_error) else reading.on_error
     level, selection = logger.getEffectiveLevel(), reading.selection
     asked = None if selection is None else (selection.kinds, selection.names, selection.people)
     tasks = (_Task(read_group, folder, group, policy, reading.max_line_bytes, asked, level) for group in groups)
+    futures = (_submit(reading.executor, task, folder) for task in tasks)
     submitted: deque[Future[list[_Note]]] = deque()
     try:
-        with _executor_errors(folder):
-            submitted.extend(executor.submit(task) for task in islice(tasks, reading.ahead))
+        for future in islice(futures, reading.ahead):
+            submitted.append(future)  # each at once, so that those before one that fails are cancelled
         while submitted:
             with _executor_errors(folder):
                 notes = deque(submitted[0].result())
-                submitted.popleft()
-                submitted.extend(executor.submit(task) for task in islice(tasks, 1))
+            submitted.popleft()
+            submitted.extend(islice(futures, 1))
             while notes:
                 yield from _act(notes.popleft(), reading)
     finally:
         for future in submitted:
             future.cancel()
+
+
+def _submit(executor: Any, task: _Task, folder: Folder) -> Future[list[_Note]]:
+    with _executor_errors(folder):
+        future = executor.submit(task)
+    if not (callable(getattr(future, "result", None)) and callable(getattr(future, "cancel", None))):
+        given = "None" if future is None else type(future).__name__
+        msg = f"submit() of an executor returns a Future, and that of {type(executor).__name__} returned {given}"
+        raise TypeError(msg)
+    return future  # type: ignore[no-any-return]
 
 
 def _act(note: _Note, reading: ReadOptions) -> Iterator[Any]:

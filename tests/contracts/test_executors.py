@@ -334,6 +334,15 @@ class TestErrors:
         with pytest.raises(TypeError, match="executor= is for the files of a Bucket; list has none"):
             Facts([Event("bob", START, "x")], executor=executor)
 
+    @pytest.mark.parametrize(("returned", "told"), [(None, "None"), ([], "list"), (mock.Mock(spec=["result"]), "Mock")])
+    def test_what_submit_returns_is_a_future(self, bucket, returned, told):
+        class Odd(ThreadPoolExecutor):
+            def submit(self, task, /, *arguments, **options):
+                return returned
+
+        with Odd(1) as executor, pytest.raises(TypeError, match=f"returns a Future, and that of Odd returned {told}$"):
+            bucket.identities(on_error="skip", executor=executor)
+
 
 class Watched(ThreadPoolExecutor):
     """Keeps what is submitted."""
