@@ -27,7 +27,7 @@ _NAMES: Final[Mapping[str, _Columns]] = {
     "properties": {"event": "event", "name": "property", "name_as_sent": "property"},
 }
 _OTHERS: Final[_Columns] = {"*": None}  # there may be more columns, of any name
-_LEFT_ONLY: Final = ("SEMI", "ANTI")  # the joins of which nothing but the left table is seen
+_LEFT_ONLY: Final = ("SEMI", "ANTI")  # joins that show the left table alone
 _KNOW_ALIASES: Final = ("modifiers", "having", "qualify")  # the parts of a query that know the columns it makes
 _EQUAL: Final = ("COMPARE_EQUAL", "COMPARE_NOT_DISTINCT_FROM")
 _LISTS: Final = ("list_value", "list_pack", "array_value", "unnest")  # the functions that `[…]` and `any(…)` stand for
@@ -114,9 +114,10 @@ def _parts(query: str) -> Iterator[tuple[int, int, int]]:
 
 @frozen
 class _Scope:
-    """What names mean in a part of a query: `own` are the tables of its FROM, `around` those of the queries around too.
+    """The meaning of names in a part of a query.
 
-    `known` are the tables that are there, and CTEs. `aliases` are the columns that the part itself makes.
+    `own` are the tables in its FROM; `around` are these and those of the queries around. `known` are the tables that
+    are there, and CTEs. `aliases` are the columns that the part itself makes.
     """
 
     known: Mapping[str, _Columns]

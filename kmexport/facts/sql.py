@@ -47,7 +47,7 @@ def text_of(value: str) -> str:
 
 
 def number_of(text: str) -> str:
-    """Return the expression for a text as a double, null where it is no number by the rule of `as_number`."""
+    """Return the expression for a text as a double; null where `as_number` takes it for no number."""
     # DuckDB takes nan, inf, 1_000 and +-1 for numbers too.
     number = f"TRY_CAST({text} AS DOUBLE)"
     return (

@@ -152,16 +152,16 @@ def mention_test(identities: Iterable[str]) -> Callable[[bytes], bool]:
     r"""Make a test for lines that can't be read: whether one names one of these identities, in any spelling.
 
     Octal escapes, single and doubled, and those of JSON are read; small letters and capitals are equal. Where a letter
-    or a digit stands beside it, it is a part of something else.
+    or a digit stands beside it, or behind one of `@.+-_` beside it, it is a part of something else.
 
     >>> names_bob = mention_test(["bob"])
     >>> names_bob(rb'{"_p":"\u0042\157b'), names_bob(rb'{"x":"\nbob"')
     (True, True)
-    >>> names_bob(b'{"_p":"bobby"')
-    False
+    >>> names_bob(b'{"_p":"bobby"'), names_bob(b'{"_p":"bob@example.com"')
+    (False, False)
     """
     spelt = "|".join(map(re.escape, sorted(identities)))
-    pattern = re.compile(rf"(?<![^\W_])(?:{spelt})(?![^\W_])", re.IGNORECASE)
+    pattern = re.compile(rf"(?<![^\W_])(?<![^\W_][@.+_-])(?:{spelt})(?![@.+_-]?[^\W_])", re.IGNORECASE)
     return lambda line: any(pattern.search(text) for text in _texts_of(line))
 
 

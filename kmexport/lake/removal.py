@@ -39,12 +39,13 @@ def remove_person(url: str | os.PathLike[str], who: str | Iterable[str], **stora
     """Take one person out of a lake: every record of theirs, and each rejected line that names them.
 
     `who` is one identity, and with it go all identities that are this person's by the aliases of the lake (a capital
-    spelling finds the small one too); or several identities, and just those go. A rejected line names them where no
-    letter or digit stands beside the identity, in small letters or capitals and however its characters are escaped.
-    What the records of others say of the person stays. Readers see each table as it was or as it is then. The removed
-    rows lie in the files of older versions until `vacuum(url, keep_hours=0)` removes these. The log names files, never
-    an identity. `sync` does not bring the rows back; `retake` does, and so does a lake that is made anew from the same
-    export: take the person out of that with `without_person`.
+    spelling finds the small one too); or several identities, and just those go. A rejected line names them where the
+    identity stands alone, not within a longer word or address, in small letters or capitals, escaped or not: `bob` goes
+    with `"_p":"Bob"` and `?user=bob&`, not with `bobby`, `bob@example.com` or `bob-2`. What the records of others say
+    of the person stays. Readers see each table as it was or as it is then. The removed rows lie in the files of older
+    versions until `vacuum(url, keep_hours=0)` removes these. The log names files, never an identity. `sync` does not
+    bring the rows back; `retake` does, and so does a lake that is made anew from the same export: take the person out
+    of that with `without_person`.
 
     The rejects go first, then the records and aliases in one step: a run that broke off is called again as it was. To
     look for the person later, give `removal.identities`. Runs of `sync`, `retake` and `compact` at the same time do no

@@ -56,6 +56,16 @@ def test_a_person_is_taken_out_of_both_tables(bucket, tmp_path):
     assert (again.records, again.rejects) == (0, 0)
 
 
+def test_a_rejected_line_with_another_identity_that_holds_theirs_stays(tmp_path):
+    theirs = [b'{"_p":"bob"', b'{"_p":"Bob', b'{"url":"/?user=bob&page=2"', b"{_p:bob,", b'{"x":"(bob)."']
+    others = [b'{"_p":"bob@example.com"', b'{"_p":"ann+bob@example.com"', b'{"_p":"bob-2"', b'{"_p":"bobby"']
+    bucket = write_export(tmp_path / "export", {1: [Event("bob", 1349222400, "visited"), *theirs, *others]})
+    sync(bucket, tmp_path / "lake")
+    removal = remove_person(tmp_path / "lake", ["bob"])
+    assert (removal.records, removal.rejects) == (1, len(theirs))
+    assert [error.raw for error in open_lake(tmp_path / "lake").rejects()] == others
+
+
 def test_after_vacuum_no_file_names_them_and_the_log_never_did(bucket, tmp_path):
     lake = tmp_path / "lake"
     sync(bucket, lake)
