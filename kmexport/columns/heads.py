@@ -15,7 +15,6 @@ from kmexport.format.decoding import DECODE_ERRORS, DEEPEST, FLAT_BYTES, RESERVE
 from kmexport.format.names import FOLDED_ASCII
 from kmexport.format.repair import is_plain
 from kmexport.parsing.lines import count, first_event_with_alias
-from kmexport.parsing.selection import Span
 
 __all__ = ["DecodeLines", "HeadWithValues", "PropertyHeads", "plain_heads"]
 
@@ -71,16 +70,6 @@ def _longest(ends: Any, behind: int) -> int:
     if not len(ends):
         return behind
     return int(max(ends[0], (ends[1:] - ends[:-1]).max(initial=0), behind - ends[-1]))
-
-
-def number_lines(block: bytes, spans: Sequence[Span], first: int) -> Any:
-    r"""Number some lines of a block whose first line has this number.
-
-    >>> number_lines(b"a\nb\nc", [(2, 3), (4, 5)], 7).tolist()
-    [8, 9]
-    """
-    ends = (np.frombuffer(block, np.uint8) == _NEWLINE).nonzero()[0]
-    return np.searchsorted(ends, [begin for begin, _ in spans]) + first
 
 
 _ESCAPABLE: Final = re.compile(r'["\\/\x00-\x1f\x7f]')

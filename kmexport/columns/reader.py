@@ -9,10 +9,11 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from kmexport.columns.heads import HeadWithValues, PropertyHeads, number_lines, plain_heads
+from kmexport.columns.heads import HeadWithValues, PropertyHeads, plain_heads
 from kmexport.columns.json_text import JsonTexts, block_without_heads, why_not_text, without_heads
 from kmexport.columns.properties import PropertyColumns
 from kmexport.columns.schema import TIME, Layout, as_kinds
+from kmexport.columns.searching import LineSearch
 from kmexport.errors import MalformedRecordError
 from kmexport.format.decoding import Head, NotARecord
 from kmexport.format.repair import ParsedRecord, parse_record
@@ -87,12 +88,13 @@ def read_revision(
 
     def read(file: BinaryFile, revision: Revision, reading: ReadOptions) -> Generator[_Batch, None, LineCounts]:
         errors = ErrorPolicy(reading.on_error, reading.counts)
-        is_sifted = reading.selection is not None and reading.selection.line_filter is not None
-        blocks = iter_blocks(file, reading.max_line_bytes, is_sifted=is_sifted)
+        line_filter = None if reading.selection is None else reading.selection.line_filter
+        find_lines = None if line_filter is None else LineSearch(line_filter)
+        blocks = iter_blocks(file, reading.max_line_bytes, is_sifted=find_lines is not None)
         parsed = parse_blocks(
             blocks, revision.path, errors.counts, reading.max_line_bytes,
             selection=reading.selection, parse_record=partial(_judge, reading.selection),
-            heads_of=heads_of, number_lines=number_lines, with_texts=with_texts,
+            heads_of=heads_of, find_lines=find_lines, with_texts=with_texts,
         )  # fmt: skip
         rows, size = new_rows(revision.number), 0
         try:
@@ -123,7 +125,7 @@ def _judge(
     """Parse a record, and refuse half a surrogate pair where a column of text has to hold it."""
     judged = parse_record(text, is_first=is_first, is_joined=is_joined)
     head = judged.head
-    if selection is None or selection.is_wanted(head):
+    if selection is None or selection.are_wanted([head])[0]:
         reason = why_not_text(head)
         if reason is not None:
             raise NotARecord(reason)
@@ -165,7 +167,7 @@ def inside_window(lines: ParsedLines, window: Window) -> ParsedLines:
     times = [head.timestamp for head in lines.heads]
     if times and start <= min(times) and max(times) < end:
         return lines
-    return lines.only(lambda head: start <= head.timestamp < end)
+    return lines.only([start <= time < end for time in times])
 
 
 class _Rows:

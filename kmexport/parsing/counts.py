@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import compress
 from operator import attrgetter, sub
 from typing import TypeAlias
@@ -39,9 +39,8 @@ class ParsedLines:
             self._texts = self.block.split(b"\n")
         return self._texts
 
-    def only(self, is_wanted: Callable[[Head], bool]) -> ParsedLines:
-        """Keep the lines whose head is wanted."""
-        wanted = list(map(is_wanted, self.heads))
+    def only(self, wanted: Sequence[bool]) -> ParsedLines:
+        """Keep the wanted lines."""
         if all(wanted):
             return self
         texts = compress(self.texts, wanted)

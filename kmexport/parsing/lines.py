@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from operator import methodcaller
 from typing import Any, Final, TypeAlias, cast
 
+from attrs import frozen
+
 from kmexport.errors import MalformedRecordError
-from kmexport.format.decoding import DECODE_ERRORS, FLAT_BYTES, Head, NotARecord, decode_head, is_too_deep
+from kmexport.format.decoding import DECODE_ERRORS, FLAT_BYTES, NotARecord, decode_head, is_too_deep
 from kmexport.format.repair import RecordParser, decode_checked, is_plain, parse_record
 from kmexport.parsing.arrays import ArrayItems, RejectedItem
 from kmexport.parsing.blocks import Block
 from kmexport.parsing.counts import LineCounts, Outcome, ParsedLines
 from kmexport.parsing.repairing import LineRepairer
-from kmexport.parsing.selection import LineFilter, Selection, Span
+from kmexport.parsing.selection import LineFilter, Selection
 from kmexport.parsing.stream import OversizedLine, TruncatedStream
 from kmexport.records import Record, parse_full_records, unparsed_line, unparsed_records
 
@@ -78,22 +81,23 @@ def parse_blocks(
     *,
     selection: Selection | None = None,
     parse_record: RecordParser = parse_record,
-    heads_of: HeadsOf = lambda _block: None,
-    number_lines: NumberLines | None = None,
+    heads_of: HeadsOf | None = None,
+    find_lines: FindLines | None = None,
     with_texts: bool = True,
 ) -> Iterator[Outcome]:
     """Yield the wanted lines and the errors of a file, in the order of the lines. Keeps `counts`, its own, up to date.
 
     Lines that can't be wanted may be passed over without an error, malformed or not. Another `parse_record` may
     refuse some of those records that msgspec does not read. `heads_of` reads the heads of a block in one call, one for
-    each line, or returns None where a line needs a repair. Without texts those blocks are not kept. `number_lines`
-    finds the numbers of lines where others are passed over; without it those have none.
+    each line, or returns None where a line needs a repair. Without texts those blocks are not kept. `find_lines` finds
+    the lines that may be wanted, with their numbers; without it the filter of the selection does, and they have none.
     """
     slow = LineRepairer(source, counts, max_line_bytes, parse_record)
-    parser = _Parser(slow, counts, selection, parse_record, number_lines)
+    parser = _Parser(
+        slow, counts, selection, parse_record, find_lines=find_lines, heads_of=heads_of, with_texts=with_texts
+    )
     for block in blocks:
-        whole = parser.parse_at_once(block, heads_of, with_texts=with_texts) if isinstance(block, bytes) else None
-        for outcome in parser.parse(block) if whole is None else (whole,):
+        for outcome in parser.parse(block):
             yield _wanted(outcome, selection)
     for outcome in parser.end():
         yield _wanted(outcome, selection)
@@ -134,7 +138,7 @@ def read_blocks(
 def _wanted(outcome: Outcome, selection: Selection | None) -> Outcome:
     if selection is None or isinstance(outcome, MalformedRecordError):
         return outcome
-    return outcome.only(selection.is_wanted)
+    return outcome.only(selection.are_wanted(outcome.heads))
 
 
 def _records(outcome: Outcome | list[Record], selection: Selection | None) -> list[Record] | MalformedRecordError:
@@ -147,14 +151,33 @@ def _records(outcome: Outcome | list[Record], selection: Selection | None) -> li
     if selection.line_filter is None:
         # Most are wanted, and to leave out records is faster than to leave out heads.
         return selection.chosen(unparsed_records(outcome.heads, outcome.texts))
-    parsed = outcome.only(selection.is_wanted)
+    parsed = outcome.only(selection.are_wanted(outcome.heads))
     return unparsed_records(parsed.heads, parsed.texts)
 
 
 HeadsOf: TypeAlias = Callable[[bytes], list[Any] | None]
-NumberLines: TypeAlias = Callable[[bytes, list[Span], int], Sequence[int]]  # of a block: from the first number on
+FindLines: TypeAlias = Callable[[bytes], "FoundLines | None"]
 _Decode: TypeAlias = Callable[[Iterator[bytes]], list[Any]]
 _Take: TypeAlias = Callable[[int, list[bytes], int], tuple[int, list[Outcome]]]
+
+
+@frozen
+class FoundLines:
+    """The lines of a block that may be wanted.
+
+    `places` are theirs among its lines, from 0, or None where nobody asks for them; `count` is the number of all lines.
+    """
+
+    texts: list[bytes]
+    places: Any
+    count: int
+
+
+def _find_lines(line_filter: LineFilter, block: bytes) -> FoundLines | None:
+    spans = line_filter.spans(block)
+    if spans is None:
+        return None
+    return FoundLines([block[begin:end] for begin, end in spans], None, count(b"\n", block) + 1)
 
 
 class _Parser:
@@ -166,36 +189,48 @@ class _Parser:
         counts: LineCounts,
         selection: Selection | None,
         parse_record: RecordParser,
-        number_lines: NumberLines | None = None,
+        *,
+        find_lines: FindLines | None = None,
+        heads_of: HeadsOf | None = None,
+        with_texts: bool = True,
     ) -> None:
         self._slow = slow
         self._parse_record = parse_record
         self._counts = counts
-        self._number_lines = number_lines
-        self._filter = selection.line_filter if selection is not None else None
+        self._heads_of = heads_of
+        self._with_texts = with_texts
+        line_filter = selection.line_filter if selection is not None else None
+        self._find_lines = None if line_filter is None else find_lines or partial(_find_lines, line_filter)
 
     def parse(self, block: Block) -> Iterator[Outcome]:
         """Read the lines of a block; those that can't be wanted may be passed over."""
-        sifted = self._sift(block, self._filter) if self._filter is not None and isinstance(block, bytes) else None
-        if sifted is not None:
-            yield sifted
+        read = None
+        if isinstance(block, bytes):
+            read = self._read_all(block) if self._find_lines is None else self._sift(block, self._find_lines)
+        if read is not None:
+            yield read
         else:
             yield from cast("Iterator[Outcome]", self._stretches(block, whole=False))
 
-    def parse_at_once(self, block: bytes, heads_of: HeadsOf, *, with_texts: bool) -> ParsedLines | None:
+    def _read_all(self, block: bytes) -> ParsedLines | None:
         """Read all lines of a block in one call; None where one of them may need a repair."""
-        if self._slow.is_open or self._filter is not None:
+        found = None if self._slow.is_open else self._heads_at_once(block)
+        if found is None:
             return None
-        repaired = repair_octal_block(block, self._parse_record)
-        heads = None if repaired is None else heads_of(repaired[0])
-        if repaired is None or heads is None:
-            return None
+        heads, text, repaired = found
         first = self._next_line()
         self._counts.lines += len(heads)
         self._counts.records += len(heads)
-        self._counts.repaired += repaired[1]
-        kept = repaired[0] if with_texts else None
-        return ParsedLines(heads, [], range(first, first + len(heads)), kept, len(block))
+        self._counts.repaired += repaired
+        return ParsedLines(heads, [], range(first, first + len(heads)), text if self._with_texts else None, len(block))
+
+    def _heads_at_once(self, block: bytes) -> tuple[list[Any], bytes, int] | None:
+        """Read a head for each line of a block; give the repaired block too, and count its repaired lines."""
+        repaired = None if self._heads_of is None else repair_octal_block(block, self._parse_record)
+        if self._heads_of is None or repaired is None:
+            return None
+        heads = self._heads_of(repaired[0])
+        return None if heads is None else (heads, *repaired)
 
     def parse_whole(self, block: Block) -> Iterator[Outcome | list[Record]]:
         """Read the lines of a block into records, properties included; lines that need a repair become heads."""
@@ -265,7 +300,7 @@ class _Parser:
         reason = f"a line of {block.length:,} bytes is above the limit, {limit}"
         return self._slow.error(number, reason, block.beginning)
 
-    def _sift(self, block: bytes, line_filter: LineFilter) -> ParsedLines | None:
+    def _sift(self, block: bytes, find_lines: FindLines) -> ParsedLines | None:
         """Read the lines of a block that may be wanted; None where those passed over could change what they are.
 
         That is so when an object over several lines goes on in the block or into the next one. A line that begins with
@@ -275,19 +310,37 @@ class _Parser:
         last = block[block.rfind(b"\n") + 1 :]
         if self._slow.is_open or not last.startswith(b"{"):
             return None
-        spans = line_filter.spans(block)
-        if spans is None:
+        try:
+            self._check_whole(last)
+        except DECODE_ERRORS:  # NotARecord is one of them
             return None
-        lines = [block[begin:end] for begin, end in spans]
+        lines = find_lines(block)
+        parsed = None if lines is None else self._read_found(lines)
+        if lines is None or parsed is None:
+            return None
+        self._counts.lines += lines.count
+        self._counts.records += len(parsed.heads)
+        self._counts.passed += lines.count - len(parsed.heads)
+        return parsed
+
+    def _read_found(self, found: FoundLines) -> ParsedLines | None:
+        """Read the lines of a block that were found in it; None where one of them is no record alone."""
+        lines = found.texts
         together = b"\n".join(lines)
+        numbers = range(0) if found.places is None else found.places + self._next_line()
+        at_once = self._heads_at_once(together)
+        if at_once is not None and len(at_once[0]) == len(lines):
+            heads, together, repaired = at_once
+            self._counts.repaired += repaired
+            texts = lines if repaired == 0 else []
+            return ParsedLines(heads, texts, numbers, together if self._with_texts else None, len(together))
         if count(b"\n", together) >= len(lines) > 0 or not all(map(_begins, lines)):
             return None
         repaired = 0
-        heads: list[Head] = []
+        heads = []
         texts = list(lines)
         decode = _decode_heads if is_plain(together) and not _any_too_deep(lines) else _decode_checked
         try:
-            self._check_whole(last)
             while True:
                 heads += decode(_lines_from(lines, len(heads)))
                 if len(heads) == len(lines):
@@ -296,16 +349,11 @@ class _Parser:
                 texts[len(heads)] = parsed.text
                 heads.append(parsed.head)
                 repaired += parsed.is_repaired
-        except DECODE_ERRORS:  # NotARecord is one of them
+        except DECODE_ERRORS:
             return None
         if first_event_with_alias(heads) is not None:
             return None
-        numbers = range(0) if self._number_lines is None else self._number_lines(block, spans, self._next_line())
-        here = count(b"\n", block) + 1
-        self._counts.lines += here
-        self._counts.records += len(lines)
         self._counts.repaired += repaired
-        self._counts.passed += here - len(lines)
         return ParsedLines(heads, texts, numbers)
 
     def _check_whole(self, line: bytes) -> None:

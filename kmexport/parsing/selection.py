@@ -30,17 +30,20 @@ _BEHIND_BACKSLASH = rb"u0-3/\"\\bfnrt"
 Span: TypeAlias = tuple[int, int]  # where lines begin and end in a block
 
 
-class WantedNames(dict[str, bool]):
-    """Spellings, and whether their names are wanted: `names` are folded. Each spelling is looked at once."""
+class WantedNames(dict[str | None, bool]):
+    """Spellings, and whether their names are wanted: `names` are folded. Each spelling is looked at once.
+
+    None, which is no name, is not wanted.
+    """
 
     def __init__(self, names: frozenset[str]) -> None:
         super().__init__()
         self.names: frozenset[str] = names
 
-    def __missing__(self, spelling: str) -> bool:
+    def __missing__(self, spelling: str | None) -> bool:
         if len(self) >= _MOST_SPELLINGS:
             self.clear()
-        is_wanted = self[spelling] = fold_name(spelling) in self.names
+        is_wanted = self[spelling] = spelling is not None and fold_name(spelling) in self.names
         return is_wanted
 
 
@@ -48,11 +51,14 @@ class WantedNames(dict[str, bool]):
 class LineFilter:
     """A search for the lines of a block that may be wanted: those that `find` leaves out hold no wanted record.
 
-    `escaped_key` finds the key that `find` looks for in another spelling; without one that does not matter.
+    `escaped_key` finds the key that `find` looks for in another spelling; without one that does not matter. `names` and
+    `with_aliases` say what a filter of names looks for, for a search by other means.
     """
 
     find: Callable[[bytes], list[Span]]
     escaped_key: re.Pattern[bytes] | None
+    names: frozenset[str] | None = None
+    with_aliases: bool = False
 
     def spans(self, block: bytes) -> list[Span] | None:
         r"""Find the lines that may be wanted, in their order. None where only reading the whole block can tell.
@@ -63,9 +69,11 @@ class LineFilter:
         >>> [block[begin:end] for begin, end in name_filter({"signed up"}).spans(block)]
         [b'{"_n":"Signed Up"}']
         """
-        if self.escaped_key is not None and b"\\" in block and self.escaped_key.search(block):
-            return None
-        return self.find(block)
+        return None if self.has_escaped_key(block) else self.find(block)
+
+    def has_escaped_key(self, block: bytes) -> bool:
+        """Tell whether only reading the whole block can tell which lines are wanted."""
+        return self.escaped_key is not None and b"\\" in block and self.escaped_key.search(block) is not None
 
 
 def alias_filter() -> LineFilter:
@@ -109,7 +117,7 @@ def name_filter(names: frozenset[str] | set[str]) -> LineFilter | None:
         guard = b""  # anything may follow its second quote
 
     pattern = re.compile(rb'_n"[ \t\r\n:]+"' + guard + rb"(?:%s|%s)[^\n]*" % (spelt, special))
-    return LineFilter(partial(_spans_with, pattern), _escapes(rb"u00(?:5[fF]|6[eE])|137|156"))
+    return LineFilter(partial(_spans_with, pattern), _escapes(rb"u00(?:5[fF]|6[eE])|137|156"), frozenset(names))
 
 
 def people_filter(people: frozenset[str] | set[str]) -> LineFilter | None:
@@ -132,16 +140,20 @@ def people_filter(people: frozenset[str] | set[str]) -> LineFilter | None:
     return LineFilter(partial(_spans_of_people, re.compile(pattern)), _escapes(rb"u00(?:5[fF]|70|32)|137|160|062"))
 
 
-def either_filter(one: LineFilter, other: LineFilter) -> LineFilter:
-    r"""Make a filter for lines that one filter or the other finds.
+def with_aliases(of_names: LineFilter) -> LineFilter:
+    r"""Make a filter for lines that a filter of names finds, or that may be aliases.
 
-    >>> names_or_aliases = either_filter(name_filter({"x"}), alias_filter())
+    >>> names_or_aliases = with_aliases(name_filter({"x"}))
     >>> names_or_aliases.spans(b'{"_p":"a","_p2":"b"}\n{"_n":"y"}\n{"_n":"x"}')
     [(0, 20), (32, 42)]
     """
-    patterns = [each.escaped_key.pattern for each in (one, other) if each.escaped_key is not None]
-    escaped_key = re.compile(b"|".join(patterns)) if patterns else None
-    return LineFilter(lambda block: sorted({*one.find(block), *other.find(block)}), escaped_key)
+    of_aliases = alias_filter()
+    patterns = [each.escaped_key.pattern for each in (of_names, of_aliases) if each.escaped_key is not None]
+
+    def find(block: bytes) -> list[Span]:
+        return sorted({*of_names.find(block), *of_aliases.find(block)})
+
+    return LineFilter(find, re.compile(b"|".join(patterns)), of_names.names, with_aliases=True)
 
 
 def _any_of(people: Iterable[str]) -> bytes:
@@ -264,7 +276,7 @@ class Selection:
     kinds: tuple[type[Record], ...]
     names: frozenset[str] | None  # folded
     people: frozenset[str] | None
-    is_wanted: Callable[[Head], bool]
+    are_wanted: Callable[[list[Head]], list[bool]]
     line_filter: LineFilter | None
 
     def chosen(self, records: Iterable[Record]) -> list[Record]:
@@ -300,15 +312,14 @@ def check_selection(kinds: Kinds, names: Names, people: Identities = None) -> Se
 
 def names_and_aliases(names: frozenset[str]) -> Selection:
     """Select the events of these names, which are folded, and all aliases: what Facts of some events are made of."""
-
     known = WantedNames(names)
 
-    def is_wanted(head: Head) -> bool:
-        return head.alias is not None or (head.name is not None and known[head.name])
+    def are_wanted(heads: list[Head]) -> list[bool]:
+        return [known[head.name] or head.alias is not None for head in heads]
 
     of_names = name_filter(names)
-    line_filter = None if of_names is None else either_filter(of_names, alias_filter())
-    return Selection((Event, Alias), None, None, is_wanted, line_filter)
+    line_filter = None if of_names is None else with_aliases(of_names)
+    return Selection((Event, Alias), None, None, are_wanted, line_filter)
 
 
 def _check_texts(texts: Any, what: str) -> list[str]:
@@ -340,15 +351,17 @@ def _filter_for(
 
 def _head_test(
     kinds: tuple[type[Record], ...], names: frozenset[str] | None, people: frozenset[str] | None
-) -> Callable[[Head], bool]:
+) -> Callable[[list[Head]], list[bool]]:
     wants_events, wants_sets, wants_aliases = (kind in kinds for kind in _KINDS)
     known = None if names is None else WantedNames(names)
 
-    def is_wanted_kind(head: Head) -> bool:
+    def is_wanted(head: Head) -> bool:
+        if people is not None and head.person not in people and head.alias not in people:
+            return False
         if head.name is not None:
             return wants_events and (known is None or known[head.name])
         return wants_aliases if head.alias is not None else wants_sets
 
-    if people is None:
-        return is_wanted_kind
-    return lambda head: (head.person in people or head.alias in people) and is_wanted_kind(head)
+    if people is None and known is not None and wants_events:
+        return lambda heads: [known[head.name] for head in heads]  # with names, only events
+    return lambda heads: list(map(is_wanted, heads))
