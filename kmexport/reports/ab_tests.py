@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, Unpack
 from attrs import define, frozen
 
 from kmexport.reports.breakdown import Question
-from kmexport.reports.query import ask, check_one_of
+from kmexport.reports.query import check_one_of
 from kmexport.reports.results import ALL, Choice, Result, ResultColumn, check_choice, counted, ratio
 from kmexport.reports.splits import By, by_name
 from kmexport.reports.sql import IN_WINDOW, events
@@ -169,21 +169,20 @@ def ab_test(
     if split.assignments is None:
         msg = f"{split.name!r} is the name of a person, so each would be a variation: give the property of the test"
         raise ValueError(msg)
-    given = f"select person, min(time) as time from ({split.assignments}) where {IN_WINDOW} group by person"
+    shown = split.shown("value")
     people = asked.persons(f"""
-        select g.person, g.value, coalesce(c.last >= g.time, false) as is_converted
-        from ({split.with_split_value(given, None)}) g
-        left join (select person, max(time) as last from ({events("conversion")}) group by person) c using (person)""")
-    counts = people.groups(["value"], "count(*), count(*) filter (is_converted)")
-    sizes = {value: (number, converted) for value, number, converted in counts}
+        select person, {split.shown("set_value")} as value, has_several, coalesce(last >= time, false) as is_converted
+        from (
+            select person, min(time) as time, arg_min(value, assigned) as set_value,
+                min({shown}) <> max({shown}) as has_several
+            from ({split.assignments}) where {IN_WINDOW} group by person
+        )
+        left join (select person, max(time) as last from ({events("conversion")}) group by person) using (person)""")
+    counts = people.groups(["value"], "count(*), count(*) filter (is_converted), count(*) filter (has_several)")
+    sizes = {value: (number, converted) for value, number, converted, _ in counts}
     chosen, notes = _baseline(sizes, baseline)
     rows = _rows(sizes, chosen)
-    shown = split.shown("value")
-    several = asked.narrowed(f"""
-        select person from ({split.assignments}) where {IN_WINDOW}
-        group by person having min({shown}) <> max({shown})""")
-    [(changed,)] = ask(asked.facts, f"select count(*) from ({several})", asked.params)
-    if changed:
+    if changed := sum(several for *_, several in counts):
         notes += (f"{counted(changed, 'person', 'people')} with several variations: only the first one counts.",)
     certain = [row for row in rows if row.certainty is not None and row.certainty > _CERTAIN]
     return AbTest(

@@ -221,7 +221,7 @@ def _bulk(facts: Facts, source: str, params: dict[str, object], length: int) -> 
 
 def last_moment(facts: Facts) -> int:
     """Return the last second of the facts' records, but for those that lie years behind most others (a wrong clock)."""
-    records = "kmexport.numbered_records where kind <> 'alias'"
+    records = "kmexport.records where alias is null"
     span = _span(facts, f"select time from {records}", {})
     if span.end - span.start <= GAP * _DAY:
         return span.end - 1 if span.start < span.end else FIRST_TIMESTAMP

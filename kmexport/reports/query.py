@@ -33,7 +33,11 @@ logger: logging.Logger = logging.getLogger("kmexport")
 END: Final = LAST_TIMESTAMP + 1  # of the year 9999: no record and no engine has a later time
 
 NameKind: TypeAlias = Literal["event", "property"]
-_TABLES: Final[dict[NameKind, str]] = {"event": "numbered_events", "property": "numbered_properties"}
+# Where names stand, and the values beside them; the view of properties joins each of them with its record.
+WITH_NAMES: Final[dict[NameKind, str]] = {
+    "event": "kmexport.numbered_events",
+    "property": "kmexport.properties join kmexport.property_names using (spelling_id)",
+}
 _WORDS: Final = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), 1),
     **dict.fromkeys(("min", "minute", "minutes"), 60),
@@ -91,7 +95,7 @@ def _within_years(moment: int) -> int:
 
 def is_known(facts: Facts, kind: NameKind, folded: str) -> bool:
     """Return whether a record has the event or the property."""
-    return bool(ask(facts, f"select 1 from kmexport.{_TABLES[kind]} where name = $name limit 1", {"name": folded}))
+    return bool(ask(facts, f"select 1 from {WITH_NAMES[kind]} where name = $name limit 1", {"name": folded}))
 
 
 def known_name(facts: Facts, kind: NameKind, name: str) -> str:
@@ -120,7 +124,7 @@ def _unknown(facts: Facts, kind: NameKind, name: str) -> UnknownNameError:
 
 
 def _names(facts: Facts, kind: NameKind) -> list[str]:
-    return [name for (name,) in ask(facts, f"select distinct name from kmexport.{_TABLES[kind]}", {})]
+    return [name for (name,) in ask(facts, f"select distinct name from {WITH_NAMES[kind]}", {})]
 
 
 def _check_text(kind: str, name: object) -> None:

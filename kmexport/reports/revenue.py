@@ -14,7 +14,7 @@ from kmexport.reports.periods import last_moment
 from kmexport.reports.query import as_seconds, ask, check_one_of, given
 from kmexport.reports.results import ALL, Choice, ResultColumn, check_choice, counted, ratio, texts_of
 from kmexport.reports.splits import EVER, By, by_name
-from kmexport.reports.sql import amounts, check_amounts, count_others, events, reading_of
+from kmexport.reports.sql import IN_WINDOW, amounts, check_amounts, count_others, events, reading_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -199,16 +199,16 @@ def revenue(
     params |= reading_of(written)
     params["last"] = last_moment(asked.facts)
     params["churn_after"] = None if churn_after is None else as_seconds("churn_after", churn_after)
-    not_numbers, notes = count_others(
-        asked.facts, property, asked.narrowed(amounts(params, numbers_only=False)), params
-    )
+    in_window = asked.narrowed(amounts(params, numbers_only=False))
+    not_numbers, notes = count_others(asked.facts, property, in_window, params, is_all=window is None)
     breakdown = Breakdown.of(asked, amounts(params), every)
 
     def query(parts: QueryParts) -> str:
         return parts.with_split_value(_rows(parts, params, has_event=churn_event is not None))
 
-    people = [f"count(distinct person) filter ({_CONDITIONS[which]})" for which in _CONDITIONS]
-    numbers = ", ".join(["coalesce(fsum(number), 0)", *people])
+    customers = [f"count(*) filter ({_CONDITIONS[which]})" for which in ("paying", "gained", "lost")]  # a row each
+    people = f"count(distinct person) filter ({_CONDITIONS['with_revenue']})"
+    numbers = ", ".join(["coalesce(fsum(number), 0)", people, *customers])
     measured = breakdown.measure(query, _row, numbers, (0.0, 0, 0, 0, 0), periods_add_up=False)
     whole = _row(None, None, *measured.numbers)
     if not whole.people:
@@ -268,9 +268,8 @@ def _rows(parts: QueryParts, params: dict[str, object], *, has_event: bool) -> s
             select person, q.*, min(p.paid_at) as began, max(p.paid_at) filter (p.paid_at < q.until) as paid_at
             from paid p, ({periods}) q group by all having max(p.paid_at) filter (p.paid_at < q.until) is not null"""
     return f"""
-        with paid as materialized (
-            select person, time as paid_at from ({amounts(params, in_window=False)}) where number > 0
-        ),
+        with given as materialized ({amounts(params, in_window=False)}),
+        paid as materialized (select person, time as paid_at from given where number > 0),
         latest as (
             select *, to_timestamp(epoch_us(paid_at) // 1000000 + $churn_after::bigint) as lapses from ({latest})
         ),
@@ -280,6 +279,6 @@ def _rows(parts: QueryParts, params: dict[str, object], *, has_event: bool) -> s
             from latest c {left_at}
         )
         select person, period, number, false as is_paying, false as is_gained, false as is_lost
-        from ({parts.in_periods(amounts(params))})
+        from ({parts.in_periods(f"select person, time, number from given where {IN_WINDOW}")})
         union all
         select person, period, null, churned is null, began >= since, coalesce(churned >= since, false) from states"""

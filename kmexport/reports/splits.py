@@ -13,7 +13,7 @@ from kmexport.facts.sql import text_of
 from kmexport.format.names import fold_name
 from kmexport.reports.channels import CHANNEL_EVENTS, CHANNEL_PROPERTIES, COMPUTED, ChannelRules, channel_assignments
 from kmexport.reports.periods import PeriodLookup
-from kmexport.reports.query import ask, bounds_of, check_one_of, is_known, known_name
+from kmexport.reports.query import WITH_NAMES, ask, bounds_of, check_one_of, is_known, known_name
 from kmexport.reports.sql import IN_WINDOW, assignments, first_or_last, in_periods, with_last_value
 from kmexport.tables import Facts
 from kmexport.windows import Window, check_window, time_at
@@ -231,7 +231,7 @@ def respell(facts: Facts, parameter: str, params: dict[str, object]) -> str | No
     """
     # Of JSON only a number begins with a minus or a digit, and a comparison is cheaper than a pattern.
     text = "value::varchar"
-    numbers = f"kmexport.numbered_properties where name = ${parameter} and {text} >= '-' and {text} < ':'"
+    numbers = f"{WITH_NAMES['property']} where name = ${parameter} and {text} >= '-' and {text} < ':'"
     odd = r"[eE]|\.[0-9]*0$|^-0(\.0*)?$"
     if not ask(facts, f"select 1 from {numbers} and regexp_matches({text}, '{odd}') limit 1", params):
         return None

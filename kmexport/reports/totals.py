@@ -157,8 +157,8 @@ def property_total(
     )
     params = asked.params
     params |= reading_of(written)
-    asked_values = amounts(params, event=event is not None, numbers_only=False)
-    not_numbers, notes = count_others(asked.facts, property, asked.narrowed(asked_values), params)
+    in_window = asked.narrowed(amounts(params, event=event is not None, numbers_only=False))
+    not_numbers, notes = count_others(asked.facts, property, in_window, params, is_all=window is None)
     values = amounts(params, event=event is not None)
     covering = f"select person, time from ({values}) union all select person, time from ({events('population')})"
     breakdown = Breakdown.of(asked, covering if of_event else values, every)

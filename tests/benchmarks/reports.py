@@ -62,7 +62,9 @@ BY_HAND: Final[dict[str, str]] = {
             select f.p, min(s.t) - any_value(f.t) as d
             from (select p, min(t) as t from did where name = 'visited site' group by p) f
             join did s on s.p = f.p and s.name = 'purchased' and s.t > f.t group by f.p)""",
-    "property_total": "select fsum(number), count(*), count(distinct p) from amounts",
+    "property_total": """
+        select fsum(number), count(number), count(distinct p) filter (number is not null), count(*) - count(number)
+        from amounts""",
     "funnel": """
         with kept as (
             select p, name, max(t) as t from did
@@ -112,8 +114,11 @@ BY_HAND: Final[dict[str, str]] = {
     "a distribution": """
         select n, count(*) from (select p, count(*) as n from did where name = 'purchased' group by p) group by n""",
     "ab_test": """
-        select text, count(*), count(*) filter (c.last >= a.t)
-        from (select p, arg_min(text, (t, seq)) as text, min(t) as t from plans group by p) a
+        select text, count(*), count(*) filter (c.last >= a.t), sum(count(*) filter (several)) over ()
+        from (
+            select p, arg_min(text, (t, seq)) as text, min(t) as t, min(text) <> max(text) as several
+            from plans group by p
+        ) a
         left join (select p, max(t) as last from did where name = 'purchased' group by p) c using (p) group by text""",
     "property_values": """
         select text, count(*) from (select distinct p from did) e
@@ -152,7 +157,7 @@ def ours(facts: Facts) -> dict[str, Callable[[], list[tuple[Any, ...]]]]:
 
     def total() -> list[tuple[Any, ...]]:
         found = reports.property_total(facts, "billing amount")
-        return [(found.total, found.values, found.people)]
+        return [(found.total, found.values, found.people, found.not_numbers)]
 
     def cells() -> list[tuple[Any, ...]]:
         rows = reports.cohorts(facts, "signed up", "visited site").rows
@@ -192,13 +197,15 @@ def of_people(facts: Facts) -> dict[str, Callable[[], list[tuple[Any, ...]]]]:
         return list(reports.people(facts, often, columns=[reports.Show("times", "visited site"), "plan"]).rows)
 
     def spread() -> list[tuple[Any, ...]]:
-        rows = reports.event_counts(facts, "purchased").distribution().rows
-        return [(row.first, row.people) for row in rows]
+        return [(row.first, row.people) for row in purchases.distribution().rows]
 
     def tested() -> list[tuple[Any, ...]]:
-        rows = reports.ab_test(facts, "plan", "purchased").rows
-        return [(row.value, row.people, row.conversions) for row in rows]
+        found = reports.ab_test(facts, "plan", "purchased")
+        [told] = [note for note in found.notes if "several variations" in note]
+        several = int(told.split()[0].replace(",", ""))
+        return [(row.value, row.people, row.conversions, several) for row in found.rows]
 
+    purchases = reports.event_counts(facts, "purchased")
     return {
         "funnel, by": divided,
         "occurrences_before": before,
