@@ -164,7 +164,7 @@ def explain(
     Sources: the notes of https://oldsupport.kissmetrics.com/apis/data/ and the page of each row. Costs the files of a
     window twice (all files with `late=True`) and one pass over the aliases (none with `identities=`); holds the event's
     records of the day. An event that no record has is 0, and costs the files once more. Raises what reading a bucket
-    raises, and TypeError where `expected` is no number.
+    raises, and TypeError where `expected` is not a number.
 
     >>> found = explain(Bucket.sample(), "signed up", "2012-10-03", tz="America/New_York")
     >>> found.rows[0].times, found.people, found.times
