@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -442,6 +443,26 @@ class TestWorkers:
         reader = read_in_groups(bucket.folder, bucket.revisions(), ReadOptions(executor=pool), unreadable)
         with pytest.raises(ExecutorError, match="its result did not come back"):
             list(reader)
+
+    def test_their_results_lie_in_files_that_are_gone_at_the_end(self, bucket, pool, tmp_path, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        reading = ReadOptions("skip", executor=pool, ahead=2)
+        reader = read_in_groups(bucket.folder, bucket.revisions(), reading, groups.LINKS)
+        next(reader)
+        (shared,) = tmp_path.glob("kmexport-*")
+        assert shared.stat().st_mode & 0o077 == 0 or WINDOWS
+        reader.close()
+        assert not shared.exists()
+
+    @pytest.mark.parametrize("place", [None, "/no/folder/of/this/machine"])
+    def test_without_a_shared_folder_results_come_through_the_pipe(self, bucket, pool, place):
+        with mock.patch.object(executing, "_new_shared_folder", return_value=place):
+            found = bucket.to_batches(on_error="skip", executor=pool).read_all()
+        assert found == bucket.to_batches(on_error="skip").read_all()
+
+    def test_a_system_without_a_temporary_folder(self, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", "/no/folder/of/this/machine")
+        assert executing._new_shared_folder() is None
 
     def test_an_error_that_can_not_be_pickled(self, bucket, pool):
         reader = read_in_groups(bucket.folder, bucket.revisions(), ReadOptions(executor=pool), raising)
