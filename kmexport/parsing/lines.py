@@ -324,7 +324,7 @@ class _Parser:
         return parsed
 
     def _read_found(self, found: FoundLines) -> ParsedLines | None:
-        """Read the lines of a block that were found in it; None where one of them is no record alone."""
+        """Read the lines of a block that were found in it; None where one of them alone is not a record."""
         lines = found.texts
         together = b"\n".join(lines)
         numbers = range(0) if found.places is None else found.places + self._next_line()

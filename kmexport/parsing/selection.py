@@ -33,7 +33,7 @@ Span: TypeAlias = tuple[int, int]  # where lines begin and end in a block
 class WantedNames(dict[str | None, bool]):
     """Spellings, and whether their names are wanted: `names` are folded. Each spelling is looked at once.
 
-    None, which is no name, is not wanted.
+    None, which is not a name, is not wanted.
     """
 
     def __init__(self, names: frozenset[str]) -> None:

@@ -113,9 +113,9 @@ def ab_test(
 ) -> AbTest:
     """Compare the variations of an A/B test: people, conversions, rate, improvement, and how certain it is.
 
-    In the test are the people who were given a value of the property within the window. Who was given several counts
-    under the first; a note says how many these are. Converted has who did the event in the window, in the same second
-    as that first value or later.
+    A person is in the test if they were given a value of the property within the window. With several values, the first
+    one counts; a note says how many people had several. A person converted if they did the event in the window, in the
+    second of that first value or later.
 
     `baseline=` is the variation that the others are compared with. Without it, the one that is called "original",
     "control" or "baseline" (in any letter case), else the one with most people; a note names it then. `among=` counts

@@ -105,14 +105,14 @@ def conversion(
 ) -> Conversion:
     """Count the conversion rate from event 1 to event 2: of people, once each, or of occurrences.
 
-    Once: the denominator is the people with event 1 in the window, without those whose first-ever event 2 came before
-    their first event 1 in the window. The numerator is those of them whose first-ever event 2, up to the window's
-    end, is after that event 1. "After" is later by a second or more, for the rule says "at or after" only of funnels:
-    who did both in the same second stays in the denominator and is not converted. `repeating=True`: occurrences of
-    event 2 divided by occurrences of event 1, both in the window.
+    Each person counts once. The denominator is the people with event 1 in the window. Those whose first-ever event 2
+    came before their first event 1 in the window are left out. The numerator is the people of the denominator whose
+    first-ever event 2 came after that event 1, up to the window's end. "After" is later by a second or more, for the
+    rule says "at or after" only of funnels: a person who did both in the same second is in the denominator, and is not
+    converted. `repeating=True` divides occurrences of event 2 by occurrences of event 1, both in the window.
 
-    `by=` takes a name or a `Split`. By last touch (the default) a person stands under the value at event 1, and who
-    converted with another value at event 2 is left out; an occurrence (repeating) stands under the value at itself.
+    `by=` takes a name or a `Split`. By last touch (the default) a person stands under the value at event 1; people who
+    had another value at event 2 are left out. With `repeating=True` each occurrence stands under its own value.
     `every=` gives a row for each period of the zone `tz`, as if the period were the window. `among=` counts only people
     who fulfil a condition.
 

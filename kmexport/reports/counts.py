@@ -89,9 +89,10 @@ def event_counts(
 
     `every="day"` (or "hour", "week", "month") gives `.rows` for the periods of the zone `tz`, those without an
     occurrence too; without a window they go from the first occurrence to the last. `by=` gives a row for each value of
-    a property: a name, or a `Split` with a moment (default: `"last_touch"`, the person's value in force at the event,
-    of its second or the latest before; else None). A person may stand in several rows, so their people can add up to
-    more than `.people`. `among=` counts only the people who fulfil a condition, such as `has("plan", equal_to="Pro")`.
+    a property: a name, or a `Split` with a moment. The default is `"last_touch"`: the person's value in the second of
+    the event, else the latest before it, else None. A person may stand in several rows, so the people of the rows can
+    add up to more than `.people`. `among=` counts only the people who fulfil a condition, such as
+    `has("plan", equal_to="Pro")`.
 
     Source: https://oldsupport.kissmetrics.com/tools/metrics.html, people, times and average times a person. Raises
     UnknownNameError for names that no record has. Costs one pass over the event's rows; `by=` sorts them and the
@@ -205,10 +206,11 @@ def occurrences_before(
 ) -> OccurrencesBefore:
     """Count how often people do an event before each conversion in the window, on average.
 
-    An occurrence of the event belongs to the person's next conversion, at it or after it, if that lies in the window;
-    the occurrence itself may lie before the window. What comes after the last conversion counts nowhere. The average is
-    all these occurrences by all conversions in the window: not the mean of people's own averages. `where=` counts only
-    occurrences of the event in whose second the person was given such a value: `where=has("product", equal_to="mug")`.
+    An occurrence of the event belongs to the person's next conversion, in the same second or later. It counts if that
+    conversion lies in the window, even if the occurrence itself lies before it. What comes after the last conversion
+    does not count. The average is the number of these occurrences divided by the number of conversions in the window:
+    not the mean of people's own averages. `where=` counts only occurrences in whose second the person was given such a
+    value: `where=has("product", equal_to="mug")`.
 
     `by=` takes a name or a `Split`: by last touch (the default) everything stands under the value at the conversion.
     `every=` gives a row for each period of the zone `tz`. `among=` counts only people who fulfil a condition.

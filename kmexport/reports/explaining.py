@@ -145,7 +145,7 @@ def explain(
 
     `day` is a day of the zone `tz` (UTC without one), as a date or ISO text, or a `Window`. The rows:
 
-    1. a plain script: the files whose range in the index begins in that day of UTC, lines that a JSON parser takes,
+    1. a plain script: the files that by the index begin in that day of UTC, lines that a JSON parser takes,
     records of that day, the name as it is given; 2. with the lines that need a repair (octal escapes, records over
     several lines, arrays); 3. with the name in any letter case; 4. with the neighbouring files: a record may lie in a
     file that was received later, up to a day; 5. in the zone's day; 6. equal records once (the strict rule of

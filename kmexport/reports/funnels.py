@@ -117,29 +117,27 @@ def funnel(
 ) -> Funnel:
     """Count how many people reach each step of a list of events.
 
-    Of each day of the zone `tz` only the last occurrence of each event counts for a person, of what lies in the
-    window. A person reaches the first step with the earliest occurrence that counts, and each further one with the
-    earliest at or after the one that reached the step before; the same second counts. An event may be several steps:
-    each needs an occurrence of its own, which is on a later day then.
+    Of what a person did in the window, only the last occurrence of each event on each day of the zone `tz` counts.
+    They reach the first step with the earliest occurrence that counts, and each further step with the earliest one in
+    the second of the step before, or later. If an event is several steps, each needs an occurrence of its own, on a
+    later day. `occurrences="all"` counts every occurrence, not only the last of each day: it asks who ever went on.
 
-    `skip_steps=True`: people may enter at a later step and skip steps. The steps are gone through in their order, and
-    each is taken when an occurrence of it still follows the last that was taken. `within=` (a timedelta, or text such
-    as "7 days" or "1 h") limits the time from the first step that a person takes, `step_within=` that between two
-    steps; then a person reaches a step when any of their occurrences of the first step leads to it in time. The vendor
-    has no rule for this, nor for `step_within=` with `skip_steps=`: that is a ValueError.
+    `within=` (a timedelta, or text such as "7 days" or "1 h") limits the time from a person's first step,
+    `step_within=` the time between two steps. A person reaches a step if any of their first steps leads to it in time.
+    `skip_steps=True`: people may enter at a later step and skip steps, but not turn them round. The vendor has no rule
+    for these limits. `step_within=` with `skip_steps=` is a ValueError.
 
-    `occurrences="all"` counts every occurrence, not only the last of each day: a plain ordered funnel, for those who
-    ask who ever went on. `.times` of a step: how often the people of that step did its event in the window.
+    `.times` of a step: how often the people of that step did its event in the window.
 
     `by=` takes a name or a `Split`. The default is `at="at_step"`, the value in force when the person reached the last
     step (`step=` chooses another, by its event or number): people who did not reach it stand under None. `every=` gives
-    a funnel for each period of the zone `tz`, as if the period were the window: who takes the last step in a later
-    period has not reached it. `among=` counts only people who fulfil a condition.
+    a funnel for each period of the zone `tz`, as if the period were the window: a step that a person takes in a later
+    period does not count. `among=` counts only people who fulfil a condition.
 
     Source: https://oldsupport.kissmetrics.com/tools/funnels.html and
-    https://oldsupport.kissmetrics.com/tools/funnels-vs-metrics.html; it differs from `conversion`, for who did event 2
-    before event 1 still converts by doing it again. Raises UnknownNameError for names that no record has, ValueError
-    for no steps. Costs one pass over the rows of these events and a join for each step.
+    https://oldsupport.kissmetrics.com/tools/funnels-vs-metrics.html; it differs from `conversion`, for a person who
+    did event 2 before event 1 still converts by doing it again. Raises UnknownNameError for names that no record has,
+    ValueError for no steps. Costs one pass over the rows of these events and a join for each step.
 
     >>> from kmexport import Event, Facts
     >>> facts = Facts([

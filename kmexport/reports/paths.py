@@ -124,23 +124,24 @@ def paths(
 ) -> Paths:
     """Find the paths that lead from one event to another: the first or last items on the way, and who converts.
 
-    A way begins with an event `first` and ends with the next `conversion`; then a new one may begin. One and the same
-    second counts as after, but where both are one event: then each way leads from one occurrence to the next. Of each
-    person the first way counts that ends in the window. Who has none is on a way that is still open, if an event
-    `first` lies between the last conversion and the end of the window: on the way, and not converted. So everyone who
-    was on the way in the window counts once, also who began long before it.
+    A way begins with an event `first` and ends with the next `conversion`; then a new one may begin. A conversion in the
+    same second counts as after, unless both are one event: then each way leads from one occurrence to the next. Of each
+    person, the first way that ends in the window counts, and they converted. A person without such a way counts too if
+    they are still on one: an event `first` lies between their last conversion and the end of the window. They did not
+    convert. So everybody who was on a way in the window counts once, even if they began long before it.
 
     `of="events"` makes paths of all events (of Facts with `names=`, of these) from the start to the conversion: the
     start is the first item, and the conversion is left out. Of a property (a name, or a `Split` with a form) it makes
-    them of the values that the person was given from the start to the conversion. Of several events in one second only
-    the one counts that is more frequent in the facts. An item that comes again at once is one: "searched 2X".
+    them of the values that the person was given from the start to the conversion. Of several events in one second, only
+    the one that is more frequent in the facts counts. An item that comes again at once is one item: "searched 2X".
 
     `take="first"` gives the first `length` items, and each person one path; "+2 more" is the median number of items
     after them. `take="last"` gives the last items: each stretch of `length` items that a person went through is a path,
     so a person may be in many of them, but converts only with the stretch that ends at the conversion.
 
-    `rows` has the `most` paths with most conversions, then with most people; None for all. `among=` counts only people
-    who fulfil a condition; `among=did(first, window=window)` leaves out who began before the window.
+    `rows` has the paths with the most conversions, then with the most people: `most` of them, or with None all.
+    `among=` counts only people who fulfil a condition; `among=did(first, window=window)` leaves out those who did not
+    do `first` in the window.
 
     Source: https://oldsupport.kissmetrics.com/tools/path-report.html: the items, the first conversion in the window,
     repeats, the second with several events, "more", both times. What a way is, who is on one without converting, and

@@ -138,8 +138,8 @@ def people(
 
     `among` may be the persons themselves, as `people_of` of a result gives them. `columns` are `Show`s:
     `Show("first_time", "signed up")`, `Show("times", "purchased")`; a name alone is a property, with its last value.
-    `order_by=`, one of the columns, puts the smallest or earliest first, or the largest and latest with
-    `largest_first=True`; who has nothing there comes last.
+    `order_by=` sorts by one of the columns, the smallest or earliest first, or with `largest_first=True` the largest
+    or latest; people who have nothing there come last.
 
     Source: https://oldsupport.kissmetrics.com/tools/people-search.html. Raises UnknownNameError for names that no
     record has. Costs one pass over the rows of each column; all rows are held.

@@ -83,11 +83,12 @@ class Split:
     `at` says which of a person's values counts: `"last_touch"` (in force at the event itself: of its second, else the
     latest before), `"first_ever"`, `"last_ever"` (of all time), `"first_in_window"`, `"last_in_window"` (received
     within it), or `"at_step"` (in force when the person reached a step: `step=`, the event or the number of a funnel's
-    step). None is the report's own choice, which its page tells. Only in the rows of `pivot` a person may stand under
-    every value they were given: `"every_ever"`, `"every_in_window"`.
+    step). Without it, each report has a choice of its own, and says which. Only in the rows of `pivot` a person may
+    stand under every value they were given: `"every_ever"`, `"every_in_window"`.
 
-    `form` says how values are shown: `"as_sent"`, `"lowercase"`, `"url"`, `"domain"` or `"path"` of an address. Who has
-    no address stands under "Direct"; else who has no value stands under None.
+    `form` says how values are shown: `"as_sent"`, `"lowercase"`, or the `"url"`, `"domain"` or `"path"` of an address.
+    With one of these three, people without an address stand under "Direct". Otherwise people without a value stand
+    under None.
 
     "Customer ID" is a property of everyone: the person's name. "Channel", "Origin" and "Channel: Origin" are computed
     from the automatic properties where no record sets them, by the `channels` rules.

@@ -120,13 +120,15 @@ def property_values(
     """Count how many people have which value of a property, at one moment of each person.
 
     `at="first_ever"` or `"last_ever"` (the default): the first or last of all time. `"first_in_window"`,
-    `"last_in_window"`: the first or last that was received within the window. `"at_step"`: the value in force (of its
-    second, else the latest before) at the person's first `step` in the window. People with none count under None: of
-    everyone who did anything or had a property set at any time (an alias alone makes nobody), with `"at_step"` of those
-    who did the step in the window. `property` may be a `Split`, which says the moment and the form itself.
+    `"last_in_window"`: the first or last that was received within the window. `"at_step"`: the value at the person's
+    first `step` in the window: of its second, else the latest before. `property` may be a `Split`, which says the
+    moment and the form itself.
 
-    `by=` files a person under a second property too, whose value is chosen at the same moment, or at that of its own
-    `Split`; the rows have it as `.by_value`. `every=` gives rows for each period of the zone `tz`, as if the period
+    People without a value count under None. With `"at_step"` these are people who did the step in the window; else
+    all who ever did anything or had a property set (an alias alone makes nobody).
+
+    `by=` splits by a second property too, whose value is chosen at the same moment, or at that of its own `Split`; the
+    rows have it as `.by_value`. `every=` gives rows for each period of the zone `tz`, as if the period
     were the window; `"first_ever"` and `"last_ever"` look at no window, so there it is a ValueError. `among=` counts
     only people who fulfil a condition.
 
@@ -194,16 +196,15 @@ def segments(
     among: Condition | None = None,
     **reading: Unpack[FactsKeywords],
 ) -> Segments:
-    """Count who did an event in the window, by the last value of a property; who has none stands under None.
+    """Count the people who did an event in the window, by the last value of a property; None is people without one.
 
-    `relative=True` counts only people of whom an event in the window came at or after the moment at which their last
-    value was set; people without a value are counted as ever. Setting the same value again is a new moment: the rule
-    speaks of the last value's, and an export does not tell a value that was confirmed from one that was meant anew.
+    `relative=True` counts only occurrences at or after the moment at which the person's last value was set; people
+    without a value count as they do without `relative=`. If the same value is set again, that is a new moment: the rule
+    speaks of the moment of the last value.
 
     `by=` takes a name or a `Split`: by last touch (the default) the value in force at the event; the rows have it as
     `.by_value`. `among=` counts only people who fulfil a condition. `every=` gives rows for each period of the zone
-    `tz`. As with `event_counts`, a person who did the event more than once may stand in several; with `relative=True`
-    only occurrences at or after that moment count.
+    `tz`. As with `event_counts`, a person who did the event more than once may stand in several rows.
 
     Source: https://oldsupport.kissmetrics.com/tools/power-report/relative-to.html. Raises UnknownNameError for names
     that no record has. Costs one pass over the rows of the event and of the property.
