@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from kmexport.facts.sql import text_of
+from kmexport.format.decoding import FIRST_TIMESTAMP
 from kmexport.format.names import fold_name
 from kmexport.reports.channels import CHANNEL_EVENTS, CHANNEL_PROPERTIES, COMPUTED, ChannelRules, channel_assignments
 from kmexport.reports.periods import PeriodLookup
@@ -48,13 +49,12 @@ _FORMS: Final[dict[str, str]] = {
 }
 
 
-# Since 1973 clocks are whole quarters of an hour from UTC. Before, they may be seconds from it, so each moment has a
-# text of its own; and times before 1970 are negative, which the engine divides towards zero.
-_SINCE_1973: Final = 94_694_400
+# A zone's hour and day change with a quarter of an hour of UTC, but for a few: in Newfoundland clocks were changed a
+# minute after midnight, and before 1973 some were seconds from UTC. The engine divides towards zero, so the quarters
+# are counted from the year 1.
 _QUARTER: Final = 900  # seconds
-_STRETCH: Final = f"""
-    case when time < to_timestamp({_SINCE_1973}) then epoch_us(time) // 1000000
-        else epoch_us(time) // {_QUARTER}000000 * {_QUARTER} end"""
+_SECOND: Final = "epoch_us(time) // 1000000"
+_QUARTER_OF: Final = f"(({_SECOND}) - {FIRST_TIMESTAMP}) // {_QUARTER} * {_QUARTER} + {FIRST_TIMESTAMP}"
 
 Grouped: TypeAlias = Literal["times", "first_time", "last_time", "every_time", "total", "minimum", "maximum", "average"]
 Shown: TypeAlias = Literal["date", "month", "month_of_year", "year", "weekday", "day_of_month", "hour"]
@@ -333,12 +333,24 @@ class GroupBy:
         chosen = f"select person_id as person, time {source}"
         if time is not None:
             chosen = f"select person_id as person, {time} as time {source} group by person_id"
-        starts = [one for (one,) in ask(facts, f"select distinct {_STRETCH} from ({chosen})", params)]
+
+        def text_at(moment: int) -> str:
+            return f"{time_at(moment, zone):{_SHOWN[self.shown]}}"
+
+        def starts_of(stretch: str) -> list[int]:
+            return [start for (start,) in ask(facts, f"select distinct {stretch} from ({chosen})", params)]
+
+        stretch, starts = _QUARTER_OF, starts_of(_QUARTER_OF)
+        if odd := [start for start in starts if text_at(start) != text_at(start + _QUARTER - 1)]:
+            params[f"{parameter}_odd"] = odd
+            is_odd = f"list_contains(${parameter}_odd::bigint[], {_QUARTER_OF})"
+            stretch = f"case when {is_odd} then {_SECOND} else {_QUARTER_OF} end"
+            starts = starts_of(stretch)
         params[f"{parameter}_starts"] = starts
-        params[f"{parameter}_texts"] = [f"{time_at(one, zone):{_SHOWN[self.shown]}}" for one in starts]
+        params[f"{parameter}_texts"] = list(map(text_at, starts))
         texts = f"""
             select unnest(${parameter}_starts::bigint[]) as since, unnest(${parameter}_texts::varchar[]) as text"""
-        text = f"select distinct person, text from ({chosen}) join ({texts}) on {_STRETCH} = since"
+        text = f"select distinct person, text from ({chosen}) join ({texts}) on {stretch} = since"
         return BoundGroup(text, None, adds_up=self.what != "every_time")
 
 

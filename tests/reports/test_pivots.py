@@ -208,6 +208,33 @@ def test_times_before_1970_and_of_odd_clocks(moment, tz):
         assert [row.values for row in rows] == [(f"{local:{form}}",)]
 
 
+@pytest.mark.parametrize(
+    ("tz", "change"),  # the only zones whose clocks were changed within a quarter of an hour since 1973
+    [
+        ("America/St_Johns", "2010-11-07T02:31Z"),
+        ("America/St_Johns", "2011-03-13T03:31Z"),
+        ("America/Goose_Bay", "2010-11-07T03:01Z"),
+        ("America/Moncton", "2006-10-29T03:01Z"),
+        ("Antarctica/Casey", "2020-10-03T16:01Z"),
+        ("Asia/Gaza", "2011-03-31T22:01Z"),
+        ("Pacific/Guam", "1976-08-21T15:01Z"),
+        ("Pacific/Kiritimati", "1979-10-01T10:40Z"),
+    ],
+)
+@pytest.mark.parametrize(("shown", "form"), [("date", "%Y-%m-%d"), ("hour", "%H:00")])
+def test_a_clock_that_is_changed_within_a_quarter_of_an_hour(tz, change, shown, form):
+    near = [0, 1, 59, 60, 599, 600, 839, 840, 899, 900, 3_539, 3_540, 3_600, 86_400]
+    middle = int(datetime.fromisoformat(change).timestamp())
+    moments = [middle + sign * seconds for seconds in near for sign in (-1, 1)]
+    offsets = {datetime.fromtimestamp(moment, ZoneInfo(tz)).utcoffset() for moment in (middle - 1, middle)}
+    assert len(offsets) == 2, "the clock is changed at that second"
+    facts = Facts([Event(str(moment), moment, "x") for moment in moments])
+    groups = [GroupBy("first_time", "x", shown=shown), "Customer ID"]
+    rows = reports.pivot(facts, groups, [Metric("people", "x")], tz=tz).rows
+    found = {(text, int(person)) for text, person in (row.values for row in rows)}
+    assert found == {(f"{datetime.fromtimestamp(moment, ZoneInfo(tz)):{form}}", moment) for moment in moments}
+
+
 def test_how_a_pivot_prints_and_is_drawn(sample):
     found = reports.pivot(sample, ["plan"], {"people": Metric("people", "purchased")}, WEEKS)
     assert str(found).splitlines()[:2] == ["people 81; by plan", "  plan  people"]
