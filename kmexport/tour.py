@@ -29,7 +29,7 @@ def tour(bucket: Bucket) -> Iterator[str]:
     status = bucket.status()
     yield f"  status     {status.exported_revisions:,} of {status.total_revisions:,} revisions are exported"
     if status.max_exported_time is not None:
-        yield f"             the newest record is of {_moment(status.max_exported_time)}"
+        yield f"             with all that was received until {_moment(status.max_exported_time)}"
     index = bucket.index()
     yield (
         f"  index      {len(index):,} rows, revisions {index[0].number} to {index[-1].number}"
@@ -70,6 +70,15 @@ def tour(bucket: Bucket) -> Iterator[str]:
     yield "One record of each kind"
     for record in examples.values():
         yield f"  {record}"
+    yield from _question(bucket, names)
+
+
+def _question(bucket: Bucket, names: Counter[str]) -> Iterator[str]:
+    for name, _ in names.most_common(1):
+        yield ""
+        yield "A first question, to paste into Python: how many people did the commonest event, day by day?"
+        yield "  from kmexport import Bucket, reports"
+        yield f'  print(reports.event_counts({bucket!r}, {name!r}, every="day", on_error="skip"))'
 
 
 def _unreadable(rejected: list[MalformedRecordError]) -> Iterator[str]:
@@ -77,7 +86,7 @@ def _unreadable(rejected: list[MalformedRecordError]) -> Iterator[str]:
     if len(rejected) > 3:
         yield f"  and {len(rejected) - 3:,} more"
     if rejected:
-        yield '  Such a line stops a loop over the records; iter_records(on_error="skip") goes on without it.'
+        yield '  Such a line is an error in a loop or a report; on_error="skip" there leaves it out.'
 
 
 def main(arguments: list[str]) -> int:

@@ -16,6 +16,9 @@ def test_the_tour_of_the_sample():
     assert "viewed product" in done.stdout
     assert "Alias(person=" in done.stdout
     assert done.stderr == ""
+    *_, first, question = [line.strip() for line in done.stdout.splitlines()]
+    pasted = subprocess.run([sys.executable, "-c", f"{first}\n{question}"], capture_output=True, text=True, check=True)
+    assert pasted.stdout.startswith("viewed product: 185 people, 542 times")
 
 
 def test_the_tour_of_another_export(tmp_path, capsys):

@@ -124,11 +124,11 @@ def paths(
 ) -> Paths:
     """Find the paths that lead from one event to another: the first or last items on the way, and who converts.
 
-    A way begins with an event `first` and ends with the next `conversion`; then a new one may begin. A conversion in the
-    same second counts as after, unless both are one event: then each way leads from one occurrence to the next. Of each
-    person, the first way that ends in the window counts, and they converted. A person without such a way counts too if
-    they are still on one: an event `first` lies between their last conversion and the end of the window. They did not
-    convert. So everybody who was on a way in the window counts once, even if they began long before it.
+    A way begins with an event `first` and ends with the next `conversion`; then a new one may begin. A conversion in
+    the same second counts as after, unless both are one event: then each way leads from one occurrence to the next. Of
+    each person, the first way that ends in the window counts, and they converted. A person without such a way counts
+    too if they are still on one: an event `first` lies between their last conversion and the end of the window. They
+    did not convert. So everybody who was on a way in the window counts once, even if they began long before it.
 
     `of="events"` makes paths of all events (of Facts with `names=`, of these) from the start to the conversion: the
     start is the first item, and the conversion is left out. Of a property (a name, or a `Split` with a form) it makes
