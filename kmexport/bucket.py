@@ -425,4 +425,12 @@ class Bucket:
         ]
 
 
+def check_bucket(bucket: object, function: str) -> None:
+    """Raise TypeError for an address, a lake or whatever else `function` was given in place of a Bucket."""
+    if not isinstance(bucket, Bucket):
+        what = "its address" if isinstance(bucket, str | os.PathLike) else f"a {type(bucket).__name__}"
+        msg = f"the first argument is a Bucket, not {what}: {function}(Bucket(url), …)"
+        raise TypeError(msg)
+
+
 _RECORDS: ReadGroup[list[Record]] = each_file(lambda: read_records)

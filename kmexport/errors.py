@@ -106,7 +106,7 @@ class EmptyListingError(KmExportError, FileNotFoundError):
 
 
 class RevisionNotFoundError(KmExportError, FileNotFoundError):
-    """The file of a revision is gone: `.source` names it. It was listed, or a web server's index names it."""
+    """The file of a revision is not there: `.source` names it. It was listed, or an index or your number names it."""
 
     def __init__(self, source: str) -> None:
         super().__init__(errno.ENOENT, "the revision is gone", source)
@@ -114,8 +114,8 @@ class RevisionNotFoundError(KmExportError, FileNotFoundError):
 
     def __str__(self) -> str:
         return (
-            f"{self.source}: the file is gone. It was there when it was listed, or the index of a web server names it. "
-            'List again with Bucket.revisions(), or pass on_error="skip" to go on without it.'
+            f"{self.source}: the file is gone, or was never there. Bucket.revisions() lists what is there; to read the "
+            'others, pass on_error="skip".'
         )
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import Factory, define
 
-from kmexport.bucket import Bucket
+from kmexport.bucket import Bucket, check_bucket
 from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
 from kmexport.revisions.listing import list_revisions
 from kmexport.revisions.manifest import (
@@ -60,13 +60,28 @@ class MirrorSummary:
             *(f"{path} is gone: it was listed, or the index names it" for path in self.vanished),
         ]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers and the problems as what JSON can hold: `json.dumps(summary.to_dict())` is one line."""
+        return {
+            "url": self.url,
+            "present": self.present,
+            "revisions": self.revisions,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "problems": self.problems,
+        }
+
     def __str__(self) -> str:
         """Say so in a few lines."""
-        took = f"{len(self.revisions):,} {'revision' if len(self.revisions) == 1 else 'revisions'}"
-        first = f"{self.url}: {took} copied to {self.present:,} ({self.bytes:,} bytes, {self.seconds:.1f} s)"
         problems = self.problems
         more = [f"- and {len(problems) - _SHOWN:,} more"] if len(problems) > _SHOWN else []
-        return "\n".join([first, *(f"- {problem}" for problem in problems[:_SHOWN]), *more])
+        return "\n".join([self.headline, *(f"- {problem}" for problem in problems[:_SHOWN]), *more])
+
+    @property
+    def headline(self) -> str:
+        """The numbers in a sentence, as `mirror` logs them at INFO."""
+        took = f"{len(self.revisions):,} {'revision' if len(self.revisions) == 1 else 'revisions'}"
+        return f"{self.url}: {took} copied to {self.present:,} ({self.bytes:,} bytes, {self.seconds:.1f} s)"
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
@@ -102,9 +117,7 @@ def mirror(
     >>> sum(1 for record in Bucket("memory://archive/sample").iter_records())
     2000
     """
-    if isinstance(bucket, str | os.PathLike):
-        msg = "the first argument is a Bucket, not its address: mirror(Bucket(url), …)"
-        raise TypeError(msg)
+    check_bucket(bucket, "mirror")
     reading = ReadOptions(callback=callback)
     begun = time.monotonic()
     source, target = bucket.folder, Folder(os.fspath(url), None, storage_options)
@@ -125,6 +138,7 @@ def mirror(
     for folder in ("", "revisions"):
         target.remove_old_parts(folder)
     summary.seconds = time.monotonic() - begun
+    logger.info("%s", summary.headline)
     return summary
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import Factory, define
 
-from kmexport.bucket import Bucket
+from kmexport.bucket import Bucket, check_bucket
 from kmexport.errors import BucketNotFoundError, EntangledLinesError, MalformedRecordError
 from kmexport.format.octal import mention_test
 from kmexport.parsing.blocks import iter_blocks
@@ -101,9 +101,7 @@ def without_person(
     >>> before - after == copy.records > 0
     True
     """
-    if isinstance(bucket, str | os.PathLike):
-        msg = "the first argument is a Bucket, not its address: without_person(Bucket(url), …)"
-        raise TypeError(msg)
+    check_bucket(bucket, "without_person")
     begun = time.monotonic()
     target = Folder(os.fspath(url), None, storage_options)
     _check_is_new(target)

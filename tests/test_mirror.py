@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import signal
 import subprocess
@@ -149,6 +151,21 @@ def test_a_file_that_grew_is_copied_and_one_that_shrank_is_kept(bucket, tmp_path
         "- revisions/1.json is smaller now than its copy, which stays",
     ]
     assert "revisions/1.json is smaller" in copy._repr_html_()
+
+
+def test_a_run_says_what_it_did_in_a_line(bucket, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "kmexport"):
+        summary = mirror(bucket, tmp_path / "copy")
+    assert summary.headline in caplog.messages
+    told = json.loads(json.dumps(summary.to_dict()))
+    assert told == {
+        "url": str(tmp_path / "copy"),
+        "present": 0,
+        "revisions": summary.revisions,
+        "bytes": summary.bytes,
+        "seconds": round(summary.seconds, 3),
+        "problems": [],
+    }
 
 
 def test_a_file_that_is_packed_by_now_is_there_already(bucket, tmp_path):

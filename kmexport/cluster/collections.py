@@ -18,7 +18,7 @@ from attrs import field, frozen
 from dask import delayed
 from distributed import get_client
 
-from kmexport.bucket import Bucket
+from kmexport.bucket import Bucket, check_bucket
 from kmexport.columns.schema import JSON, KINDS, SCHEMA, Layout, Properties, choose_columns
 from kmexport.parsing.records import OnError
 from kmexport.records import Record
@@ -121,6 +121,7 @@ def to_dataframe(
     ['person', 'plan']
     """
     layout = choose_columns(columns, properties)
+    check_bucket(bucket, "to_dataframe")
     read = ReadFrame(bucket, window, checked(bucket, options), {one.name: one.type for one in layout.properties})
     groups = group_revisions(bucket.revisions(window, margin=margin, after=after), group_bytes)
     frame = dd.from_map(read, groups, meta=empty_frame(choose_columns(None, properties)), label=LABEL)
@@ -147,6 +148,7 @@ def to_bag(
     >>> bag.compute(scheduler="synchronous") == signups
     True
     """
+    check_bucket(bucket, "to_bag")
     read = ReadRecords(bucket, window, checked(bucket, options))
     groups = group_revisions(bucket.revisions(window, margin=margin, after=after), group_bytes)
     return db.from_sequence(groups, npartitions=len(groups)).map_partitions(read)

@@ -76,7 +76,7 @@ def scan_polars(
     if not hasattr(bucket, "to_batches"):
         msg = f"scan_polars reads a Bucket, not {type(bucket).__name__}"
         if isinstance(bucket, str):
-            msg += f": scan_polars(Bucket({bucket!r}))"
+            msg += ": scan_polars(Bucket(url))"
         raise TypeError(msg)
     layout = choose_columns(None, properties)
     types = {column.name: column.type for column in layout.properties}

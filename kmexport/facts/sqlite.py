@@ -9,15 +9,15 @@ import os
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import pyarrow as pa
 
+from kmexport.bucket import Bucket, check_bucket
 from kmexport.cursor import Cursor
 from kmexport.facts.relational import relational
 from kmexport.parsing.counts import LineCounts
 from kmexport.parsing.records import OnError
-from kmexport.revisions.manifest import Revision
 from kmexport.steps.identities import IdentityMap
 from kmexport.storage.open_files import Progress
 
@@ -69,23 +69,8 @@ _VIEWS: Final = {
 }
 
 
-class _Export(Protocol):
-    """A Bucket."""
-
-    def revisions(self) -> list[Revision]: ...
-
-    def to_batches(
-        self,
-        *,
-        revisions: Iterable[Revision | int],
-        on_error: OnError,
-        counts: LineCounts | None,
-        callback: Progress,
-    ) -> pa.RecordBatchReader: ...
-
-
 def to_sqlite(
-    bucket: _Export,
+    bucket: Bucket,
     path: str | os.PathLike[str],
     *,
     on_error: OnError = "raise",
@@ -109,6 +94,7 @@ def to_sqlite(
     >>> len(to_sqlite(Bucket.sample(), path)), to_sqlite(Bucket.sample(), path)
     (12, [])
     """
+    check_bucket(bucket, "to_sqlite")
     with closing(sqlite3.connect(path, timeout=_WAIT, isolation_level=None)) as database:
         database.execute("begin immediate")
         try:
@@ -124,7 +110,8 @@ def to_sqlite(
             _insert(database, "revisions", ((revision.number,) for revision in revisions))
             _name_people(database)
         except BaseException:
-            database.execute("rollback")
+            if database.in_transaction:  # SQLite has ended it by itself where the disk is full
+                database.execute("rollback")
             raise
         database.execute("commit")
     return [revision.number for revision in revisions]

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import duckdb
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+from deltalake.fs import DeltaStorageHandler
 
 from kmexport.errors import (
     BucketNotFoundError,
@@ -40,9 +41,10 @@ _DENIED: Final = re.compile(
     "PermissionDenied|lacked the required privileges"
 )
 _NO_RANGES: Final = (
-    "the server sends a whole file where a part was asked for; a lake needs one that answers a request for a part with "
-    "206, as S3 does"
+    "the server does not answer a request for a part of a file with status 206, as S3 does (`rclone serve s3` says "
+    "200). A lake is read in parts, so it needs another server"
 )
+_PAGE: Final = re.compile(r"(?:<\?xml[^>]*>\s*)?<Error>.*?<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>.*</Error>")
 _DAMAGED: Final = re.compile("Invalid Checkpoint|Invalid JSON|Corrupt footer|Parquet error|EOF while parsing")
 _NO_CONTAINER: Final = re.compile("NoSuchBucket|ContainerNotFound|specified (?:bucket|container) does not exist")
 _ENVIRONMENT: Final = threading.Lock()  # held while it is changed
@@ -82,7 +84,7 @@ class LakeFolder(Folder):
         except BucketUnreachableError as error:
             if NO_BUCKET not in error.reason:
                 raise
-            raise LakeNotFoundError(self.public_url, f"{NO_BUCKET}: make it first") from error
+            raise LakeNotFoundError(self.public_url, f"{NO_BUCKET}: make it first, or mend its name", "") from error
 
     def find_all(self, name: str) -> list[str]:
         """List the paths of all files below a folder, from that folder on."""
@@ -127,6 +129,16 @@ class LakeFolder(Folder):
         with _trusting(self.destination.ca_file):
             DeltaTable.create(self.destination.delta_url(name), storage_options=options, **arguments)
 
+    def check_parts(self, table: str, name: str) -> None:
+        """Raise BucketUnreachableError where the server can't send a part of a file.
+
+        delta-rs asks for parts of checkpoints: without this the first one would stop the job, after some good nights.
+        """
+        with self.delta(f"reading a part of {table}/{name}"), _trusting(self.destination.ca_file):
+            options = self.destination.current_options
+            # With a size it does not ask for one.
+            DeltaStorageHandler(self.destination.delta_url(table), options, {name: 1}).open_input_file(name).read(1)
+
     @contextmanager
     def delta(self, doing: str) -> Iterator[None]:
         """A context in which the errors of delta-rs become the library's, and show no credential."""
@@ -148,6 +160,7 @@ class LakeFolder(Folder):
     def _translation(self, error: Exception, doing: str, secrets: list[str], *, is_safe: bool) -> Exception:
         text = " ".join(_COLOURS.sub("", str(error)).split())
         number = _ERROR_NUMBER.search(text)
+        text = _PAGE.sub(r"\1: \2", text)
         words = text if is_safe else _shown(text, secrets) or type(error).__name__
         if self.is_local and number is not None:
             ours = _system_error(int(number[1]), doing, self.destination.url)
@@ -157,7 +170,8 @@ class LakeFolder(Folder):
         if _DAMAGED.search(text):
             return LakeFormatError(self.public_url, f"{doing} failed, for a file of the lake is damaged ({words})")
         if _DENIED.search(text):
-            return PermissionError(errno.EACCES, f"access is denied, {doing} failed ({words})", self.public_url)
+            why = f"access is denied, {doing} failed ({words}); check the credentials and their rights"
+            return PermissionError(errno.EACCES, why, self.public_url)
         if _NO_CONTAINER.search(text) or isinstance(error, FileNotFoundError):
             reason = f"{doing} failed, for the bucket, the container or a file is not there ({words})"
             return LakeNotFoundError(self.public_url, reason)

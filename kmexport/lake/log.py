@@ -261,6 +261,8 @@ def open_table(folder: LakeFolder, layout: TableLayout, log: TableLog | None = N
         _create_table(folder, layout)
         log = read_log(folder, layout)
         assert log is not None  # noqa: S101  # it is there now
+    if log.checkpoint < 0 and not folder.is_local:
+        folder.check_parts(layout.name, f"_delta_log/{log.version:020d}.json")
     return LakeTable(folder, layout, log)
 
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kmexport.bucket import Bucket
+from kmexport.bucket import Bucket, check_bucket
 from kmexport.errors import LakeNotFoundError, RevisionNotFoundError
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.log import LakeTable, TableFile, check_reader, open_table, read_log
@@ -69,9 +69,7 @@ def retake(
     >>> sum(1 for _ in open_lake(folder).iter_records())
     2000
     """
-    if isinstance(bucket, str | os.PathLike):
-        msg = "the first argument is a Bucket, not its address: retake(Bucket(url), …)"
-        raise TypeError(msg)
+    check_bucket(bucket, "retake")
     wanted = {one.number if isinstance(one, Revision) else one for one in check_revisions(revisions)}
     check_progress(callback)
     begun = time.monotonic()

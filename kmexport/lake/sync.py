@@ -13,7 +13,7 @@ from typing import Any, Final
 from attrs import Factory, define, frozen
 from fsspec.callbacks import Callback
 
-from kmexport.bucket import Bucket
+from kmexport.bucket import Bucket, check_bucket
 from kmexport.errors import RevisionChangedError, RevisionNotFoundError
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.log import LakeTable, TableLog, open_table, read_log
@@ -248,9 +248,7 @@ def sync(
     >>> sync(Bucket.sample(), folder).revisions
     []
     """
-    if isinstance(bucket, str | os.PathLike):
-        msg = "the first argument is a Bucket, not its address: sync(Bucket(url), …)"
-        raise TypeError(msg)
+    check_bucket(bucket, "sync")
     if bytes_a_commit < 1:
         msg = f"bytes_a_commit is at least 1, not {bytes_a_commit}"
         raise ValueError(msg)

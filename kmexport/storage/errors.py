@@ -22,6 +22,7 @@ from kmexport.storage.faults import (
     words_of,
 )
 from kmexport.storage.filesystems import explain_unknown_option
+from kmexport.storage.listing import NO_BUCKET
 
 __all__ = ["NO_PROFILE", "translated"]
 
@@ -161,6 +162,8 @@ def _unreachable(error: Exception, place: str, doing: str, words: str) -> Bucket
         words, advice = _NO_REGION, _REGION
     if advice is not None:
         advice = f"{advice[0].upper()}{advice[1:]}."
+    elif NO_BUCKET in str(error):
+        advice = "Make it first, or mend its name."
     elif is_answer(error):
         advice = "The server was reached, and answered so."
     if isinstance(error, UnexpectedResponseError):

@@ -24,7 +24,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from kmexport import Bucket, BucketUnreachableError, Facts, KmExportError, LakeNotFoundError
+from kmexport import Bucket, BucketUnreachableError, Facts, KmExportError, LakeNotFoundError, mirror
 from kmexport.lake import compact, open_lake, sync, vacuum
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.storage import find_destination
@@ -220,21 +220,32 @@ def test_the_configuration_of_fsspec_alone(moto, place, monkeypatch):
 
 def test_why_a_table_could_not_be_made(moto, place, tmp_path):
     bucket = write_export(tmp_path / "export", {1: plain(1)})
-    with pytest.raises(LakeNotFoundError, match="there is no such bucket: make it first"):
+    with pytest.raises(LakeNotFoundError, match=r"there is no such bucket: make it first, or mend its name\.$"):
         sync(bucket, "s3://no-such-bucket-here/lake", **moto.options)
+    with pytest.raises(BucketUnreachableError, match=r"no such bucket\)\. Make it first, or mend its name\.$"):
+        mirror(bucket, "s3://no-such-bucket-here/copy", **moto.options)
 
     def denied(method: str, path: str) -> Fault | None:
         return Fault("403") if method == "PUT" else None
 
     with proxied(moto.endpoint, plan=denied) as proxy:
         options = {**moto.options, "endpoint_url": proxy.endpoint}
-        with pytest.raises(
-            PermissionError, match=r"access is denied, creating the table rejects failed \(.*403"
-        ) as caught:
+        told = r"access is denied, creating the table rejects failed \([^<]*403[^<]*\); check the credentials and their"
+        with pytest.raises(PermissionError, match=told) as caught:
             sync(bucket, f"s3://{place}/lake", **options)
     for error in (caught.value, caught.value.__cause__, caught.value.__context__):
         assert moto.secret not in repr(error)
     assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args
+
+
+def test_a_server_without_parts_is_told_on_the_first_night(rclone):
+    """rclone sends the part with status 200. Before, the job ran well until the first checkpoint."""
+    assert rclone.folder is not None
+    name = f"parts-{random.randrange(10**9)}"
+    (rclone.folder / name).mkdir()
+    for _ in range(3):
+        with pytest.raises(BucketUnreachableError, match=r"status 206, as S3 does.*another server"):
+            sync(Bucket.sample(), f"s3://{name}/lake", **rclone.options)
 
 
 def test_words_of_an_error_show_no_secret(tmp_path):
@@ -244,8 +255,13 @@ def test_words_of_an_error_show_no_secret(tmp_path):
     for text, kind, word in (
         ("ContainerNotFound at https://acmeaccount.blob.core.windows.net/lake", LakeNotFoundError, "ContainerNotFound"),
         ("403 Forbidden: AuthorizationPermissionMismatch ?sv=1&sig=abc%3D)", PermissionError, "Mismatch"),
+        (
+            '403 ↳ <?xml version="1.0"?> <Error><Code>AccessDenied</Code><Message>No</Message><Id>7</Id></Error>',
+            PermissionError,
+            r"\(403 ↳ AccessDenied: No\); check the credentials",
+        ),
         ("Account must be specified for a-secret%2Fthat%2Bnobody%3Dsees", BucketUnreachableError, "must be specified"),
-        ("Generic S3 error: Received non-partial response when range requested", BucketUnreachableError, "with 206"),
+        ("Generic S3 error: Received non-partial response when range requested", BucketUnreachableError, "status 206"),
     ):
         with pytest.raises((KmExportError, OSError), match=word) as caught, folder.delta("creating the table rejects"):
             raise OSError(text)

@@ -8,9 +8,10 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -32,8 +33,10 @@ from kmexport import (
     RevisionChangedError,
     Window,
     mirror,
+    without_person,
 )
-from kmexport.lake import Lake, compact, open_lake, sync, vacuum
+from kmexport.cluster import to_bag, to_dataframe
+from kmexport.lake import Lake, compact, open_lake, retake, sync, vacuum
 from kmexport.lake import maintenance as upkeep
 from kmexport.lake import writer as files
 from kmexport.lake.folder import LakeFolder
@@ -42,7 +45,7 @@ from kmexport.lake.schema import RECORDS, REJECTS, STATISTICS_COLUMNS
 from kmexport.lake.storage import find_destination
 from kmexport.revisions import groups
 from kmexport.revisions.reader import read_revisions
-from kmexport.tables import SCHEMA
+from kmexport.tables import SCHEMA, to_sqlite
 from kmexport.testing import BROKEN_LINES, write_export
 from tests.columns.test_reader import CORPUS, export_of, has_half
 from tests.facts.test_facts import CROWDED, found
@@ -112,11 +115,24 @@ def test_the_broken_corpus(path, tmp_path):
     check_equal(bucket, tmp_path)
 
 
-def test_an_address_is_no_bucket(tmp_path):
-    for fill in (sync, mirror):
-        with pytest.raises(TypeError, match=rf"not its address: {fill.__name__}\(Bucket\(url\), …\)"):
-            fill("s3://acme", tmp_path / "there")  # type: ignore[arg-type]
-    assert not (tmp_path / "there").exists()
+def test_only_a_bucket_is_a_bucket(tmp_path):
+    sync(Bucket.sample(), tmp_path / "lake")
+    there = tmp_path / "there"
+    calls: list[tuple[str, Callable[[Any], object]]] = [
+        ("sync", lambda bucket: sync(bucket, there)),
+        ("retake", lambda bucket: retake(bucket, there, [1])),
+        ("mirror", lambda bucket: mirror(bucket, there)),
+        ("without_person", lambda bucket: without_person(bucket, there, "bob")),
+        ("to_sqlite", lambda bucket: to_sqlite(bucket, there)),
+        ("to_bag", to_bag),
+        ("to_dataframe", to_dataframe),
+    ]
+    others = ("s3://acme", "its address"), (open_lake(tmp_path / "lake"), "a Lake"), (None, "a NoneType")
+    for name, call in calls:
+        for other, what in others:
+            with pytest.raises(TypeError, match=rf"is a Bucket, not {what}: {name}\(Bucket\(url\), …\)$"):
+                call(other)
+    assert not there.exists()
 
 
 def test_records_of_one_line_keep_their_order(tmp_path):

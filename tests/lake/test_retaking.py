@@ -115,10 +115,8 @@ def test_what_cannot_be_taken_again(tmp_path):
     sync(bucket, tmp_path / "lake")
     (tmp_path / "export" / "revisions" / "2.json").unlink()
     before = open_lake(tmp_path / "lake").version
-    with pytest.raises(RevisionNotFoundError, match=r"revisions/2\.json"):
+    with pytest.raises(RevisionNotFoundError, match=r"revisions/2\.json: the file is gone, or was never there"):
         retake(bucket, tmp_path / "lake", [1, 2])
-    with pytest.raises(TypeError, match=r"retake\(Bucket\(url\), …\)"):
-        retake("export", tmp_path / "lake", [1])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a revision is"):
         retake(bucket, tmp_path / "lake", ["1"])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="folder of the export"):
