@@ -203,9 +203,11 @@ def count_others(
         msg = f"the value {_shortened(found[0][0])} of {property!r} is so huge that no float holds it: leave it out"
         raise OverflowError(msg)
     count = int(found[0][2])
-    examples = ", ".join(_shortened(text) for text, *_ in found)
+    examples = ", ".join(_shortened(text) or '""' for text, *_ in found)
     more = " …" if count > sum(times for _, times, *_ in found) else ""
-    return count, (f"{counted(count, 'value is', 'values are')} no number ({examples}{more})",)
+    may_be_amounts = "amount_pattern" not in params and any(character.isdigit() for character in examples)
+    way = ': written="$1,000.00" reads amounts in that form' if may_be_amounts else ""
+    return count, (f"{counted(count, 'value is', 'values are')} no number ({examples}{more}){way}",)
 
 
 def _shortened(text: object) -> str:

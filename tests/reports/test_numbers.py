@@ -148,7 +148,9 @@ def test_values_that_are_no_number_are_counted_and_named():
     records = [Event("p", number, "bought", {"amount": text}) for number, text in enumerate(texts)]
     found = reports.property_total(Facts(records), "amount")
     assert (found.total, found.values, found.not_numbers) == (12, 2, 5)
-    assert str(found).splitlines()[-1] == "5 values are no number ($49.00, a, b …)"
+    assert str(found).splitlines()[-1] == (
+        '5 values are no number ($49.00, a, b …): written="$1,000.00" reads amounts in that form'
+    )
     assert found.to_dict()["not_numbers"] == 5
     assert "5 values are no number" in found._repr_html_()
     later = reports.property_total(Facts(records), "amount", Window(3, 4))
@@ -329,3 +331,14 @@ def test_a_conversion_to_the_same_event_says_so():
     assert (once.numerator, once.denominator) == (0, 1)
     assert "the rate is always 0%" in str(once)
     assert "always 100%" in str(reports.conversion(facts, "x", "x", repeating=True))
+
+
+def test_the_note_of_amounts_has_the_way_to_read_them():
+    def note(*values, **how):
+        records = [Event(str(at), at, "sold", {"amount": value}) for at, value in enumerate(["1", *values])]
+        return reports.property_total(records, "amount", **how).notes
+
+    assert note("") == ('1 value is no number ("")',)
+    assert note("gift") == ("1 value is no number (gift)",)
+    assert note("9,90 €") == ('1 value is no number (9,90 €): written="$1,000.00" reads amounts in that form',)
+    assert note("9,90 €", written="$1.00") == ("1 value is no number (9,90 €)",)
