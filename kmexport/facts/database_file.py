@@ -49,8 +49,8 @@ def describe(spec: FactsSpec) -> dict[str, str]:
 
 def _digest(people: IdentityMap) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for person in people.people():
-        digest.update(json.dumps([person, *sorted(people.identities_of(person))]).encode())
+    for person, identities in people.each_person():
+        digest.update(json.dumps([person, *sorted(identities)]).encode())
     return digest.hexdigest()
 
 

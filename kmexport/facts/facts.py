@@ -6,8 +6,9 @@ import html
 import os
 import shutil
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from typing import Any, Final, Self
 
 import duckdb
@@ -156,13 +157,27 @@ class Facts:
         >>> facts.sql(query, ["signed up"]).fetchall()
         [('bob', 'signed up')]
         """
+        with self._errors():
+            return self._answer(query, params)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
         self._check_open()
         with engine_errors(self._spill):
             try:
-                return self._answer(query, params)
+                yield
             except (duckdb.CatalogException, duckdb.BinderException) as error:
                 check_table(self._spec, error)
                 raise
+
+    def _rows(self, query: str, params: Params | None) -> list[tuple[Any, ...]]:
+        """Answer a query over the tables of the schema kmexport: reports say themselves which names they compare."""
+        query, params = without_halves(query), _shown(params)
+        with self._errors():
+            if not self._store.is_built:
+                self._connection.execute(f"EXPLAIN {query}", params).fetchall()  # as in `_answer`
+                self._store.build()
+            return self._connection.execute(query, params).fetchall()
 
     def _answer(self, query: str, params: Params | None) -> duckdb.DuckDBPyRelation:
         # Tables show half of a surrogate pair as its escape, and the engine takes no other text.

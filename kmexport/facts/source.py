@@ -319,8 +319,8 @@ def _links_of(batch: pa.RecordBatch) -> list[tuple[str, str]]:
 
 
 def _link_all(people: IdentityMap, others: IdentityMap) -> None:
-    for person in others.people():
-        people.link_pairs((person, identity) for identity in others.identities_of(person))
+    for person, identities in others.each_person():
+        people.link_pairs((person, identity) for identity in identities)
 
 
 def _is_inside(batch: pa.RecordBatch, window: Window) -> pa.Array:

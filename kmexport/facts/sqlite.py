@@ -140,5 +140,5 @@ def _name_people(database: sqlite3.Connection) -> None:
     people = IdentityMap()
     people.link_pairs(database.execute("select identity, alias from aliases"))
     database.execute("delete from people")
-    rows = ((identity, name) for name in people.people() for identity in people.identities_of(name))
+    rows = ((identity, name) for name, identities in people.each_person() for identity in identities)
     _insert(database, "people", rows)

@@ -172,8 +172,7 @@ def _aliased(people: IdentityMap) -> Iterator[pa.Table]:
     """Each identity of the map, with its person."""
     identities: list[str] = []
     persons: list[str] = []
-    for person in people.people():
-        members = people.identities_of(person)
+    for person, members in people.each_person():
         identities += members
         persons += [person] * len(members)
         if len(identities) >= _ALIASED_ROWS:

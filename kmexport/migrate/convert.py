@@ -295,6 +295,6 @@ def known_aliases(people: IdentityMap, at: Moment) -> Iterator[Alias]:
 
 
 def _known_aliases(people: IdentityMap, timestamp: int) -> Iterator[Alias]:
-    for name in people.people():
-        for identity in sorted(people.identities_of(name) - {name}):
+    for name, identities in people.each_person():
+        for identity in sorted({*identities} - {name}):
             yield Alias(name, timestamp, identity)

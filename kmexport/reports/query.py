@@ -33,9 +33,10 @@ logger: logging.Logger = logging.getLogger("kmexport")
 END: Final = LAST_TIMESTAMP + 1  # of the year 9999: no record and no engine has a later time
 
 NameKind: TypeAlias = Literal["event", "property"]
-# Where names stand, and the values beside them; the view of properties joins each of them with its record.
+# Where names stand, and the values beside them; the view of properties joins each of them with its record. Of each name
+# of an event the first record is in the view of events.
 WITH_NAMES: Final[dict[NameKind, str]] = {
-    "event": "kmexport.numbered_events",
+    "event": "(select name from kmexport.event_names where is_wanted)",
     "property": "kmexport.properties join kmexport.property_names using (spelling_id)",
 }
 _WORDS: Final = {
@@ -55,7 +56,7 @@ def ask(facts: Facts, query: str, params: Mapping[str, object]) -> list[tuple[An
 
     used = {name: params[name] for name in _PARAMETER.findall(query)}
     try:
-        rows: list[tuple[Any, ...]] = facts.sql(query, used or None).fetchall()
+        rows: list[tuple[Any, ...]] = facts._rows(query, used or None)
     except ConnectionException as error:
         msg = "these Facts are closed: ask before .close() and inside the with statement, or build them again"
         raise ValueError(msg) from error
