@@ -96,7 +96,13 @@ PLAIN_TYPES = [
     (r"~?[\w.]*_HasRevisions", "kmexport.Bucket"),
     (r": ~?[\w.]*ReportSource\b", ": kmexport.Facts | kmexport.Bucket | str | Iterable[kmexport.Record]"),
     (r"= Limits\([^)]*\)", "= Limits()"),
-    (r"(Itera\w+)\[~typing\.Any\]", r"\1[kmexport.Record]"),
+    (r"(?<!results: )(Itera\w+)\[~typing\.Any\]", r"\1[kmexport.Record]"),
+    (r"~?[\w.]*\b_?(Column)?Export\b", "kmexport.Bucket"),
+    (r"= NOTHING\b", "= {}"),
+    (r": ~?[\w.]*\bBy\b", ": str | kmexport.reports.Split"),
+    (r": ~?[\w.]*\bTake\b", ": Literal['first', 'last']"),
+    (r": ~?[\w.]*\bGroup\b", ": Literal['day', 'week', 'month']"),
+    (r"(\*\*\w+): ~?[\w.]*Unpack\[[^]]*\]", r"\1"),
     (r"[~\w.]*\b_R\b|(?<=\[)[~\w.]*\bR\b", "kmexport.Record"),
 ]
 

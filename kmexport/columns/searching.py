@@ -33,10 +33,10 @@ class LineSearch:
         r"""Find the lines of a block. None where only reading the whole block can tell.
 
         >>> from kmexport.parsing.selection import name_filter
-        >>> block = b'{"_n":"Signed Up"}\n{"_n":"searched"}\n{"x":"signed up"}\n{"_n":"signe\\u0064 up"}'
+        >>> block = b'{"_n":"Signed Up"}\n{"x":"signed up"}\n{"_n":"signe\\u0064 up"}'
         >>> found = LineSearch(name_filter({"signed up"}))(block)
         >>> found.texts, found.places.tolist(), found.count
-        ([b'{"_n":"Signed Up"}', b'{"_n":"signe\\u0064 up"}'], [0, 3], 4)
+        ([b'{"_n":"Signed Up"}', b'{"_n":"signe\\u0064 up"}'], [0, 2], 3)
         """
         characters = np.frombuffer(block, np.uint8)
         ends = (characters == _NEWLINE).nonzero()[0]

@@ -146,13 +146,16 @@ def explain(
     `day` is a day of the zone `tz` (UTC without one), as a date or ISO text, or a `Window`. The rows:
 
     1. a plain script: the files that by the index begin in that day of UTC, lines that a JSON parser takes,
-    records of that day, the name as it is given; 2. with the lines that need a repair (octal escapes, records over
-    several lines, arrays); 3. with the name in any letter case; 4. with the neighbouring files: a record may lie in a
-    file that was received later, up to a day; 5. in the zone's day; 6. equal records once (the strict rule of
-    `drop_duplicates`); 7. with identities merged by the aliases of the whole export, and by the same rule again; 8. of
-    the events of one person and second only the first (the classic rule; no row with `rule="strict"`); 9. only with
-    `late=True`: with what came still later, for which every file is read. Only then the last row is the number of
-    `event_counts(bucket, …)`, which reads every file too.
+       records of that day, the name as it is given;
+    2. with the lines that need a repair: octal escapes, records over several lines, arrays;
+    3. with the name in any letter case;
+    4. with the neighbouring files: a record may lie in a file that was received later, up to a day;
+    5. in the zone's day;
+    6. equal records once, by the strict rule of `drop_duplicates`;
+    7. with identities merged by the aliases of the whole export, and by the same rule again;
+    8. of the events of one person and second only the first: the classic rule (no row with `rule="strict"`);
+    9. only with `late=True`: with what came still later, for which every file is read. Only then the last row is the
+       number of `event_counts(bucket, …)`, which reads every file too.
 
     Each row says what it changed, with up to ten examples; one that changes nothing shows 0. `expected=1234` marks the
     row with just that number of people or times, or the nearest, and says which of both. Notes say where no file begins

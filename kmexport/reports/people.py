@@ -136,8 +136,8 @@ def people(
 ) -> People:
     """List everyone who fulfils a condition, in the order of names; without one everyone who did or was given anything.
 
-    `among` may be the persons themselves, as `people_of` of a result gives them. `columns` are `Show`s:
-    `Show("first_time", "signed up")`, `Show("times", "purchased")`; a name alone is a property, with its last value.
+    `among` may be the persons themselves, as `people_of` of a result gives them. `columns` are each a `Show`, such as
+    `Show("first_time", "signed up")` or `Show("times", "purchased")`; a name alone is a property, with its last value.
     `order_by=` sorts by one of the columns, the smallest or earliest first, or with `largest_first=True` the largest
     or latest; people who have nothing there come last.
 

@@ -273,15 +273,15 @@ def pivot(
 ) -> Pivot:
     """Put people into groups, and these into groups again, with any numbers of each: the vendor's power report.
 
-    `rows` are one to three groups, the outer one first: names of properties, `Split`s or `GroupBy`s. A Split says which
-    of a person's values counts: `"last_in_window"` (the default), `"first_in_window"`, `"first_ever"`, `"last_ever"`,
-    or all of them, `"every_in_window"` and `"every_ever"`: then a person counts under each value, and the rows add up
-    to more than the whole. `every="month"` (or "hour", "day", "week") makes periods of the zone `tz` the outermost
-    rows, each as if it were the window; it is one of the three.
+    `rows` are one to three groups, the outer one first: names of properties, a `Split` or a `GroupBy`. A Split says
+    which of a person's values counts: `"last_in_window"` (the default), `"first_in_window"`, `"first_ever"`,
+    `"last_ever"`, or all of them, `"every_in_window"` and `"every_ever"`: then a person counts under each value, and
+    the rows add up to more than the whole. `every="month"` (or "hour", "day", "week") makes periods of the zone `tz`
+    the outermost rows, each as if it were the window; it is one of the three.
 
-    `columns` are `Metric`s, or a mapping of heads to them. A metric may have a window of its own (not with `every=`),
-    and count only people who fulfil a condition of its own; the groups are still those of the pivot's window. `among=`
-    holds for all columns. The group with the largest number in the first column comes first.
+    `columns` are each a `Metric`, or a mapping of heads to them. A metric may have a window of its own (not with
+    `every=`), and count only people who fulfil a condition of its own; the groups are still those of the pivot's
+    window. `among=` holds for all columns. The group with the largest number in the first column comes first.
 
     Source: https://oldsupport.kissmetrics.com/tools/power-report/. The moment of a Split without one, and that each
     period counts as the window, are ours. Raises UnknownNameError for names that no record has. Costs what the report

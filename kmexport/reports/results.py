@@ -126,7 +126,8 @@ class Table:
 
     def _repr_html_(self) -> str:
         columns = self._columns()
-        head = "".join(f"<th>{html.escape(column.name)}</th>" for column in columns)
+        # A long head may break after an underscore: so that a phone shows all columns.
+        head = "".join(f"<th>{html.escape(column.name).replace('_', '_<wbr>')}</th>" for column in columns)
         rows = []
         for row in zip(*(column.cells() for column in columns), strict=True):
             aligned = zip(row, columns, strict=True)

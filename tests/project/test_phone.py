@@ -1,4 +1,4 @@
-"""No page of the docs scrolls sideways on a phone of 390 px: every built page in headless Chromium.
+"""Nothing in the docs scrolls sideways on a phone of 390 px, and no text is pale: every page in headless Chromium.
 
 Run by `nox -s phone`, which builds the docs first. Skipped where there is no Chromium, or where no docs are built.
 """
@@ -24,10 +24,30 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 WIDTH = 390
 NOT_OURS = {"genindex.html", "search.html", "py-modindex.html"}
 
-# Loads one page after the other in a frame of a phone's width, and writes what is wider than that.
+# Loads one page after the other in a frame of a phone's width. Writes what is wider than that, and which text stands
+# out less from its ground, in either theme, than WCAG 2 asks for. A ground that lets light through lies on the next.
 CHECK = """<!doctype html><meta charset="utf-8"><iframe id="frame" style="width:%dpx;height:800px;border:0"></iframe>
 <pre id="found"></pre><script>
 const pages = %s, found = {}, frame = document.getElementById("frame");
+const numbers = (colour) => [...colour.match(/[\\d.]+/g).map(Number), 1].slice(0, 4);
+const over = (upper, lower) => [0, 1, 2].map((at) => upper[at] * upper[3] + lower[at] * (1 - upper[3])).concat(1);
+function light(colour) {
+  const [red, green, blue] = colour.map((value) => {
+    const share = value / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+function contrast(element) {
+  const style = getComputedStyle(element);
+  if (!element.checkVisibility() || style.visibility === "hidden") return 21;
+  const grounds = [[255, 255, 255, 1]];
+  for (let one = element, at = 1; one; one = one.parentElement)
+    grounds.splice(at, 0, numbers(getComputedStyle(one).backgroundColor));
+  const ground = grounds.reduce((lower, upper) => over(upper, lower));
+  const [less, more] = [light(ground), light(over(numbers(style.color), ground))].sort((a, b) => a - b);
+  return (more + 0.05) / (less + 0.05);
+}
 function next() {
   const page = pages.shift();
   if (!page) { document.getElementById("found").textContent = "DONE" + JSON.stringify(found); return; }
@@ -35,8 +55,17 @@ function next() {
     const inside = frame.contentDocument, wide = [];
     const all = inside.documentElement.scrollWidth;
     if (all > frame.contentWindow.innerWidth) wide.push("the page: " + all);
-    for (const code of inside.querySelectorAll("pre"))
-      if (code.scrollWidth > code.clientWidth) wide.push("code: " + code.textContent.slice(0, 60));
+    for (const part of inside.querySelectorAll("pre, .table-wrapper, .text_html"))
+      if (part.scrollWidth > part.clientWidth) wide.push("code or table: " + part.textContent.slice(0, 60));
+    for (const theme of ["light", "dark"]) {
+      inside.body.dataset.theme = theme;
+      const texts = inside.createTreeWalker(inside.body, NodeFilter.SHOW_TEXT), pale = new Set();
+      while (texts.nextNode()) {
+        const text = texts.currentNode, ratio = contrast(text.parentElement);
+        if (text.data.trim() && ratio < 4.5) pale.add(text.data.trim().slice(0, 40));
+      }
+      if (pale.size) wide.push(theme + ": " + [...pale].slice(0, 5));
+    }
     if (wide.length) found[page] = wide;
     next();
   };
@@ -61,7 +90,8 @@ def address(pages: list[str], tmp_path: Path) -> Iterator[str]:
     site = tmp_path / "site"
     shutil.copytree(BUILT, site)
     (site / "check.html").write_text(CHECK % (WIDTH, json.dumps(pages)), encoding="utf-8")
-    (site / "wide.html").write_text('<div style="width:500px">wide</div>', encoding="utf-8")
+    pale = '<div style="width:500px">wide</div><p style="color:#999">pale</p>'
+    (site / "wide.html").write_text(pale, encoding="utf-8")
     (site / "control.html").write_text(CHECK % (WIDTH, '["wide.html"]'), encoding="utf-8")
 
     with serve_http(site) as url:
@@ -69,7 +99,14 @@ def address(pages: list[str], tmp_path: Path) -> Iterator[str]:
 
 
 def look(url: str, folder: Path) -> dict[str, list[str]]:
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}", "--window-size=1280,1000"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        f"--user-data-dir={folder}",
+        "--window-size=1280,1000",
+    ]
     command = [str(CHROMIUM), *options, "--virtual-time-budget=600000", "--dump-dom", url]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, timeout=300)
     written = re.search(r'<pre id="found">DONE(.*?)</pre>', done.stdout, re.DOTALL)
@@ -79,7 +116,8 @@ def look(url: str, folder: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.slow
-def test_nothing_scrolls_sideways_on_a_phone(pages, address, tmp_path):
+def test_nothing_scrolls_sideways_on_a_phone_and_no_text_is_pale(pages, address, tmp_path):
     assert len(pages) > 40
-    assert look(f"{address}/control.html", tmp_path / "first") == {"wide.html": ["the page: 508"]}
+    found = {"wide.html": ["the page: 508", "light: pale", "dark: pale"]}
+    assert look(f"{address}/control.html", tmp_path / "first") == found
     assert look(f"{address}/check.html", tmp_path / "second") == {}
