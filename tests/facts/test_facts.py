@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from decimal import Decimal
 from typing import ClassVar
+from unittest import mock
 
 import duckdb
 import pytest
@@ -28,6 +29,7 @@ from kmexport import (
     in_window,
     reports,
 )
+from kmexport.facts import duplicates
 from kmexport.format.names import fold_name
 from kmexport.tables import SCHEMA, from_records, to_records
 from kmexport.testing import write_export
@@ -113,11 +115,12 @@ WINDOWS = st.one_of(
 
 
 @RULES
-@given(st.lists(CROWDED, max_size=14), WINDOWS)
+@given(st.lists(CROWDED, max_size=14), WINDOWS, st.booleans())
 @settings(max_examples=examples(30))
 @pytest.mark.slow
-def test_the_same_rows_as_the_steps_over_objects(rule, records, window):
-    agree(records, rule, window)
+def test_the_same_rows_as_the_steps_over_objects(rule, records, window, is_large):
+    with mock.patch.object(duplicates, "_MOST_DELETED_OF", -1 if is_large else 100):
+        agree(records, rule, window)
 
 
 NO_HALF = TEXT.filter(lambda text: not any(0xD800 <= ord(c) < 0xE000 for c in text))
@@ -137,7 +140,9 @@ def test_hostile_text_and_values_agree_too(rule, records):
 
 
 @RULES
-def test_the_sample(rule):
+@pytest.mark.parametrize("most_deleted_of", [-1, 1_000_000])
+def test_the_sample(rule, most_deleted_of, monkeypatch):
+    monkeypatch.setattr(duplicates, "_MOST_DELETED_OF", most_deleted_of)
     bucket = Bucket.sample()
     with Facts(bucket, rule=rule) as facts:
         assert found(facts) == expected(bucket.iter_records(), bucket.identities(), rule)
