@@ -15,8 +15,8 @@ from kmexport.testing import BROKEN_LINES
 from tests.support.pages import ROOT
 
 mpl.use("Agg")
-NAMES = ("ten-questions", "reports", "sql", "notebook", "custom-reports", "why-different")
-PAGES = ["README.md", *(f"docs/{name}.md" for name in NAMES)]
+NAMES = ("ten-questions", "reports", "sql", "notebook", "custom-reports", "why-different", "day-by-day")
+PAGES = ["README.md", *(f"docs/{name}.md" for name in (*NAMES, "records-or-columns"))]
 
 
 @pytest.fixture(scope="module")
