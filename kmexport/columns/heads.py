@@ -16,7 +16,7 @@ from kmexport.format.names import FOLDED_ASCII
 from kmexport.format.repair import is_plain
 from kmexport.parsing.lines import count, first_event_with_alias
 
-__all__ = ["DecodeLines", "HeadWithValues", "PropertyHeads", "plain_heads"]
+__all__ = ["DecodeLines", "HeadWithValues", "PropertyHeads", "count_lines", "plain_heads"]
 
 DecodeLines: TypeAlias = Callable[[bytes], list[Any]]
 
@@ -38,7 +38,7 @@ def plain_heads(block: bytes, decode: DecodeLines = _decode_heads) -> list[Any] 
     """
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n").removesuffix(b"\r")
-    lines = _count_lines(block)
+    lines = count_lines(block)
     if lines is None or not is_plain(block):
         return None
     try:
@@ -48,7 +48,7 @@ def plain_heads(block: bytes, decode: DecodeLines = _decode_heads) -> list[Any] 
     return heads if len(heads) == lines and first_event_with_alias(heads) is None else None
 
 
-def _count_lines(block: bytes) -> int | None:
+def count_lines(block: bytes) -> int | None:
     """Count the lines; None where one does not begin and end as an object, or may be nested too deeply.
 
     A newline between a bracket that closes and one that opens is outside all objects: inside one a comma or a colon

@@ -20,11 +20,13 @@ __all__ = [
     "JsonTexts",
     "as_json",
     "block_without_heads",
+    "encode_lines",
     "escape_both",
     "escape_nul",
     "escape_surrogates",
     "read_raw_lines",
     "split_lines",
+    "split_text",
     "why_not_text",
     "without_head",
     "without_heads",
@@ -123,7 +125,7 @@ OBJECTS_AT_ONCE: Final = 500
 
 read_raw_lines: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
 _read_raw: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_encode_lines: Final = msgspec.json.Encoder().encode_lines
+encode_lines: Final = msgspec.json.Encoder().encode_lines
 _encode: Final = msgspec.json.Encoder().encode
 
 _decode_at: Final = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
@@ -157,7 +159,7 @@ def block_without_heads(block: bytes) -> bytes | None:
     except DECODE_ERRORS:
         return None
     drop_heads(found)
-    lines: bytes = _encode_lines(found)
+    lines: bytes = encode_lines(found)
     return lines
 
 
@@ -252,7 +254,11 @@ class JsonTexts:
 def split_lines(parts: Sequence[bytes]) -> Any:
     """Split text, given in parts, that has a newline after each line. Needs no interpreter lock while it does."""
     together = b"".join(parts)
-    offsets = pa.py_buffer(np.array([0, len(together)], np.int64))
-    text = pa.LargeStringArray.from_buffers(1, offsets, pa.py_buffer(together))
-    lines = pc.split_pattern(text, "\n").flatten()
-    return lines.slice(0, len(lines) - 1).cast(pa.string())
+    return split_text(together, 0, len(together) - 1, "\n") if together else pa.nulls(0, pa.string())
+
+
+def split_text(text: bytes, start: int, end: int, separator: str) -> Any:
+    """Split a part of a text. Needs no interpreter lock while it does."""
+    offsets = pa.py_buffer(np.array([start, end], np.int64))
+    whole = pa.LargeStringArray.from_buffers(1, offsets, pa.py_buffer(text))
+    return pc.split_pattern(whole, separator).flatten().cast(pa.string())

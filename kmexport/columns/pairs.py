@@ -21,6 +21,7 @@ from attrs import define, field
 from kmexport.columns.json_text import (
     OBJECTS_AT_ONCE,
     drop_heads,
+    encode_lines,
     escape_surrogates,
     read_raw_lines,
     split_lines,
@@ -35,7 +36,6 @@ __all__ = ["PairReader", "Pairs", "Spellings", "pairs_of_texts"]
 
 _NEWLINE: Final = ord("\n")
 _values_of: Final = methodcaller("values")
-_encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
 class Spellings(dict[str, int]):
@@ -76,7 +76,7 @@ class Pairs:
     def _add_values(self, found: Sequence[dict[str, Any]], spellings: Spellings) -> None:
         values = list(chain.from_iterable(map(_values_of, found)))
         self._ids.append(np.fromiter(map(spellings.__getitem__, chain.from_iterable(found)), np.int32, len(values)))
-        self._values.append(_encode_lines(values))
+        self._values.append(encode_lines(values))
 
     def add_texts(self, lines: bytes) -> None:
         """Add the properties of records as objects, with a newline after each."""
@@ -129,7 +129,7 @@ class PairReader:
             return
         found = self._read(block, count)
         if self._with_texts:
-            self._found.add_texts(_encode_lines(found))
+            self._found.add_texts(encode_lines(found))
         self._found.add(self._only_wanted(found), self._spellings)
         self._rows += count
 

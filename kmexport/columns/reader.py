@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from kmexport.columns.heads import HeadWithValues, PropertyHeads, plain_heads
-from kmexport.columns.json_text import JsonTexts, block_without_heads, why_not_text, without_heads
+from kmexport.columns.json_text import JsonTexts, block_without_heads, encode_lines, why_not_text, without_heads
 from kmexport.columns.properties import PropertyColumns
+from kmexport.columns.raw_rows import RawHeads, RawRows, nullable_strings, raw_rows, strings
 from kmexport.columns.schema import TIME, Layout, as_kinds
 from kmexport.columns.searching import LineSearch
 from kmexport.errors import MalformedRecordError
@@ -59,11 +60,13 @@ def read_columns(layout: Layout, window: Window | None, batch_rows: int) -> Read
         raise ValueError(msg)
 
     needs_texts = "properties" in layout.columns or bool(layout.properties)
-    if not layout.properties:
-        return read_revision(lambda revision: _Rows(layout, revision, {}), window, batch_rows, with_texts=needs_texts)
-    heads_of = PropertyHeads(layout.properties)
+    spellings: dict[str, str] = {}
+    heads_of: HeadsOf = raw_rows if needs_texts else plain_heads
+    if layout.properties:
+        heads_of = PropertyHeads(layout.properties)
+        spellings = heads_of.spellings
     return read_revision(
-        lambda revision: _Rows(layout, revision, heads_of.spellings),
+        lambda revision: _Rows(layout, revision, spellings),
         window, batch_rows, with_texts=needs_texts, heads_of=heads_of,
     )  # fmt: skip
 
@@ -83,18 +86,21 @@ def read_revision(
 ) -> ReadFile[_Batch]:
     """Make a reader of one revision into rows of any kind: `new_rows` makes those of a revision's number.
 
-    `heads_of` reads the heads of blocks that need no repair, see `parse_blocks`.
+    `heads_of` reads the heads of blocks that need no repair, see `parse_blocks`; in place of `raw_rows`, `plain_heads`
+    where some of them are left out.
     """
 
     def read(file: BinaryFile, revision: Revision, reading: ReadOptions) -> Generator[_Batch, None, LineCounts]:
         errors = ErrorPolicy(reading.on_error, reading.counts)
         line_filter = None if reading.selection is None else reading.selection.line_filter
         find_lines = None if line_filter is None else LineSearch(line_filter)
+        are_all = window is None and reading.selection is None
+        heads = heads_of if are_all or heads_of is not raw_rows else plain_heads
         blocks = iter_blocks(file, reading.max_line_bytes, is_sifted=find_lines is not None)
         parsed = parse_blocks(
             blocks, revision.path, errors.counts, reading.max_line_bytes,
             selection=reading.selection, parse_record=partial(_judge, reading.selection),
-            heads_of=heads_of, find_lines=find_lines, with_texts=with_texts,
+            heads_of=heads, find_lines=find_lines, with_texts=with_texts,
         )  # fmt: skip
         rows, size = new_rows(revision.number), 0
         try:
@@ -178,9 +184,11 @@ class _Rows:
         self._revision = revision
         self._needs_names = not {"name", "kind"}.isdisjoint(layout.columns)
         self._needs_aliases = not {"alias", "kind"}.isdisjoint(layout.columns)
-        self._heads: list[Head] = []  # whose parts are not taken yet
+        # Of those whose parts are not taken yet, one of the two is empty.
+        self._heads: list[Head] = []
+        self._raw: list[RawHeads] = []
         self._numbers: list[Sequence[int]] = []
-        self._count = 0  # of the heads whose parts are taken
+        self._count = 0
         self._persons: list[Any] = []
         self._times: list[Any] = []
         self._names: list[Any] = []
@@ -189,33 +197,55 @@ class _Rows:
         self._values = PropertyColumns(layout.properties, spellings)
 
     def __len__(self) -> int:
-        return self._count + len(self._heads)
+        return self._count
 
     def add(self, lines: ParsedLines) -> None:
-        self._heads += lines.heads
-        if len(self._heads) >= _HEADS_AT_ONCE:
-            self._take_parts()
+        self._count += len(lines.heads)
         if "line" in self._layout.columns:
             self._numbers.append(lines.numbers)
+        rows: Any = lines.heads
+        if isinstance(rows, RawRows):
+            self._take_heads()
+            self._raw.append(rows.heads)
+            if "properties" in self._layout.columns:
+                self._texts.add_lines(encode_lines(rows.properties))
+            return
+        self._take_raw()
+        self._heads += lines.heads
+        if len(self._heads) >= _HEADS_AT_ONCE:
+            self._take_heads()
         # Here, not for a whole batch: few objects are read at a time (see OBJECTS_AT_ONCE).
         if "properties" in self._layout.columns:
             self._add_texts(lines)
         if self._layout.properties:
             self._add_values(lines)
 
-    def _take_parts(self) -> None:
+    def _take_heads(self) -> None:
         """Make the arrays while the strings are in the processor's cache."""
         heads, self._heads = self._heads, []
-        count = len(heads)
-        self._count += count
+        if not heads:
+            return
         if "time" in self._layout.columns:
-            self._times.append(np.fromiter([head.timestamp for head in heads], np.int64, count))
+            self._times.append(np.fromiter([head.timestamp for head in heads], np.int64, len(heads)))
         if "person" in self._layout.columns:
             self._persons.append(pa.array([head.person for head in heads], _TEXT))
         if self._needs_names:
             self._names.append(pa.array([head.name for head in heads], _TEXT))
         if self._needs_aliases:
             self._aliases.append(pa.array([head.alias for head in heads], _TEXT))
+
+    def _take_raw(self) -> None:
+        raw, self._raw = self._raw, []
+        if not raw:
+            return
+        if "time" in self._layout.columns:
+            self._times += [heads.times for heads in raw]
+        if "person" in self._layout.columns:
+            self._persons.append(strings([heads.persons for heads in raw]))
+        if self._needs_names:
+            self._names.append(nullable_strings([heads.names for heads in raw]))
+        if self._needs_aliases:
+            self._aliases.append(nullable_strings([heads.aliases for heads in raw]))
 
     def _add_texts(self, lines: ParsedLines) -> None:
         found = block_without_heads(lines.block) if lines.block is not None else None
@@ -232,14 +262,15 @@ class _Rows:
 
     def batch(self) -> pa.RecordBatch:
         """Make the batch of all rows."""
-        self._take_parts()
+        self._take_heads()
+        self._take_raw()
         names, aliases = map(_concatenated, (self._names, self._aliases))
         columns: dict[str, Callable[[], Any]] = {
             "revision": lambda: pa.array(np.full(len(self), self._revision, np.int64)),
             "line": lambda: pa.array(_joined(self._numbers)),
             "kind": lambda: _kinds(names, aliases),
             "person": lambda: _concatenated(self._persons),
-            "time": lambda: pa.array(np.concatenate(self._times)).cast(TIME),
+            "time": lambda: pa.array(np.concatenate([np.zeros(0, np.int64), *self._times])).cast(TIME),
             "name": lambda: names,
             "alias": lambda: aliases,
             "properties": self._texts.array,

@@ -229,7 +229,7 @@ def sync(
     from the bucket stays, and one whose file has another size by now is named in the summary.
 
     `callback` is an fsspec Callback or "tqdm". `executor` and `ahead` are those of `Bucket.to_batches`: the workers
-    read groups of at most 64 MiB and write their files, so the lake has to lie where they reach it; and one commit here
+    read groups of at most 48 MiB and write their files, so the lake has to lie where they reach it; and one commit here
     adds the files of `bytes_a_commit`, once they are all there. With many workers give them more of it. What workers
     of a run leave that was killed or failed stays unseen until `vacuum` removes it. Holds some 350 MB at most, here or
     on a worker, and the `prefetch_bytes` of the bucket's limits where the export lies far away. Costs a handful of

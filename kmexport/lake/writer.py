@@ -20,12 +20,13 @@ from deltalake.transaction import AddAction
 from fsspec.callbacks import Callback
 
 from kmexport.bucket import Bucket
-from kmexport.columns.reader import BATCH_ROWS, read_columns
+from kmexport.columns.raw_rows import raw_rows
+from kmexport.columns.reader import read_revision, rows_of_heads
 from kmexport.columns.schema import choose_columns
 from kmexport.errors import MalformedRecordError
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.schema import DELTA_TIME, RECORDS, REJECTS, STATISTICS_COLUMNS, TableLayout
-from kmexport.parsing.counts import LineCounts
+from kmexport.parsing.counts import LineCounts, ParsedLines
 from kmexport.revisions.groups import read_in_groups
 from kmexport.revisions.manifest import Revision, revision_number
 from kmexport.revisions.reader import ReadOptions, read_revisions
@@ -34,6 +35,9 @@ from kmexport.storage.folder import Folder
 
 _DAY: Final = 86_400  # seconds
 _EPOCH: Final = date(1970, 1, 1)
+_COLUMNS: Final = choose_columns(None, ())
+_BATCH_ROWS: Final = 65_536
+_ROWS_BYTES: Final = 4_000  # of memory, beside the lines
 _ROW_GROUP: Final = 131_072
 _LEVEL: Final = 1  # of zstd: 3 takes longer and gives a file 1 % smaller
 # Times are sorted: plain, they are a quarter as long as with a dictionary.
@@ -76,26 +80,54 @@ class NewFiles:
         self.added = []
 
 
-class RecordFiles(NewFiles):
-    """The files of the table records; takes batches of one revision each, in the order of their lines.
+class UnmadeBatch:
+    """The rows of one revision, of which another thread makes a batch: Arrow needs no interpreter lock for most of it.
 
-    Holds about `chunk_bytes` of them; as many are sorted and written on another thread meanwhile, which needs that much
-    again, twice.
+    `size` is the number of bytes of their lines.
     """
 
-    def __init__(self, folder: LakeFolder, chunk_bytes: int) -> None:
+    def __init__(self, revision: int) -> None:
+        self._rows = rows_of_heads(_COLUMNS, revision)
+        self.size: int = 0
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, lines: ParsedLines) -> None:
+        self.size += lines.size
+        self._rows.add(lines)
+
+    def batch(self) -> UnmadeBatch:
+        """Hand the rows on as they are."""
+        return self
+
+    def make(self) -> pa.RecordBatch:
+        """Make the batch."""
+        return self._rows.batch()
+
+
+class RecordFiles(NewFiles):
+    """The files of the table records; takes rows of one revision each, in the order of their lines.
+
+    Holds about `chunk_bytes` of them; as many are sorted and written on another thread meanwhile, which needs that much
+    again, twice. When it is finished, `received` has the first and the last second of each revision.
+    """
+
+    def __init__(self, folder: LakeFolder, revisions: Sequence[Revision], chunk_bytes: int) -> None:
         super().__init__(folder, RECORDS)
+        self.received: ReceivedTimes = ReceivedTimes()
         self.chunk_bytes = chunk_bytes
-        self._held: list[pa.RecordBatch] = []
+        self._revisions = {revision.number: revision for revision in revisions}
+        self._held: list[UnmadeBatch] = []
         self._held_bytes = 0
         self._thread = ThreadPoolExecutor(1, "kmexport writer")
         self._writing: Future[None] | None = None
         self._last = (-1, -1, 0)  # revision and line of the last record, and its place on the line
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Take a batch, and write what is held where it is enough."""
-        self._held.append(self._with_items(batch))
-        self._held_bytes += batch.nbytes
+    def add(self, rows: UnmadeBatch) -> None:
+        """Take rows, and write what is held where it is enough."""
+        self._held.append(rows)
+        self._held_bytes += rows.size + _ROWS_BYTES
         if self._held_bytes >= self.chunk_bytes:
             self.flush()
 
@@ -124,8 +156,16 @@ class RecordFiles(NewFiles):
         if writing is not None:
             writing.result()
 
-    def _write_days(self, held: list[pa.RecordBatch]) -> None:
-        for day, rows in _by_day(held):
+    def _write_days(self, held: list[UnmadeBatch]) -> None:
+        held.reverse()
+        batches = []
+        while held:  # none is held as rows and as a batch
+            batch = held.pop().make()
+            times = batch.column("time").cast(pa.int64()).to_numpy()
+            revision = self._revisions[batch.column("revision")[0].as_py()]
+            self.received.see(revision, (int(times.min()), int(times.max())))
+            batches.append(self._with_items(batch))
+        for day, rows in _by_day(batches):
             self.write(rows, {"day": day.isoformat()})
 
     def _with_items(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -210,7 +250,7 @@ def _spell_time(microseconds: Any) -> str:
     return f"{time.isoformat()[:19]}.000Z"
 
 
-CHUNK_BYTES: Final = 64 << 20  # of columns held: sorting them and writing takes about three times as much
+CHUNK_BYTES: Final = 48 << 20  # of lines held: sorting them and writing takes about three times as much
 
 
 @frozen
@@ -225,19 +265,16 @@ def write_records(
     lake: LakeFolder, export: Folder, revisions: Sequence[Revision], reading: ReadOptions
 ) -> Iterator[WrittenRecords]:
     """Read revisions, and write their records to files, here or on a worker. Where that fails, no file is left."""
-    files, received = RecordFiles(lake, CHUNK_BYTES), ReceivedTimes()
-    numbered = {revision.number: revision for revision in revisions}
-    read_file = read_columns(choose_columns(None, ()), None, BATCH_ROWS)
+    files = RecordFiles(lake, revisions, CHUNK_BYTES)
+    read_file = read_revision(UnmadeBatch, None, _BATCH_ROWS, with_texts=True, heads_of=raw_rows)
     try:
-        for batch in read_revisions(export, revisions, reading, read_file):
-            files.add(batch)
-            times = batch.column("time").cast(pa.int64()).to_numpy()
-            received.see(numbered[batch.column("revision")[0].as_py()], [int(times.min()), int(times.max())])
+        for rows in read_revisions(export, revisions, reading, read_file):
+            files.add(rows)
         files.finish()
     except BaseException:
         files.discard()
         raise
-    yield WrittenRecords(files.added, received.spans())
+    yield WrittenRecords(files.added, files.received.spans())
 
 
 class CommitWriter:

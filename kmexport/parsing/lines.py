@@ -155,7 +155,7 @@ def _records(outcome: Outcome | list[Record], selection: Selection | None) -> li
     return unparsed_records(parsed.heads, parsed.texts)
 
 
-HeadsOf: TypeAlias = Callable[[bytes], list[Any] | None]
+HeadsOf: TypeAlias = Callable[[bytes], Any]  # a list of heads, or what has their number; None where it can't tell
 FindLines: TypeAlias = Callable[[bytes], "FoundLines | None"]
 _Decode: TypeAlias = Callable[[Iterator[bytes]], list[Any]]
 _Take: TypeAlias = Callable[[int, list[bytes], int], tuple[int, list[Outcome]]]
