@@ -18,7 +18,8 @@ from kmexport.bucket import Bucket
 from kmexport.columns.schema import without_halves
 from kmexport.errors import MalformedRecordError
 from kmexport.format.names import fold_name
-from kmexport.parsing.records import OnError
+from kmexport.parsing.records import OnError, check_policy
+from kmexport.parsing.stream import MAX_LINE_BYTES
 from kmexport.records import Event
 from kmexport.reports.query import closest, zone_of
 from kmexport.reports.results import ResultColumn, Table, counted
@@ -139,6 +140,7 @@ def explain(
     rule: Literal["classic", "strict"] = "classic",
     late: bool = False,
     identities: IdentityMap | None = None,
+    on_error: OnError = "skip",
     executor: Executor | None = None,
 ) -> Explanation:
     """Why does my number differ? An event of a day, counted as a plain script does, and then one rule after the other.
@@ -160,9 +162,9 @@ def explain(
     Each row says what it changed, with up to ten examples; one that changes nothing shows 0. `expected=1234` marks the
     row with just that number of people or times, or the nearest, and says which of both. Notes say where no file begins
     in the day, with `late=True` what a plain script that reads all files would count (and whether that is `expected`),
-    and where no file that was read has the event, which name comes close. There is no `on_error`: lines
-    that can't be read are left out, and a note counts them. With `executor=`, that of `Bucket.to_batches`, workers read
-    the files, but for the first row's.
+    and where no file that was read has the event, which name comes close. Unlike in other reports, `on_error` is "skip"
+    by default: lines that can't be read are left out, and a note counts them. With `executor=`, that of
+    `Bucket.to_batches`, workers read the files, but for the first row's.
 
     Sources: the notes of https://oldsupport.kissmetrics.com/apis/data/ and the page of each row. Costs the files of a
     window twice (all files with `late=True`) and one pass over the aliases (none with `identities=`); holds the event's
@@ -173,16 +175,9 @@ def explain(
     >>> found.rows[0].times, found.people, found.times
     (15, 17, 21)
     """
-    _check_bucket(bucket)
-    as_name(event)
-    if expected is not None and (isinstance(expected, bool) or not isinstance(expected, int)):
-        msg = f"expected is your number of people or times, as in expected=15, not {expected!r}"
-        raise TypeError(msg)
-    rejected: set[tuple[str, int]] = set()
-
-    def reject(error: MalformedRecordError) -> None:
-        rejected.add((error.source, error.line_number))  # some files are read more than once
-
+    _check(bucket, event, expected)
+    rejects = _Rejects(on_error)
+    reject = rejects.note
     window, in_utc = _windows(day, tz)
     index = {revision.number: revision for revision in bucket.revisions()}
     of_day = [revision for revision in index.values() if _begins_in(revision, in_utc)]
@@ -228,18 +223,39 @@ def explain(
     explanation.notes = tuple(_notes(explanation, bool(of_day), in_all_files, len(read), len(index)))
     if not found and (names := _names(bucket, read, reject)):
         explanation.notes += (f"no record of these files has the event {event!r}{closest(fold_name(event), names)}",)
-    if rejected:
-        told = f"{counted(len(rejected), 'line is', 'lines are')} no record, and left out"
+    if rejects.places:
+        told = f"{counted(len(rejects.places), 'line is', 'lines are')} no record, and left out"
         explanation.notes += (told,)
         logger.warning("explain: %s", told)
     return explanation
 
 
-def _check_bucket(bucket: object) -> None:
+def _check(bucket: object, event: str, expected: object) -> None:
     if not isinstance(bucket, Bucket):
         way = "Bucket(address)" if isinstance(bucket, str | os.PathLike) else "the Bucket that they were read from"
         msg = f"explain looks at the files of an export, not at {type(bucket).__name__}: give {way}"
         raise TypeError(msg)
+    as_name(event)
+    if expected is not None and (isinstance(expected, bool) or not isinstance(expected, int)):
+        msg = f"expected is your number of people or times, as in expected=15, not {expected!r}"
+        raise TypeError(msg)
+
+
+class _Rejects:
+    """The places of lines that can't be read, each once: some files are read more than once."""
+
+    def __init__(self, on_error: OnError) -> None:
+        check_policy(on_error, MAX_LINE_BYTES)
+        self.on_error = on_error
+        self.places: set[tuple[str, int]] = set()
+
+    def note(self, error: MalformedRecordError) -> None:
+        if self.on_error == "raise":
+            raise error
+        place = error.source, error.line_number
+        if callable(self.on_error) and place not in self.places:
+            self.on_error(error)
+        self.places.add(place)
 
 
 def _notes(

@@ -163,7 +163,7 @@ def check_keywords(reading: dict[str, Any]) -> None:
     """Raise a TypeError for an argument that no source is read by."""
     known = FactsKeywords.__annotations__
     if unknown := [name for name in reading if name not in known]:
-        msg = f"there is no argument {unknown[0]!r}; how a source is read is said by {', '.join(known)}"
+        msg = f"there is no argument {unknown[0]!r}; besides its own, a report takes those of Facts: {', '.join(known)}"
         raise TypeError(msg)
 
 

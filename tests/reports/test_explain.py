@@ -13,7 +13,7 @@ import matplotlib as mpl
 import pytest
 from matplotlib import pyplot as plt
 
-from kmexport import Bucket, Facts, Window, reports
+from kmexport import Bucket, Facts, MalformedRecordError, Window, reports
 from kmexport.reports import explain
 from kmexport.testing import write_export
 
@@ -234,3 +234,16 @@ def test_a_waterfall_is_drawn():
         axes = explain(Bucket.sample(), event, "2012-10-03", tz=NEW_YORK).plot()
         axes.figure.canvas.draw()
     plt.close("all")
+
+
+def test_lines_that_cant_be_read_go_where_on_error_says(tmp_path):
+    record = b'{"_p":"a","_t":10,"_n":"X"}'
+    bucket = write_export(tmp_path, {1: [record, record[:-1], record]}, ranges={1: (300, 600)})
+    kept = []
+    for found in (explain(bucket, "X", "1970-01-01"), explain(bucket, "X", "1970-01-01", on_error=kept.append)):
+        assert found.notes == ("1 line is no record, and left out",)
+    assert [error.line_number for error in kept] == [2]  # once, though the file is read for aliases too
+    with pytest.raises(MalformedRecordError):
+        explain(bucket, "X", "1970-01-01", on_error="raise")
+    with pytest.raises(ValueError, match="on_error"):
+        explain(bucket, "X", "1970-01-01", on_error="ignore")
