@@ -183,26 +183,26 @@ def paths(
     )
     names, items = _items(asked)
     people = asked.persons(_ways(asked, names, items, take, length))
-    [totals] = ask(asked.facts, _totals(people.query), people.params)
-    found = ask(asked.facts, f"{_grouped(people.query)} limit $most", {**people.params, "most": most or totals[0]})
+    found = ask(asked.facts, _grouped(people.query), {**people.params, "most": most})
+    count, on_the_way, conversions, time = found[0][5:] if found else (0, 0, 0, None)
     keys = [[tuple(map(int, item.split("x"))) for item in row[0].split(",") if item] for row in found]
     params = {**people.params, "ranks": list({rank for key in keys for rank, _ in key})}
     named = dict(ask(asked.facts, f"{names} select rank, item from ranks where list_contains($ranks, rank)", params))
     rows = tuple(
-        _row([named[rank] for rank, _ in key], [times for _, times in key], take, row[1:])
+        _row([named[rank] for rank, _ in key], [times for _, times in key], take, row[1:5])
         for key, row in zip(keys, found, strict=True)
     )
-    left = totals[0] - len(rows)
+    left = count - len(rows)
     return Paths(
         people_query=people,
         first=first,
         conversion=conversion,
         of="events" if split is None else split.property,
         take=take,
-        people=totals[1],
-        conversions=totals[2],
-        rate=ratio(totals[2], totals[1]),
-        time=totals[3],
+        people=on_the_way,
+        conversions=conversions,
+        rate=ratio(conversions, on_the_way),
+        time=time,
         rows=rows,
         keys=tuple(row[0] for row in found),
         notes=(f"{counted(left, 'path')} more with fewer conversions: most=None shows all.",) if left else (),
@@ -272,8 +272,8 @@ def _ways(asked: Question, names: str, condition: str, take: Take, length: int) 
         {names},
         began as ({began}),
         ended as ({ended}),
-        ways as (
-            select person, min(converted) as converted,
+        ways as materialized (
+            select row_number() over () as way, person, min(converted) as converted,
                 arg_min(started, coalesce(converted, 'infinity'::timestamptz)) as started
             from (
                 select b.person, e.time as converted, min(b.time) as started
@@ -284,63 +284,60 @@ def _ways(asked: Question, names: str, condition: str, take: Take, length: int) 
             group by person
         ),
         moments as (
-            select w.person, g.time, min(r.rank) as rank
-            from ways w join given g on g.person = w.person join ranks r using (item)
+            select way, g.time, min(rank) as rank
+            from ways w join given g on g.person = w.person join ranks using (item)
             where {condition} and (g.time <= w.converted or (w.converted is null and g.time < to_timestamp($end)))
-            group by w.person, g.time
+            group by way, g.time
         ),
         runs as (
-            select person, run, any_value(rank) || 'x' || count(*) as item
+            select way, run, any_value(rank) || 'x' || count(*) as item
             from (
-                select *, count(*) filter (is_new) over (partition by person order by time) as run
+                select *, count(*) filter (is_new) over (partition by way order by time) as run
                 from (
-                    select *, rank is distinct from lag(rank) over (partition by person order by time) as is_new
+                    select *, rank is distinct from lag(rank) over (partition by way order by time) as is_new
                     from moments
                 )
             )
-            group by person, run
+            group by way, run
         ),
         found as ({_first(length) if take == "first" else _last(length)})
         select w.person, coalesce(path, '') as path, coalesce(more, 0) as more,
             w.converted is not null and coalesce(is_last, true) as is_converted,
             (epoch_us(w.converted) - epoch_us(w.started)) // 1000000 as took
-        from ways w left join found using (person)"""
+        from ways w left join found using (way)"""
 
 
 def _first(length: int) -> str:
     return f"""
-        select person, string_agg(item, ',' order by run) filter (run <= {length}) as path, true as is_last,
+        select way, string_agg(item, ',' order by run) filter (run <= {length}) as path, true as is_last,
             greatest(count(*) - {length}, 0) as more
-        from runs group by person"""
+        from runs group by way"""
 
 
 def _last(length: int) -> str:
-    stretch = f"partition by person order by run rows between {length - 1} preceding and current row"
+    stretch = f"partition by way order by run rows between {length - 1} preceding and current row"
     return f"""
-        select person, path, bool_or(is_last) as is_last, max(more) filter (is_last) as more
+        select way, path, bool_or(is_last) as is_last, max(more) filter (is_last) as more
         from (
-            select person, array_to_string(list(item) over ({stretch}), ',') as path,
-                run = max(run) over (partition by person) as is_last, greatest(run - {length}, 0) as more
+            select way, array_to_string(list(item) over ({stretch}), ',') as path,
+                run = max(run) over (partition by way) as is_last, greatest(run - {length}, 0) as more
             from runs
         )
-        group by person, path"""
+        group by way, path"""
 
 
 def _grouped(people: str) -> str:
-    """Return a row for each path, those with most conversions first."""
-    return f"""
-        select path, count(*) as people, count(*) filter (is_converted) as conversions,
-            median(took) filter (is_converted) as time, median(more) filter (is_converted) as more
-        from ({people}) group by path order by conversions desc, people desc, path"""
+    """Return a row for each of the first paths: those with most conversions come first.
 
-
-def _totals(people: str) -> str:
-    """Count paths, people and conversions, with the mean of the medians."""
+    Each has, behind its own numbers, those of all: paths, people, conversions, and the mean of the medians.
+    """
     return f"""
-        with persons as materialized ({people})
-        select paths, people, conversions::bigint, mean
-        from (
-            select count(*) as paths, coalesce(sum(conversions), 0) as conversions,
-                sum(time * conversions) / nullif(sum(conversions), 0) as mean
-            from ({_grouped("from persons")})
-        ), (select count(distinct person) as people from persons)"""
+        with persons as materialized ({people}),
+        grouped as (
+            select path, count(*) as people, count(*) filter (is_converted) as conversions,
+                median(took) filter (is_converted) as time, median(more) filter (is_converted) as more
+            from persons group by path
+        )
+        select path, people, conversions, time, more, count(*) over (), (select count(distinct person) from persons),
+            (sum(conversions) over ())::bigint, sum(time * conversions) over () / nullif(sum(conversions) over (), 0)
+        from grouped order by conversions desc, people desc, path limit $most"""

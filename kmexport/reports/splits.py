@@ -193,13 +193,10 @@ class BoundSplit:
         """Return the source (person, time where it matters, period), each row with the value that it is filed under."""
         if self.assignments is None:
             joined, text = "", in_form("o.person", self.form)
-        elif self.at in PERSONS_OWN:
-            keys = ["person", "period"] if lookup is not None and self.at not in EVER else ["person"]
-            joined = f"left join ({self._own(lookup)}) p using ({', '.join(keys)})"
-            text = self.shown("p.set_value")
-        elif self.at in EVERY_VALUE:
-            keys = ["person", "period"] if lookup is not None and self.at == "every_in_window" else ["person"]
-            joined = f"left join ({self._every(lookup, keys)}) p using ({', '.join(keys)})"
+        elif self.at in (*PERSONS_OWN, *EVERY_VALUE):
+            is_in_periods = lookup is not None and self.at.endswith("in_window")
+            keys = ["person", "period"] if is_in_periods else ["person"]
+            joined = f"left join ({self._of_persons(lookup, keys)}) p using ({', '.join(keys)})"
             text = f"coalesce(p.shown, {self.shown('null::json')})"
         else:
             text = self.shown("set_value")
@@ -208,20 +205,17 @@ class BoundSplit:
             )
         return f"select o.*, {text} as {column} from ({source}) o {joined}"
 
-    def _own(self, lookup: PeriodLookup | None) -> str:
-        which: Literal["first", "last"] = "first" if self.at.startswith("first") else "last"
-        if self.at in EVER:
-            return first_or_last(str(self.assignments), which)
-        within = f"select * from ({self.assignments}) where {self.within}"
-        if lookup is None:
-            return first_or_last(within, which)
-        return first_or_last(in_periods(within, lookup), which, ["person", "period"])
-
-    def _every(self, lookup: PeriodLookup | None, keys: Sequence[str]) -> str:
+    def _of_persons(self, lookup: PeriodLookup | None, keys: Sequence[str]) -> str:
+        """Return the query of the values that persons have for the keys: the keys, shown."""
         found = str(self.assignments)
-        if self.at == "every_in_window":
+        if self.at.endswith("in_window"):
             found = in_periods(f"select * from ({found}) where {self.within}", lookup)
-        return f"select distinct {', '.join(keys)}, {self.shown('value')} as shown from ({found})"
+        if self.at in EVERY_VALUE:
+            return f"select distinct {', '.join(keys)}, {self.shown('value')} as shown from ({found})"
+        which: Literal["first", "last"] = "first" if self.at.startswith("first") else "last"
+        return (
+            f"select {', '.join(keys)}, {self.shown('set_value')} as shown from ({first_or_last(found, which, keys)})"
+        )
 
 
 def respell(facts: Facts, parameter: str, params: dict[str, object]) -> str | None:
@@ -231,16 +225,15 @@ def respell(facts: Facts, parameter: str, params: dict[str, object]) -> str | No
     Returns the prefix of the parameters.
     """
     # Of JSON only a number begins with a minus or a digit, and a comparison is cheaper than a pattern.
-    text = "value::varchar"
-    numbers = f"{WITH_NAMES['property']} where name = ${parameter} and {text} >= '-' and {text} < ':'"
-    odd = r"[eE]|\.[0-9]*0$|^-0(\.0*)?$"
-    if not ask(facts, f"select 1 from {numbers} and regexp_matches({text}, '{odd}') limit 1", params):
+    values = f"select value::varchar as text, seq from {WITH_NAMES['property']} where name = ${parameter}"
+    is_number, odd = "text >= '-' and text < ':'", r"[eE]|\.[0-9]*0$|^-0(\.0*)?$"
+    is_odd = f"case when {is_number} then regexp_matches(text, '{odd}') end"
+    if not ask(facts, f"select 1 from ({values}) where {is_odd} limit 1", params):
         return None
     first: dict[Decimal, str] = {}
     respelled = {}
-    for spelled, _ in ask(
-        facts, f"select value::varchar as v, min(seq) as s from {numbers} group by v order by s", params
-    ):
+    numbers = f"select text, min(seq) as first from ({values}) where {is_number} group by text order by first"
+    for spelled, _ in ask(facts, numbers, params):
         shown = first.setdefault(Decimal(spelled), spelled)
         if shown != spelled:
             respelled[spelled] = shown

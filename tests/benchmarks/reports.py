@@ -120,6 +120,56 @@ BY_HAND: Final[dict[str, str]] = {
             from plans group by p
         ) a
         left join (select p, max(t) as last from did where name = 'purchased' group by p) c using (p) group by text""",
+    "paths": """
+        with ways as (
+            select p, min(c) as c, arg_min(s, coalesce(c, 999999999999)) as s
+            from (
+                select b.p, e.t as c, min(b.t) as s
+                from (select * from did where name = 'signed up') b
+                asof left join (select distinct p, t from did where name = 'purchased') e on e.p = b.p and e.t >= b.t
+                group by b.p, e.t
+            ) group by p
+        ),
+        ranks as (select name, count(*) as often from did group by name),
+        moments as (
+            select w.p, d.t, arg_min(d.name, (-often, d.name)) as name
+            from ways w join did d on d.p = w.p and d.t <= coalesce(w.c, d.t) and (
+                (d.t = w.s and d.name = 'signed up') or (d.t > w.s and d.name <> 'purchased')
+            ) join ranks using (name) group by w.p, d.t
+        ),
+        runs as (
+            select p, run, any_value(name) || 'x' || count(*) as item
+            from (
+                select *, count(*) filter (is_new) over (partition by p order by t) as run
+                from (
+                    select *, name is distinct from lag(name) over (partition by p order by t) as is_new from moments
+                )
+            ) group by p, run
+        ),
+        found as (
+            select p, string_agg(item, ',' order by run) filter (run <= 5) as path, greatest(count(*) - 5, 0) as more
+            from runs group by p
+        )
+        select path, count(*) as people, count(c) as conversions, median(c - s), median(more) filter (c is not null)
+        from ways join found using (p) group by path order by conversions desc, people desc limit 50""",
+    "pivot": """
+        with last as (select p, arg_max(text, (t, seq)) as plan from plans group by p),
+        signed as (
+            select plan, count(distinct p) as people from (select p from did where name = 'signed up')
+            left join last using (p) group by grouping sets ((), (plan))
+        ),
+        went_on as (
+            select plan, count(*) filter (s.t > f.t) / count(*) as rate
+            from (select p, min(t) as t from did where name = 'signed up' group by p) f
+            left join (select p, min(t) as t from did where name = 'purchased' group by p) s using (p)
+            left join last using (p) where s.t is null or s.t >= f.t group by grouping sets ((), (plan))
+        ),
+        spent as (
+            select plan, fsum(number) as total from amounts left join last using (p) where number is not null
+            group by grouping sets ((), (plan))
+        )
+        select plan, people, rate, total from signed join went_on using (plan) join spent using (plan)
+        where plan is not null""",
     "property_values": """
         select text, count(*) from (select distinct p from did) e
         left join (select p, arg_max(text, (t, seq)) as text from plans group by p) using (p) group by text""",
@@ -205,6 +255,21 @@ def of_people(facts: Facts) -> dict[str, Callable[[], list[tuple[Any, ...]]]]:
         several = int(told.split()[0].replace(",", ""))
         return [(row.value, row.people, row.conversions, several) for row in found.rows]
 
+    def walked() -> list[tuple[Any, ...]]:
+        found = reports.paths(facts, "signed up", "purchased").rows
+        items = [",".join(f"{name}x{count}" for name, count in zip(row.items, row.times, strict=True)) for row in found]
+        numbers = [(row.people, row.conversions, row.time, row.more) for row in found]
+        return [(path, *row) for path, row in zip(items, numbers, strict=True)]
+
+    def grouped() -> list[tuple[Any, ...]]:
+        columns = [
+            reports.Metric("people", "signed up"),
+            reports.Metric("rate", "signed up", "purchased"),
+            reports.Metric("total", "billing amount"),
+        ]
+        rows = reports.pivot(facts, ["plan"], columns).rows
+        return [(*row.values, *row.cells) for row in rows if row.values != (None,)]
+
     purchases = reports.event_counts(facts, "purchased")
     return {
         "funnel, by": divided,
@@ -213,6 +278,8 @@ def of_people(facts: Facts) -> dict[str, Callable[[], list[tuple[Any, ...]]]]:
         "people": searched,
         "a distribution": spread,
         "ab_test": tested,
+        "paths": walked,
+        "pivot": grouped,
     }
 
 
