@@ -118,7 +118,7 @@ def strings(parts: Sequence[bytes]) -> Any:
 
 
 def nullable_strings(parts: Sequence[bytes]) -> Any:
-    r"""Make a column of JSON strings, of which the one that is NUL stands for null.
+    r"""Make a column of JSON strings. The one that is NUL stands for null.
 
     >>> nullable_strings([b'"ann"\n', b'"\x00"\n']).to_pylist()
     ['ann', None]

@@ -81,7 +81,7 @@ class NewFiles:
 
 
 class UnmadeBatch:
-    """The rows of one revision, of which another thread makes a batch: Arrow needs no interpreter lock for most of it.
+    """The rows of one revision; another thread makes a batch of them: Arrow needs no interpreter lock for most of it.
 
     `size` is the number of bytes of their lines.
     """
