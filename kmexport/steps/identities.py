@@ -226,12 +226,14 @@ class IdentityMap:
         >>> sorted(people.identities_of("Bob@Example.com"))
         ['Bob@Example.com']
         """
-        found = self._gather().get(self._root(identity))
-        if found is None and (small := identity.lower()) != identity and small in self._parents:
+        if identity not in self._parents and (small := identity.lower()) in self._parents:
             logger.warning(
                 "identities_of(%r): no alias names it; %r is known. Identities compare exactly", identity, small
             )
-        return frozenset(found or [identity])
+        return self._same_as(identity)
+
+    def _same_as(self, identity: str) -> frozenset[str]:
+        return frozenset(self._gather().get(self._root(identity)) or [identity])
 
     def _root(self, identity: str) -> str:
         parents = self._parents
@@ -356,9 +358,10 @@ def identities_asked_for(who: str | Iterable[str], read_people: Callable[[], Ide
     """
     if isinstance(who, str):
         people = read_people()
-        found = people.identities_of(who) | people.identities_of(who.lower())
+        # Not by `identities_of`, which writes a capital spelling to the log: nobody wants a removed person there.
+        found = people._same_as(who) | people._same_as(who.lower())
     else:
-        found = frozenset(who)
+        found = frozenset(who if isinstance(who, Iterable) else ())
     if not found or not all(isinstance(identity, str) and identity for identity in found):
         msg = f"who is one identity or several, which are strings and not empty, not {who!r}"
         raise ValueError(msg)

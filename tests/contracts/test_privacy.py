@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import logging
 
 import fsspec
 import pytest
@@ -178,10 +179,18 @@ def test_a_revision_that_is_empty_now_raises_no_alarm(tmp_path, caplog):
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("who", ["", [], [BOB, ""], [7]])
+@pytest.mark.parametrize("who", ["", [], [BOB, ""], [7], 7])
 def test_nobody_is_an_error(who):
     with pytest.raises(ValueError, match="who is one identity or several"):
         without_person(Bucket.sample(), "memory://nobody", who)
+
+
+def test_the_log_does_not_name_who_is_taken_out(tmp_path, caplog):
+    bucket = write_export(tmp_path / "old", {1: [Event(BOB, T, "x"), Alias(BOB, T, "10017"), Event(ANN, T, "x")]})
+    with caplog.at_level(logging.DEBUG, "kmexport"):
+        copy = without_person(bucket, tmp_path / "new", BOB.upper())
+    assert copy.identities >= {BOB, "10017"}
+    assert not any(BOB in message.lower() for message in caplog.messages)
 
 
 def test_an_address_in_place_of_the_bucket():
