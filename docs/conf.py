@@ -96,7 +96,7 @@ PLAIN_TYPES = [
     (r"~?[\w.]*_HasRevisions", "kmexport.Bucket"),
     (r": ~?[\w.]*ReportSource\b", ": kmexport.Facts | kmexport.Bucket | str | Iterable[kmexport.Record]"),
     (r"= Limits\([^)]*\)", "= Limits()"),
-    (r"(?<!results: )(Itera\w+)\[~typing\.Any\]", r"\1[kmexport.Record]"),
+    (r"(?<!results: ~collections\.abc\.)(?<!results: ~typing\.)(Itera\w+)\[~typing\.Any\]", r"\1[kmexport.Record]"),
     (r"~?[\w.]*\b_?(Column)?Export\b", "kmexport.Bucket"),
     (r"= NOTHING\b", "= {}"),
     (r": ~?[\w.]*\bBy\b", ": str | kmexport.reports.Split"),

@@ -20,6 +20,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 section { overflow-x: auto; margin: 0 0 3rem } img { max-width: 100%; height: auto }
 table { border-collapse: collapse } th { text-align: left } td, th { padding: .2rem .8rem .2rem 0 }
 tr + tr td { border-top: 1px solid #ddd }
+@media (max-width: 40rem) { table { font-size: .75rem } td, th { padding-right: .5rem } }
 """
 
 

@@ -116,7 +116,7 @@ def distribution(seconds: Sequence[int], median: float | None, title: str, ax: A
     told = f"median {median / length:,.3g} {unit}" + (f"\n{left:,} took longer than shown" if left else "")
     axes.axvline(median / length, color=COLOURS[1], linestyle="--", label=told)
     axes.set_ylim(top=1.25 * axes.get_ylim()[1])  # the legend stands above the bars
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False, loc="best")  # upper right, unless the median stands there
     axes.set_xlabel(unit)
     axes.set_ylabel("people")
     _scale(axes.yaxis, "number")

@@ -126,14 +126,13 @@ class Table:
 
     def _repr_html_(self) -> str:
         columns = self._columns()
-        # A long head may break after an underscore: so that a phone shows all columns.
-        head = "".join(f"<th>{html.escape(column.name).replace('_', '_<wbr>')}</th>" for column in columns)
+        sides = [f'style="text-align:{_ALIGN[column.type]}"' for column in columns]
+        # A long head may break after an underscore, so that a phone shows all columns.
+        heads = (html.escape(column.name).replace("_", "_<wbr>") for column in columns)
+        head = "".join(f"<th {side}>{text}</th>" for side, text in zip(sides, heads, strict=True))
         rows = []
         for row in zip(*(column.cells() for column in columns), strict=True):
-            aligned = zip(row, columns, strict=True)
-            cells = (
-                f'<td style="text-align:{_ALIGN[column.type]}">{html.escape(cell)}</td>' for cell, column in aligned
-            )
+            cells = (f"<td {side}>{html.escape(cell)}</td>" for side, cell in zip(sides, row, strict=True))
             rows.append(f"<tr>{''.join(cells)}</tr>")
         rest = "".join(f"<p>{html.escape(line)}</p>" for line in [*self._left_out(columns), *self.notes])
         head = f"<p>{html.escape(self._title())}</p><table><tr>{head}</tr>"
