@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
+from kmexport.arguments import address_of, check_type
 from kmexport.errors import BucketNotFoundError
 from kmexport.parsing.counts import LineCounts
 from kmexport.parsing.records import OnError, one_by_one
@@ -67,7 +68,7 @@ class Bucket:
         if fs is not None and storage_options:
             msg = f"give fs= or storage options, not both: {', '.join(sorted(storage_options))}"
             raise TypeError(msg)
-        self._folder = Folder(os.fspath(url), fs, storage_options, limits)
+        self._folder = Folder(address_of(url), fs, storage_options, limits)
         self._warned: set[str] = set()
 
     @property
@@ -141,7 +142,7 @@ class Bucket:
         >>> [revision.number for revision in revisions]
         [6, 7, 8]
         """
-        check_selecting(window, margin)
+        check_selecting(window, margin, after)
         return self._listing().select(window, after, margin)
 
     def coverage(self, window: Window, *, margin: int | None = MARGIN, deep: bool = True) -> Coverage:
@@ -291,7 +292,7 @@ class Bucket:
         >>> sorted({event.name for event in signups})
         ['Signed Up', 'signed up']
         """
-        check_selecting(window, margin)
+        check_selecting(window, margin, after)
         reading = self._reading(on_error, callback, counts, check_selection(kinds, names, people))
         records = one_by_one(self._read_selected(window, after, margin, reading, _RECORDS))
         return records if window is None else in_window(records, window)
@@ -346,7 +347,7 @@ class Bucket:
         from kmexport.columns.reader import batch_reader, read_columns  # noqa: PLC0415  # of an extra
         from kmexport.columns.schema import choose_columns  # noqa: PLC0415
 
-        check_selecting(window, margin)
+        check_selecting(window, margin, after)
         layout = choose_columns(columns, properties)
         selection = check_selection(kinds, names, people)
         reading = self._reading(on_error, callback, counts, selection, executor=executor, ahead=ahead)
@@ -383,6 +384,9 @@ class Bucket:
         >>> people.resolve("10007").endswith("@example.com")
         True
         """
+        check_selecting(None, None, after)
+        if into is not None:
+            check_type("into", into, IdentityMap, "an IdentityMap (IdentityMap.load(path) reads one that was saved)")
         selection = check_selection(Alias, None)
         reading = self._reading(on_error, callback, counts, selection, executor=executor, ahead=ahead)
         people = IdentityMap(prefer) if into is None else into

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, Self
 
 import msgspec
 
+from kmexport.arguments import check_list
 from kmexport.errors import CursorConflictError, CursorFormatError
 from kmexport.revisions.manifest import Revision
 from kmexport.storage.atomic import atomic_write, local_path, lock_file, read_bytes, unlock_file
@@ -69,6 +70,9 @@ class Cursor:
         >>> [revision.number for revision in Cursor(range(1, 12)).unread(Bucket.sample())]
         [12]
         """
+        if not callable(getattr(bucket, "revisions", None)):
+            msg = f"a Bucket is asked which revisions it has, not {type(bucket).__name__}: Bucket(url)"
+            raise TypeError(msg)
         return [revision for revision in bucket.revisions() if revision.number not in self._done]
 
     def done(self, revisions: Iterable[Revision | int]) -> None:
@@ -81,6 +85,10 @@ class Cursor:
         >>> 2 in cursor, 3 in cursor
         (True, False)
         """
+        if isinstance(revisions, Revision | int):
+            msg = f"several revisions belong there: write [{revisions!r}]"
+            raise TypeError(msg)
+        check_list("revisions", revisions, "revisions or their numbers")
         numbers = set()
         for revision in revisions:
             number = revision.number if isinstance(revision, Revision) else revision

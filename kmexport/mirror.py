@@ -13,6 +13,7 @@ from typing import Any
 
 from attrs import Factory, define
 
+from kmexport.arguments import address_of
 from kmexport.bucket import Bucket, check_bucket
 from kmexport.errors import BucketNotFoundError, RevisionNotFoundError
 from kmexport.revisions.listing import list_revisions
@@ -120,7 +121,7 @@ def mirror(
     check_bucket(bucket, "mirror")
     reading = ReadOptions(callback=callback)
     begun = time.monotonic()
-    source, target = bucket.folder, Folder(os.fspath(url), None, storage_options)
+    source, target = bucket.folder, Folder(address_of(url), None, storage_options)
     status = source.read("status.csv")
     parse_status(status)
     index_text = source.read("index.csv")

@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import Factory, define
 
+from kmexport.arguments import address_of
 from kmexport.bucket import Bucket, check_bucket
 from kmexport.errors import BucketNotFoundError, EntangledLinesError, MalformedRecordError
 from kmexport.format.octal import mention_test
@@ -103,7 +104,7 @@ def without_person(
     """
     check_bucket(bucket, "without_person")
     begun = time.monotonic()
-    target = Folder(os.fspath(url), None, storage_options)
+    target = Folder(address_of(url), None, storage_options)
     _check_is_new(target)
     identities = identities_asked_for(who, partial(bucket.identities, on_error="skip"))
     summary = CopySummary(target.public_url, identities)

@@ -132,13 +132,6 @@ class Alias(_LazyProperties):
 Record: TypeAlias = Event | PropertySet | Alias
 
 
-def check_records(records: object) -> None:
-    """Raise TypeError for anything but an iterable, most often a Bucket: at the call, not at the first `next()`."""
-    if not hasattr(records, "__iter__") and not hasattr(records, "__getitem__"):
-        msg = f"records are asked for, not {type(records).__name__}: take those of a Bucket, bucket.iter_records()"
-        raise TypeError(msg)
-
-
 def with_person(record: Record, person: str) -> Record:
     """Copy a record under another identity; properties that were not parsed yet stay unparsed.
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from kmexport.arguments import address_of, check_list, check_type, check_whole
 from kmexport.bucket import Bucket
 from kmexport.records import Alias, Event, PropertySet, Record
 from kmexport.revisions.manifest import HEADER, batch_time, index_row, spell_time
@@ -67,13 +68,16 @@ def write_export(
     """
     from fsspec.core import url_to_fs  # noqa: PLC0415
 
+    check_type("revisions", revisions, Mapping, "a dict of numbers and records, {1: records}")
     known = set(revisions)
     asked = {"gone": gone, "unindexed": unindexed, "ranges": ranges or {}, "octal": octal, "gzipped": gzipped}
+    check_whole("pending", pending, 0)
     for what, numbers in asked.items():
+        check_list(what, numbers, "revisions' numbers")
         if unknown := set(numbers) - known:
             msg = f"{what} names revisions that are not given: {sorted(unknown)}"
             raise ValueError(msg)
-    target, root = (fs, os.fspath(url)) if fs is not None else url_to_fs(os.fspath(url), **storage_options)
+    target, root = (fs, address_of(url)) if fs is not None else url_to_fs(address_of(url), **storage_options)
     root = root.rstrip("/")
     target.makedirs(f"{root}/revisions", exist_ok=True)
     rows = [HEADER]

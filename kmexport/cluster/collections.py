@@ -18,6 +18,7 @@ from attrs import field, frozen
 from dask import delayed
 from distributed import get_client
 
+from kmexport.arguments import check_whole
 from kmexport.bucket import Bucket, check_bucket
 from kmexport.columns.schema import JSON, KINDS, SCHEMA, Layout, Properties, choose_columns
 from kmexport.parsing.records import OnError
@@ -73,9 +74,7 @@ def group_revisions(revisions: Iterable[Revision], group_bytes: int) -> list[Rev
     >>> [[revision.number for revision in group] for group in groups]
     [[1, 2], [3, 4], [5]]
     """
-    if group_bytes < 1:
-        msg = f"group_bytes is at least 1, not {group_bytes}"
-        raise ValueError(msg)
+    check_whole("group_bytes", group_bytes, 1)
     return [tuple(group) for group in in_groups(revisions, group_bytes)] or [()]
 
 

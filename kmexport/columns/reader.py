@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from kmexport.arguments import check_whole
 from kmexport.columns.heads import HeadWithValues, PropertyHeads, plain_heads
 from kmexport.columns.json_text import JsonTexts, block_without_heads, encode_lines, why_not_text, without_heads
 from kmexport.columns.properties import PropertyColumns
@@ -55,9 +56,7 @@ def read_columns(layout: Layout, window: Window | None, batch_rows: int) -> Read
     A line that can't be read, or can't be in a column, goes the way of `on_error`, after the batch of the lines in
     front of it.
     """
-    if batch_rows < 1:
-        msg = f"batch_rows is at least 1, not {batch_rows}"
-        raise ValueError(msg)
+    check_whole("batch_rows", batch_rows, 1)
 
     needs_texts = "properties" in layout.columns or bool(layout.properties)
     spellings: dict[str, str] = {}

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from kmexport.arguments import check_records, check_whole
 from kmexport.columns.json_text import as_json, why_not_text, without_head, without_heads
 from kmexport.columns.properties import PropertyColumns
 from kmexport.columns.schema import KINDS, TIME, Layout, Properties, as_kinds, choose_columns
@@ -51,9 +52,8 @@ def from_records(
     """
     layout = choose_columns(columns, properties)
     check_policy(on_error, 1)
-    if batch_rows < 1:
-        msg = f"batch_rows is at least 1, not {batch_rows}"
-        raise ValueError(msg)
+    check_records(records)
+    check_whole("batch_rows", batch_rows, 1)
     return pa.RecordBatchReader.from_batches(layout.schema, _batches(iter(records), layout, batch_rows, on_error))
 
 

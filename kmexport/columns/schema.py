@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import pyarrow as pa
 from attrs import frozen
 
+from kmexport.arguments import check_list
 from kmexport.format.names import fold_name
 
 __all__ = [
@@ -87,6 +88,8 @@ def choose_columns(columns: Iterable[str] | None, properties: Properties) -> Lay
     if isinstance(columns, str) or isinstance(properties, str):
         msg = "columns and properties are lists of names, not one string"
         raise TypeError(msg)
+    check_list("columns", () if columns is None else columns)
+    check_list("properties", properties)
     wanted = tuple(SCHEMA.names if columns is None else columns)
     if unknown := [name for name in wanted if name not in SCHEMA.names]:
         msg = f"there is no column {unknown[0]!r}: columns are {', '.join(SCHEMA.names)}"

@@ -6,13 +6,14 @@ import html
 import os
 import shutil
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
 import duckdb
 
+from kmexport.arguments import address_of, check_type
 from kmexport.columns.schema import Properties, without_halves
 from kmexport.facts.database_file import Kept, describe
 from kmexport.facts.engine import check_settings, connect, engine_errors
@@ -126,7 +127,7 @@ class Facts:
         check_reading(self._spec)
         check_settings(memory_limit, threads)
         file = None if database is None else _local_file(database)
-        spill = None if temp_directory is None else os.fspath(temp_directory)
+        spill = None if temp_directory is None else address_of(temp_directory)
         self._is_closed = False
         self._connection, self._spill, private = connect(file, memory_limit, threads, spill)
         self._discard: weakref.finalize[..., Facts] | None = weakref.finalize(self, _discard, private)
@@ -157,6 +158,9 @@ class Facts:
         >>> facts.sql(query, ["signed up"]).fetchall()
         [('bob', 'signed up')]
         """
+        check_type("query", query, str, "text")
+        if params is not None:
+            check_type("params", params, (Sequence, Mapping), "a list of values, or a dict for $names")
         with self._errors():
             return self._answer(query, params)
 
@@ -340,7 +344,7 @@ class Facts:
 
 
 def _local_file(database: str | os.PathLike[str]) -> str:
-    file = os.fspath(database)
+    file = address_of(database)
     if not file or "://" in file:
         msg = f"database is the path of a file on this machine, not {redact(file)!r}; without it, facts are in memory"
         raise ValueError(msg)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
+from kmexport.arguments import check_list
 from kmexport.columns.schema import Properties, choose_columns, without_halves
 from kmexport.errors import UnknownNameError
 from kmexport.facts.sql import number_of
@@ -35,6 +36,7 @@ def as_types(properties: Properties) -> dict[str, Any]:
     decimal whose digits the engine can not have.
     """
     names = [properties] if isinstance(properties, str) else properties
+    check_list("properties", names)
     asked = names if isinstance(names, Mapping) else dict.fromkeys(names)
     if others := [name for name in asked if not isinstance(name, str)]:
         msg = f"properties are strings, not {others[0]!r}"

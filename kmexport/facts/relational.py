@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kmexport.arguments import check_list
 from kmexport.columns.json_text import escape_both, escape_nul, escape_surrogates
 from kmexport.columns.pairs import Spellings, pairs_of_texts
 from kmexport.columns.schema import SCHEMA
@@ -49,9 +50,7 @@ def storable(batches: Any, *, json: Iterable[str] = ()) -> pa.RecordBatchReader:
     if not hasattr(batches, "__arrow_c_stream__"):
         msg = f"batches are an Arrow stream (a reader, a table, a relation of DuckDB), not {type(batches).__name__}"
         raise TypeError(msg)
-    if isinstance(json, str):
-        msg = f"json is a list of names, not one string: [{json!r}]"
-        raise TypeError(msg)
+    check_list("json", json)
     reader = batches if isinstance(batches, pa.RecordBatchReader) else pa.RecordBatchReader.from_stream(batches)
     wanted = set(json)
     if missing := sorted(wanted - set(reader.schema.names)):

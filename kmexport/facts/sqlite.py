@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from kmexport.arguments import address_of
 from kmexport.bucket import Bucket, check_bucket
 from kmexport.cursor import Cursor
 from kmexport.facts.relational import relational
@@ -95,7 +96,12 @@ def to_sqlite(
     (12, [])
     """
     check_bucket(bucket, "to_sqlite")
-    with closing(sqlite3.connect(path, timeout=_WAIT, isolation_level=None)) as database:
+    try:
+        connection = sqlite3.connect(address_of(path), timeout=_WAIT, isolation_level=None)
+    except sqlite3.OperationalError as error:
+        msg = f"{address_of(path)}: {error}. Its folder has to be there, and open to you"
+        raise sqlite3.OperationalError(msg) from error
+    with closing(connection) as database:
         database.execute("begin immediate")
         try:
             _set_up(database, path)

@@ -26,7 +26,11 @@ def fold_name(name: str) -> str:
     >>> fold_name("Signed Up: Pro") == fold_name("signed up, pro")
     True
     """
-    return _fold_known(name) if len(name) <= _LONGEST_KNOWN else _fold(name)
+    try:
+        return _fold_known(name) if len(name) <= _LONGEST_KNOWN else _fold(name)
+    except (TypeError, AttributeError):
+        msg = f"a name is a string, not {name!r}"
+        raise TypeError(msg) from None
 
 
 def _fold(name: str) -> str:

@@ -11,6 +11,7 @@ from attrs import frozen
 from deltalake import WriterProperties
 from deltalake.exceptions import CommitFailedError
 
+from kmexport.arguments import check_whole
 from kmexport.errors import LakeNotFoundError
 from kmexport.lake.folder import LakeFolder
 from kmexport.lake.log import TableLog, read_log
@@ -101,9 +102,7 @@ def vacuum(
     `sync` that has run for longer than `keep_hours`, would lose files: a week by default. With `dry_run` nothing is
     removed. Old entries of the log go too, where its retention allows it (30 days). Lists every file of the lake.
     """
-    if keep_hours < 0:
-        msg = f"keep_hours is 0 or more, not {keep_hours}"
-        raise ValueError(msg)
+    check_whole("keep_hours", keep_hours, 0)
     folder, tables = _tables(url, storage_options)
     removed: list[str] = []
     for name in tables:

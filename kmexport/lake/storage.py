@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from kmexport.arguments import address_of
 from kmexport.storage.credentials import redact
 from kmexport.storage.errors import NO_PROFILE
 from kmexport.storage.faults import is_without_credentials
@@ -96,7 +97,7 @@ def find_destination(url: str | os.PathLike[str], options: Mapping[str, Any]) ->
     Raises ValueError for a storage that delta-rs does not write, TypeError for an option that it can't be told,
     PermissionError for a profile that is not there.
     """
-    written = os.fspath(url)
+    written = address_of(url)
     scheme, separator, rest = written.partition("://")
     kind = _KINDS.get(scheme) if separator else "local"
     if kind is None:

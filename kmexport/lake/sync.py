@@ -13,6 +13,7 @@ from typing import Any, Final
 from attrs import Factory, define, frozen
 from fsspec.callbacks import Callback
 
+from kmexport.arguments import check_whole
 from kmexport.bucket import Bucket, check_bucket
 from kmexport.errors import RevisionChangedError, RevisionNotFoundError
 from kmexport.lake.folder import LakeFolder
@@ -249,9 +250,7 @@ def sync(
     []
     """
     check_bucket(bucket, "sync")
-    if bytes_a_commit < 1:
-        msg = f"bytes_a_commit is at least 1, not {bytes_a_commit}"
-        raise ValueError(msg)
+    check_whole("bytes_a_commit", bytes_a_commit, 1)
     check_executor(executor, ahead)
     check_progress(callback)
     begun = time.monotonic()

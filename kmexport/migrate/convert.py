@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 import msgspec
 from attrs import define, field, fields
 
+from kmexport.arguments import check_list, check_type
 from kmexport.format.names import VENDOR_KEYS, fold_name
 from kmexport.migrate.requests import Endpoint, Line
 from kmexport.migrate.rules import (
@@ -112,6 +113,7 @@ def convert(
     if rule not in ("classic", "strict"):
         msg = f'rule is "classic" or "strict", not {rule!r}'
         raise ValueError(msg)
+    check_list("records", records, "records")
     check_policy(cast("Any", on_error), 1)
     _check("spelling", "a function of a name", spelling, callable(spelling))
     _check("counts", "a MigrationCounts", counts, isinstance(counts, MigrationCounts | None))
@@ -291,6 +293,7 @@ def known_aliases(people: IdentityMap, at: Moment) -> Iterator[Alias]:
     >>> [(alias.person, alias.alias) for alias in known_aliases(people, at=1349222400)]
     [('a', 'b'), ('a', 'c')]
     """
+    check_type("people", people, IdentityMap, "an IdentityMap, such as bucket.identities()")
     return _known_aliases(people, as_timestamp(at))
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import msgspec
 from attrs import field, frozen
 
+from kmexport.arguments import address_of, check_whole
 from kmexport.errors import KmExportError
 from kmexport.storage.atomic import atomic_write
 
@@ -168,9 +169,8 @@ def batches(lines: Iterable[Line], *, max_count: int | None = None, max_bytes: i
     [2, 2, 1]
     """
     for name, limit in (("max_count", max_count), ("max_bytes", max_bytes)):
-        if limit is not None and limit < 1:
-            msg = f"{name} is at least 1, not {limit}"
-            raise ValueError(msg)
+        if limit is not None:
+            check_whole(name, limit, 1)
     return _batches(lines, max_count, max_bytes)
 
 
@@ -213,7 +213,7 @@ def write(lines: Iterable[Line], folder: str | os.PathLike[str], **storage_optio
     """
     counts: dict[str, int] = {}
     files: dict[str, IO[bytes]] = {}
-    place = os.fspath(folder).rstrip("/")
+    place = address_of(folder).rstrip("/")
     with ExitStack() as stack:
         for endpoint, text in lines:
             name = endpoint.name

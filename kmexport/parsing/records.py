@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from attrs import evolve
 
+from kmexport.arguments import check_whole
 from kmexport.errors import MalformedRecordError
 from kmexport.parsing.blocks import iter_blocks
 from kmexport.parsing.counts import LineCounts
@@ -102,9 +103,7 @@ def check_policy(on_error: OnError, max_line_bytes: int) -> None:
     if not callable(on_error) and on_error not in ("raise", "skip"):
         msg = f'on_error is "raise", "skip" or a callable, not {on_error!r}'
         raise ValueError(msg)
-    if max_line_bytes < 1:
-        msg = f"max_line_bytes is at least 1, not {max_line_bytes}"
-        raise ValueError(msg)
+    check_whole("max_line_bytes", max_line_bytes, 1, "bytes")
 
 
 def read_lists(

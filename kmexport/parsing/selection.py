@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 
 from attrs import frozen
 
+from kmexport.arguments import check_records
 from kmexport.format.decoding import Head
 from kmexport.format.names import fold_name
 from kmexport.format.octal import spellings_of
@@ -264,6 +265,7 @@ def select(
     168
     """
     selection = check_selection(kinds, names, people)
+    check_records(records)
     if selection is None:
         return iter(records)
     return (record for record in records if selection.chosen([record]))

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final, Literal, Unpack
 
 from attrs import define, frozen
 
+from kmexport.arguments import check_type
 from kmexport.reports.breakdown import Question
 from kmexport.reports.query import check_one_of
 from kmexport.reports.results import ALL, Choice, Result, ResultColumn, check_choice, counted, ratio
-from kmexport.reports.splits import By, by_name
+from kmexport.reports.splits import By, Split, by_name
 from kmexport.reports.sql import IN_WINDOW, events
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def ab_test(
     >>> found.winner, len(found.people_of("green", "converted"))
     ('green', 130)
     """
+    check_type("property", property, (str, Split), "the name of a property, or a Split of one")
     asked = Question.of(
         facts,
         window,

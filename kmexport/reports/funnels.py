@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, Unpack
 
 from attrs import define, frozen
 
+from kmexport.arguments import check_list
 from kmexport.format.names import fold_name
 from kmexport.reports.breakdown import Breakdown, QueryParts, Question, SplitResult, SplitRow
 from kmexport.reports.periods import PeriodLookup, find_days
@@ -151,9 +152,10 @@ def funnel(
     >>> found.people_of("signed up", dropped=True)
     ['b']
     """
-    if isinstance(steps, str) or not (steps := list(steps)):
+    check_list("steps", steps, "one event or more")
+    if not (steps := list(steps)):
         msg = f"steps is a list of one event or more, not {steps!r}"
-        raise TypeError(msg) if isinstance(steps, str) else ValueError(msg)
+        raise ValueError(msg)
     if skip_steps and step_within is not None:
         msg = "skip_steps= has no rule for a limit between two steps, for which step is next is open: use within="
         raise ValueError(msg)

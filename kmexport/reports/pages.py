@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from kmexport.arguments import check_type
 from kmexport.columns.schema import without_halves
 from kmexport.reports.results import ROWS_SHOWN, Table
 
@@ -43,6 +44,7 @@ def page(results: Iterable[Any], *, title: str = "Report", pictures: bool = True
     if isinstance(results, str | Table) or not isinstance(results, Iterable):
         msg = f"a page is made of a list of results, not of one {type(results).__name__}: put it into [ ]"
         raise TypeError(msg)
+    check_type("title", title, str, "text")
     sections = [f"<section>{_section(result, pictures=pictures)}</section>" for result in results]
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeGuard, Unp
 
 from attrs import define, field, frozen
 
+from kmexport.arguments import check_list, check_type
 from kmexport.errors import UnknownNameError
 from kmexport.facts.sql import text_of
 from kmexport.reports.breakdown import Question
@@ -27,7 +28,6 @@ from kmexport.windows import Window, check_window
 
 if TYPE_CHECKING:
     from kmexport.reports.query import FactsKeywords, ReportSource
-
 
 What: TypeAlias = Literal["first_time", "last_time", "times", "first_value", "last_value", "first_set", "last_set"]
 
@@ -157,7 +157,10 @@ def people(
     >>> people(facts, ["zoe"], columns=["plan"]).rows
     (('zoe', None),)
     """
+    check_list("columns", columns, "properties, or Show(…)")
     shows = tuple(Show("last_value", show) if isinstance(show, str) else show for show in columns)
+    for show in shows:
+        check_type("a column", show, Show, "the name of a property, or Show(…)")
     shown = [show.name for show in shows if show.what in _OF_PROPERTIES]
     condition = among if among is None or isinstance(among, Condition) else None
     asked = Question.of(facts, None, None, among=condition, everyone=True, also=shown, reading=reading)
@@ -288,6 +291,7 @@ def compare(
       Free  people  1     3               -2
     Only here: the column average.
     """
+    check_type("result", result, Table, "the result of a report")
     ours = result._columns()  # its own package's
     heads, lines = _read_csv(file)
     places, notes = _matched([column.name for column in ours], heads, dict(columns or {}))
@@ -411,9 +415,8 @@ def _key(text: str, line: int, dates: str | None, *, is_day: bool) -> str | None
         except ValueError:
             continue
         return f"{moment:%Y-%m}" if form in _MONTHS else f"{moment:%Y-%m-%d}"
-    msg = (
-        f'line {line}: {text!r} is not a day that can be read in one way only: dates="%m/%d/%Y" says how it is written'
-    )
+    way = 'dates="%m/%d/%Y" says how it is written'
+    msg = f"line {line}: {text!r} is not a day that can be read in one way only: {way}"
     raise ValueError(msg)
 
 

@@ -44,13 +44,13 @@ class Period:
 
 
 def check_every(every: str, name: str = "every") -> None:
-    if every not in LENGTHS:
+    if not isinstance(every, str) or every not in LENGTHS:
         msg = f'{name} is "hour", "day", "week" or "month", not {every!r}'
         raise ValueError(msg)
 
 
 def check_group(group: str) -> None:
-    if group not in GROUPS:
+    if not isinstance(group, str) or group not in GROUPS:
         msg = f'group is "day", "week" or "month", not {group!r}'
         raise ValueError(msg)
 

@@ -70,13 +70,15 @@ def given(**names: str | None) -> dict[str, str]:
 
 def check_one_of(what: str, known: Collection[str], value: object) -> None:
     """Raise ValueError for anything but one of the known texts."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         msg = f"{what} is one of {', '.join(map(repr, known))}, not {value!r}"
         raise ValueError(msg)
 
 
 def zone_of(tz: Zone | None, window: Window | None) -> tzinfo:
     """Return the zone of a report: the one that is asked for, else the window's own, else UTC."""
+    if window is not None:
+        check_window(window)
     if tz is None:
         return UTC if window is None or window.tz is None else window.tz
     return find_zone(tz)

@@ -9,6 +9,7 @@ from typing import Final
 
 from attrs import field, frozen
 
+from kmexport.arguments import check_whole
 from kmexport.errors import BucketNotFoundError, EmptyListingError, IndexFormatError
 from kmexport.revisions.manifest import Index, Revision, is_revision_name, revision_number
 from kmexport.storage.folder import Folder
@@ -183,8 +184,9 @@ def select_revisions(revisions: Sequence[Revision], window: Window, margin: int 
     ]
 
 
-def check_selecting(window: Window | None, margin: int | None) -> None:
-    """Raise TypeError for anything but a window and a number of seconds, ValueError for a number below 0."""
+def check_selecting(window: Window | None, margin: int | None, after: int = 0) -> None:
+    """Raise TypeError for anything but a window and whole numbers, ValueError for a number below 0."""
+    check_whole("after", after, 0)
     if window is not None:
         check_window(window)
     if margin is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypedDict, TypeVar
 
 from attrs import frozen
 
+from kmexport.arguments import check_list, check_whole
 from kmexport.errors import RevisionNotFoundError
 from kmexport.parsing.counts import LineCounts
 from kmexport.parsing.records import OnError, check_counts, check_policy, read_lists
@@ -170,12 +171,8 @@ def check_executor(executor: object, ahead: int | None) -> None:
             way_out = ": give client.get_executor()" if hasattr(executor, "get_executor") else ""
             msg = f"executor is a concurrent.futures.Executor, not {type(executor).__name__}{way_out}"
             raise TypeError(msg)
-    if ahead is not None and (isinstance(ahead, bool) or not isinstance(ahead, int)):
-        msg = f"ahead is a whole number of tasks, not {ahead!r}"
-        raise TypeError(msg)
-    if ahead is not None and ahead < 1:
-        msg = f"ahead is at least 1, not {ahead}"
-        raise ValueError(msg)
+    if ahead is not None:
+        check_whole("ahead", ahead, 1, "tasks")
 
 
 def check_revisions(revisions: Iterable[Revision | int]) -> list[Revision | int]:
@@ -183,6 +180,7 @@ def check_revisions(revisions: Iterable[Revision | int]) -> list[Revision | int]
     if isinstance(revisions, Revision | int):
         msg = f"several revisions belong there: write [{revisions!r}]"
         raise TypeError(msg)
+    check_list("revisions", revisions, "revisions or their numbers")
     checked = list(revisions)
     for revision in checked:
         if isinstance(revision, bool) or not isinstance(revision, Revision | int):

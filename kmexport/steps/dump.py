@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import IO, Any, Final
+from io import TextIOBase
+from typing import IO, Any, Final, cast
 
+from kmexport.arguments import check_records
 from kmexport.format.decoding import FIRST_TIMESTAMP, LAST_TIMESTAMP, RESERVED
 from kmexport.format.encoding import spell_object
 from kmexport.format.octal import has_doubled_octal, hide_doubled_octal
@@ -20,7 +22,7 @@ def dump_records(records: Iterable[Record], file: IO[bytes]) -> int:
     Values of classes that are derived from Python's own (an enum of strings, say) are written as these. Raises
     ValueError for what would not be read back: a person, name or alias other than a string, a time other than a whole
     number of seconds in the years 1 to 9999, a property named `_p`, `_t`, `_n` or `_p2`, NaN, values of other types,
-    more than 500 levels of nesting. What was written before it stays written.
+    more than 500 levels of nesting; TypeError for a file of text. What was written before it stays written.
 
     >>> import io
     >>> from kmexport import Event
@@ -30,6 +32,10 @@ def dump_records(records: Iterable[Record], file: IO[bytes]) -> int:
     >>> file.getvalue().decode()
     '{"_p":"bob","_t":1349222400,"_n":"signed up","city":"Paraná"}\n'
     """
+    check_records(records)
+    if not hasattr(file, "write") or isinstance(cast("object", file), TextIOBase):
+        msg = f'file is a binary file that is open, open(path, "wb"), not {type(file).__name__}'
+        raise TypeError(msg)
     count = 0
     for record in records:
         file.write(_as_line(record))

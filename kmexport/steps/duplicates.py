@@ -21,9 +21,10 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 import msgspec
 from attrs import define
 
+from kmexport.arguments import check_records, check_whole
 from kmexport.format.encoding import spell
 from kmexport.format.names import VENDOR_KEYS, fold_name
-from kmexport.records import Alias, Event, PropertySet, Record, check_records
+from kmexport.records import Alias, Event, PropertySet, Record
 
 _SETS_HELD: Final = 100_000
 _MANY: Final = 32  # names at one moment of one person
@@ -135,9 +136,8 @@ def _check_options(rule: str, properties: str, within: int | None, *, events_onl
         if value not in known:
             msg = f'{name} is "{known[0]}" or "{known[1]}", not {value!r}'
             raise ValueError(msg)
-    if within is not None and within < 1:
-        msg = f"within is a number of seconds, 1 or more, not {within}"
-        raise ValueError(msg)
+    if within is not None:
+        check_whole("within", within, 1, "seconds")
     if events_only and rule == "strict":
         msg = "events_only=True never looks at properties, and the strict rule compares them: take one of the two"
         raise ValueError(msg)

@@ -11,8 +11,9 @@ from typing import Any, Final, Literal, Self, TypeAlias, TypeVar, cast
 
 import msgspec
 
+from kmexport.arguments import check_records, check_type
 from kmexport.errors import IdentityMapFormatError
-from kmexport.records import Alias, Event, PropertySet, Record, check_records, with_person
+from kmexport.records import Alias, Event, PropertySet, Record, with_person
 from kmexport.storage.atomic import atomic_write, read_bytes
 from kmexport.storage.credentials import public_name
 
@@ -67,7 +68,7 @@ def sort_key_of(prefer: Prefer) -> Callable[[str], Any]:
     """
     if callable(prefer):
         return prefer
-    if prefer not in POLICIES:
+    if not isinstance(prefer, str) or prefer not in POLICIES:
         msg = f"prefer is {', '.join(map(repr, POLICIES))} or a key function, not {prefer!r}"
         raise ValueError(msg)
     return POLICIES[prefer]
@@ -175,8 +176,7 @@ class IdentityMap:
         root, other = self._root(a), self._root(b)
         if root == other:
             return
-        names = self._names
-        name = None
+        names, name = self._names, None
         if root in names or other in names:
             # A new identity is its own name; a person who was not asked for has none yet.
             known = [names.get(one, one if one not in members else None) for one in (root, other)]
@@ -226,10 +226,10 @@ class IdentityMap:
         >>> sorted(people.identities_of("Bob@Example.com"))
         ['Bob@Example.com']
         """
+        check_type("identity", identity, str, "a string")
         if identity not in self._parents and (small := identity.lower()) in self._parents:
-            logger.warning(
-                "identities_of(%r): no alias names it; %r is known. Identities compare exactly", identity, small
-            )
+            told = "identities_of(%r): no alias names it; %r is known. Identities compare exactly"
+            logger.warning(told, identity, small)
         return self._same_as(identity)
 
     def _same_as(self, identity: str) -> frozenset[str]:

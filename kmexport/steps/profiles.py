@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from attrs import Factory, define
 
+from kmexport.arguments import check_records
 from kmexport.format.names import VENDOR_KEYS, fold_name
-from kmexport.records import Alias, Event, Record, check_records
+from kmexport.records import Alias, Event, Record
 from kmexport.windows import write_moment
 
 

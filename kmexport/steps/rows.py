@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, tzinfo
 from typing import Any, Final
 
+from kmexport.arguments import check_records
 from kmexport.format.names import VENDOR_KEYS, fold_name
 from kmexport.records import Alias, Event, PropertySet, Record
 from kmexport.windows import Moment, Zone, as_timestamp, find_zone, time_at
@@ -29,13 +30,14 @@ def to_rows(records: Iterable[Record], *, tz: Zone | None = None) -> Iterator[di
     >>> row["time"].isoformat(), row["name"], row["plan"], row["property:name"]
     ('2012-10-02T20:00:00-04:00', 'signed up', 'Pro', 'Bob')
     """
+    check_records(records)
     return _rows(records, find_zone("UTC" if tz is None else tz))
 
 
 def _rows(records: Iterable[Record], zone: tzinfo) -> Iterator[dict[str, Any]]:
     for record in records:
         row: dict[str, Any] = {
-            "kind": _KINDS[type(record)],
+            "kind": _KINDS.get(type(record)) or _kind_of(record),
             "person": record.person,
             "time": _time(record.timestamp, zone),
             "name": record.name if isinstance(record, Event) else None,
@@ -51,6 +53,14 @@ def _rows(records: Iterable[Record], zone: tzinfo) -> Iterator[dict[str, Any]]:
                     key = f"property:{key}"
                 row[key] = value
         yield row
+
+
+def _kind_of(record: object) -> str:
+    for known, kind in _KINDS.items():
+        if isinstance(record, known):  # of a class that is derived from it
+            return kind
+    msg = f"records are Event, PropertySet or Alias, not {type(record).__name__}"
+    raise TypeError(msg)
 
 
 def _time(timestamp: int, zone: tzinfo) -> datetime:
@@ -81,6 +91,7 @@ def latest_properties(records: Iterable[Record], *, before: Moment | None = None
     >>> latest_properties(records, before=20)
     {'bob': {'plan': 'Free', 'city': 'Lima'}}
     """
+    check_records(records)
     end = None if before is None else as_timestamp(before)
     found: dict[str, dict[str, tuple[int, Any]]] = {}
     for record in records:

@@ -8,8 +8,9 @@ from itertools import count
 from operator import attrgetter
 from typing import TypeVar
 
+from kmexport.arguments import check_records, check_whole
 from kmexport.errors import LateRecordError
-from kmexport.records import Record, check_records
+from kmexport.records import Record
 from kmexport.windows import Window, check_window
 
 _R = TypeVar("_R", bound=Record)
@@ -60,9 +61,7 @@ def sort_by_time(
             msg = "on_late= needs max_delay=: without it nothing is late"
             raise ValueError(msg)
         return _sort_all(records)
-    if max_delay < 0:
-        msg = f"max_delay is a number of seconds, 0 or more, not {max_delay}"
-        raise ValueError(msg)
+    check_whole("max_delay", max_delay, 0, "seconds")
     return _sort_stream(records, max_delay, on_late)
 
 

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from kmexport.arguments import address_of
 from kmexport.storage.faults import is_missing
 from kmexport.storage.filesystems import is_cache, unwrap_path
 
@@ -160,7 +161,7 @@ def local_path(path: str | os.PathLike[str], /, **storage_options: Any) -> Path 
 def _resolved(path: str | os.PathLike[str], storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
     from fsspec.core import url_to_fs  # noqa: PLC0415  # fsspec is loaded when it is needed
 
-    fs, target = url_to_fs(os.fspath(path), **storage_options)
+    fs, target = url_to_fs(address_of(path), **storage_options)
     fs, target = unwrap_path(fs, target)
     while is_cache(fs):  # a cache would answer from long ago
         fs, target = unwrap_path(fs.fs, target)

@@ -9,6 +9,7 @@ from itertools import chain as joined
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_plus
 
+from kmexport.arguments import address_of
 from kmexport.storage.faults import chain
 from kmexport.storage.filesystems import layers
 
@@ -80,7 +81,7 @@ def public_name(path: str | os.PathLike[str]) -> str:
     >>> public_name("https://example.com/people.jsonl?signature=ab/cd")
     'people.jsonl'
     """
-    return redact(os.fspath(path)).removesuffix("?***").replace(os.sep, "/").rpartition("/")[2]
+    return redact(address_of(path)).removesuffix("?***").replace(os.sep, "/").rpartition("/")[2]
 
 
 def secrets_of(fs: AbstractFileSystem | None, options: Mapping[str, Any]) -> Iterator[str]:

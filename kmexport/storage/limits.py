@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from attrs import Attribute, field, frozen
 
+from kmexport.arguments import check_whole
 from kmexport.parsing.stream import MAX_LINE_BYTES
 
 __all__ = ["SILENT_FOR", "Limits", "check_limits"]
@@ -15,12 +16,7 @@ SILENT_FOR: Final = 120.0  # seconds
 
 def _at_least(least: int) -> Callable[[object, Attribute[Any], object], None]:
     def check(_: object, attribute: Attribute[Any], value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            msg = f"{attribute.name} is a whole number, not {value!r}"
-            raise TypeError(msg)
-        if value < least:
-            msg = f"{attribute.name} is at least {least}, not {value}"
-            raise ValueError(msg)
+        check_whole(attribute.name, value, least)
 
     return check
 

@@ -50,9 +50,12 @@ Progress: TypeAlias = "Callback | Literal['tqdm'] | None"
 
 
 def check_progress(progress: Progress) -> None:
-    """Raise ValueError for another word than "tqdm", and ImportError where tqdm is not installed."""
-    if not isinstance(progress, str):
+    """Raise TypeError and ValueError for anything but a Callback or "tqdm", ImportError where tqdm is not installed."""
+    if progress is None or callable(getattr(progress, "relative_update", None)):
         return
+    if not isinstance(progress, str):
+        msg = f'callback is an fsspec Callback or "tqdm", not {type(progress).__name__}'
+        raise TypeError(msg)
     if progress != "tqdm":
         msg = f'callback is an fsspec Callback or "tqdm", not {progress!r}'
         raise ValueError(msg)
