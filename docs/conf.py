@@ -99,7 +99,7 @@ PLAIN_TYPES = [
     (r"(?<!results: ~collections\.abc\.)(?<!results: ~typing\.)(Itera\w+)\[~typing\.Any\]", r"\1[kmexport.Record]"),
     (r"~?[\w.]*\b_?(Column)?Export\b", "kmexport.Bucket"),
     (r"= NOTHING\b", "= {}"),
-    (r": ~?[\w.]*\bBy\b", ": str | kmexport.reports.Split"),
+    (r"(: |\[)~?[\w.]*\bBy\b", r"\1str | kmexport.reports.Split"),
     (r": ~?[\w.]*\bTake\b", ": Literal['first', 'last']"),
     (r": ~?[\w.]*\bGroup\b", ": Literal['day', 'week', 'month']"),
     (r"(\*\*\w+): ~?[\w.]*Unpack\[[^]]*\]", r"\1"),
