@@ -27,7 +27,7 @@ from kmexport.format.names import fold_name
 from kmexport.parsing.records import OnError, check_policy
 from kmexport.parsing.selection import Names
 from kmexport.revisions.listing import MARGIN, check_selecting
-from kmexport.steps.duplicates import Rule
+from kmexport.steps.duplicates import Rule, check_rule
 from kmexport.steps.identities import IdentityMap, Prefer
 from kmexport.storage.credentials import redact
 from kmexport.storage.open_files import Progress
@@ -100,9 +100,7 @@ class Facts:
         executor: Executor | None = None,
         ahead: int | None = None,
     ) -> None:
-        if rule not in ("classic", "strict"):
-            msg = f'rule is "classic" or "strict", not {rule!r}'
-            raise ValueError(msg)
+        check_rule(rule)
         check_policy(on_error, 1)
         check_selecting(window, margin)
         if identities is not None and not hasattr(identities, "resolve"):

@@ -27,7 +27,7 @@ from kmexport.migrate.rules import (
 )
 from kmexport.parsing.records import check_policy
 from kmexport.records import Alias, Event, PropertySet, Record
-from kmexport.steps.duplicates import Rule, canonical_form
+from kmexport.steps.duplicates import Rule, canonical_form, check_rule
 from kmexport.steps.identities import IdentityMap
 from kmexport.windows import Moment, as_timestamp, time_at
 
@@ -110,9 +110,7 @@ def convert(
     counts: MigrationCounts | None = None,
 ) -> Iterator[Line]:
     """Convert records into lines; arguments are checked at once."""
-    if rule not in ("classic", "strict"):
-        msg = f'rule is "classic" or "strict", not {rule!r}'
-        raise ValueError(msg)
+    check_rule(rule)
     check_list("records", records, "records")
     check_policy(cast("Any", on_error), 1)
     _check("spelling", "a function of a name", spelling, callable(spelling))

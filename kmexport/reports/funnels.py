@@ -14,7 +14,7 @@ from kmexport.reports.breakdown import Breakdown, QueryParts, Question, SplitRes
 from kmexport.reports.periods import PeriodLookup, find_days
 from kmexport.reports.query import as_seconds
 from kmexport.reports.results import ALL, Choice, ResultColumn, check_choice, counted, ratio
-from kmexport.reports.splits import PERSONS_OWN, BoundSplit, By, by_name
+from kmexport.reports.splits import PERSONS_OWN, By, by_name
 from kmexport.reports.sql import IN_WINDOW, in_periods
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def funnel(
 
     def query(parts: QueryParts) -> str:
         limits = {"within": within is not None, "step_within": step_within is not None}
-        return FunnelQuery(folded, days, parts.lookup, parts.split, last, skip_steps=skip_steps, **limits).text()
+        return FunnelQuery(folded, days, parts, last, skip_steps=skip_steps, **limits).text()
 
     def row(label: str | None, value: str | None, *counts: int) -> FunnelRow:
         return FunnelRow(label, value, _steps(steps, counts))
@@ -271,8 +271,7 @@ class FunnelQuery:
 
     steps: Sequence[str]  # folded names
     days: PeriodLookup | None  # of the zone; None: every occurrence counts
-    lookup: PeriodLookup | None
-    split: BoundSplit | None
+    parts: QueryParts
     split_at: int  # the place of the step whose moment chooses the value of the split
     skip_steps: bool
     within: bool
@@ -289,7 +288,7 @@ class FunnelQuery:
             "ways": self._skipping() if self.skip_steps else self._in_order(),
             "often": f"select {self._keys}, {times} from kept group by {self._keys}",
         }
-        period = "part" if self.lookup is not None else "0"
+        period = "part" if self.parts.lookup is not None else "0"
         moment = f"to_timestamp(t{self.split_at}) as time"
         columns = "".join(f", {kind}{place}" for kind in "tn" for place in range(len(self.steps)))
         found = f"select person, {period} as period, {moment}{columns} from ways join often using ({self._keys})"
@@ -299,13 +298,13 @@ class FunnelQuery:
 
     @property
     def _keys(self) -> str:
-        return "person" if self.lookup is None else "person, part"
+        return "person" if self.parts.lookup is None else "person, part"
 
     def _kept(self) -> str:
         """Return the query of what counts: the keys, place (of the event), time (unix seconds), times (on that day)."""
         occurrences = _step_events(self.steps)
-        if self.lookup is not None:
-            occurrences = f"select person, period as part, time, place from ({in_periods(occurrences, self.lookup)})"
+        if self.parts.lookup is not None:
+            occurrences = f"select person, period as part, time, place from ({self.parts.in_periods(occurrences)})"
         if self.days is None:
             return (
                 f"select {self._keys}, place, {_SECONDS} as time, count(*) as times from ({occurrences}) group by all"
@@ -393,9 +392,7 @@ class FunnelQuery:
         return [other for other in range(place + 1) if self.steps[other] in self.steps[place + 1 :]]
 
     def _with_value(self, found: str) -> str:
-        if self.split is None:
-            return f"select *, null::varchar as value from ({found})"
-        valued = self.split.with_split_value(found, self.lookup)
-        if self.split.at != "at_step":
+        valued = self.parts.with_split_value(found)
+        if self.parts.split is None or self.parts.split.at != "at_step":
             return valued
         return f"select * replace (case when t{self.split_at} is not null then value end as value) from ({valued})"

@@ -22,7 +22,7 @@ from kmexport.reports.breakdown import Question
 from kmexport.reports.conditions import Binder, Condition
 from kmexport.reports.query import ask, check_one_of, with_closest
 from kmexport.reports.results import Result, ResultColumn, Table, check_choice, counted, value_shown
-from kmexport.reports.splits import Split, as_split
+from kmexport.reports.splits import Split, as_name, as_split
 from kmexport.reports.sql import EVERYONE, first_or_last
 from kmexport.windows import Window, check_window
 
@@ -59,6 +59,8 @@ class Show:
 
     def __attrs_post_init__(self) -> None:
         check_one_of("what", [*_OF_EVENTS, *_OF_PROPERTIES], self.what)
+        if self.what in _OF_EVENTS or not isinstance(self.name, Split):
+            as_name(self.name)
         if self.window is not None:
             check_window(self.window)
 
@@ -172,11 +174,11 @@ def people(
     query = asked.narrowed(source)
     try:
         for place, show in enumerate(shows):
-            query = f"select q.*, s.shown as c{place} from ({query}) q left join ({show.sql(binder)}) s using (person)"
+            cell = "coalesce(s.shown, 0)" if show.what == "times" else "s.shown"
+            query = f"select q.*, {cell} as c{place} from ({query}) q left join ({show.sql(binder)}) s using (person)"
     except UnknownNameError as error:
         raise with_closest(error, facts, reading) from None
-    found = ask(asked.facts, f"select * from ({query}) order by person", asked.params)
-    rows = [tuple(_zero(show, cell) for show, cell in zip((None, *shows), row, strict=True)) for row in found]
+    rows = ask(asked.facts, f"select * from ({query}) order by person", asked.params)
     if order_by is not None:
         rows = _ordered(rows, 1 + _place_of(order_by, shows), largest_first=largest_first)
     return People(
@@ -208,10 +210,6 @@ def _listed(persons: Any) -> list[str]:
         msg = f"among is a condition such as did('signed up'), or a list of persons, not {persons!r}"
         raise TypeError(msg)
     return list(persons)
-
-
-def _zero(show: Show | None, cell: Any) -> Any:
-    return 0 if cell is None and show is not None and show.what == "times" else cell
 
 
 @frozen

@@ -33,6 +33,13 @@ _R = TypeVar("_R", bound=Record)
 Rule: TypeAlias = Literal["classic", "strict"]
 
 
+def check_rule(rule: object) -> None:
+    """Raise ValueError for anything but a rule's name."""
+    if rule not in ("classic", "strict"):
+        msg = f'rule is "classic" or "strict", not {rule!r}'
+        raise ValueError(msg)
+
+
 @overload
 def drop_duplicates(
     records: Iterable[Record],
@@ -129,13 +136,10 @@ def drop_duplicates(
 
 
 def _check_options(rule: str, properties: str, within: int | None, *, events_only: bool) -> None:
-    for name, value, known in (
-        ("rule", rule, ("classic", "strict")),
-        ("properties", properties, ("as_sent", "once")),
-    ):
-        if value not in known:
-            msg = f'{name} is "{known[0]}" or "{known[1]}", not {value!r}'
-            raise ValueError(msg)
+    check_rule(rule)
+    if properties not in ("as_sent", "once"):
+        msg = f'properties is "as_sent" or "once", not {properties!r}'
+        raise ValueError(msg)
     if within is not None:
         check_whole("within", within, 1, "seconds")
     if events_only and rule == "strict":

@@ -40,6 +40,12 @@ def test_the_same_numbers(sample, file):
     assert compared.notes == ("Only here: the column average.",)
 
 
+@pytest.mark.parametrize("name", [3, reports.Split("plan")])
+def test_a_column_of_an_event_has_its_name(name):
+    with pytest.raises(TypeError, match=r"the name of an event or a property is text"):
+        Show("times", name)
+
+
 def test_cells_and_rows_that_differ(sample, file):
     found = reports.event_counts(sample, "signed up", by="plan")
     text = "PLAN,people,Average,Colour\nFree,70,1.09,red\nPro,45,1.18,blue\nHuge,1,1,green\n"

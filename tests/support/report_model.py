@@ -473,17 +473,12 @@ def fulfils(records, person, asked):
     """Whether a person fulfils a condition, told as nested tuples."""
     match asked:
         case ("did", event, lowest, more, where, window):
-            count = 0
-            for moment in times(records, person, event, ALL_TIME if window is None else window):
-                count += where is None or any(at == moment for at, _ in settings(records, person, where))
+            count = len(moments_of(records, person, ("did", event, where), window))
             return lowest <= count and (more is None or count <= lowest + more)
         case ("has", name, tests, window):
-            return any(
-                (window is None or at in window) and all(TESTS[test](value, text_) for test, text_ in tests.items())
-                for at, value in settings(records, person, name, as_shown=False)
-            )
+            return bool(moments_of(records, person, ("has", name, tests), window))
         case ("in_order", steps, window):
-            return bool(steps_in_order(records, person, steps, ALL_TIME if window is None else window))
+            return bool(steps_in_order(records, person, steps, window))
         case ("not", inner):
             return not fulfils(records, person, inner)
         case ("and", one, other):
@@ -492,23 +487,28 @@ def fulfils(records, person, asked):
             return fulfils(records, person, one) or fulfils(records, person, other)
 
 
+def moments_of(records, person, asked, window):
+    """The seconds in which a person did an event, or was given a value, in their order."""
+    window = ALL_TIME if window is None else window
+    match asked:
+        case ("did", event, where):
+            given = None if where is None else {at for at, _ in settings(records, person, where)}
+            return [at for at in times(records, person, event, window) if given is None or at in given]
+        case ("has", name, tests):
+            return [
+                at for at, value in settings(records, person, name, as_shown=False)
+                if at in window and all(TESTS[test](value, text_) for test, text_ in tests.items())
+            ]  # fmt: skip
+
+
 def steps_in_order(records, person, steps, window):
     """Every choice of moments, one a step, that fulfils the steps one after the other."""
     ways = [()]
     for step in steps:
         name = step[0], fold_name(step[1])
-        if step[0] == "did":
-            _, event, lowest, where = step
-            moments = [
-                at for at in times(records, person, event, window)
-                if where is None or any(moment == at for moment, _ in settings(records, person, where))
-            ]  # fmt: skip
-        else:
-            lowest = 1
-            moments = [
-                at for at, value in settings(records, person, step[1], as_shown=False)
-                if at in window and all(TESTS[test](value, text_) for test, text_ in step[2].items())
-            ]  # fmt: skip
+        kind, named, *_ = step
+        lowest = step[2] if kind == "did" else 1
+        moments = moments_of(records, person, (kind, named, step[-1]), window)
         longer = []
         for way in ways:
             since = max((at for _, at in way), default=-math.inf)
