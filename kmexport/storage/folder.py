@@ -20,6 +20,7 @@ from kmexport.storage.filesystems import (
     connect_anew,
     forget_listings,
     is_broken,
+    layers,
     noticing,
     prepare,
     unwrap_path,
@@ -80,10 +81,7 @@ class Folder:
         """True where the files lie in the memory of one process, so that another can't see them."""
         if self._fs is None:
             return any(part.startswith("memory:") for part in self._url.split("::"))
-        fs: Any = self._fs
-        while hasattr(fs, "fs"):  # within a cache, or one that puts a folder before every path
-            fs = fs.fs
-        return "memory" in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol)
+        return any("memory" in one.protocol for one in layers(self._fs))
 
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """Read a small file whole, as it is now; or its bytes from `start` to `end`."""

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import traceback
+import zipfile
 from base64 import b64encode
 from functools import partial
 from html import escape
@@ -566,3 +567,16 @@ def test_nothing_that_an_error_holds_shows_a_header_with_a_credential(status):
                 bucket.index()
             assert "pass-word" not in behind(caught.value)
             assert "Ym9iOnBhc3Mtd29yZA" not in behind(caught.value)  # the two as base64
+
+
+def test_what_lies_in_the_memory_of_one_process(tmp_path):
+    memory = MemoryFileSystem()
+    with zipfile.ZipFile(memory.open("/private.zip", "wb"), "w") as packed:
+        packed.writestr("status.csv", "")
+    (tmp_path / "private.zip").write_bytes(memory.cat_file("/private.zip"))
+    archive = fsspec.filesystem("zip", fo="memory://private.zip")
+    cached = fsspec.filesystem("simplecache", fs=fsspec.filesystem("dir", path="/x", fs=memory))
+    assert all(Folder("", fs, {}).is_private for fs in (memory, archive, cached))
+    assert Folder("zip://.::memory://private.zip", None, {}).is_private
+    on_disk = fsspec.filesystem("zip", fo=str(tmp_path / "private.zip"))
+    assert not Folder("", on_disk, {}).is_private
