@@ -278,25 +278,7 @@ class LakeTable:
 
     def commit(self, added: Sequence[AddAction], revisions: Mapping[int, Revision]) -> bool:
         """Add files and the ids of revisions in one step. False where another process has brought one of them in."""
-        token = uuid4().hex
-        with self.folder.delta(f"writing the log of {self.layout.name}"):
-            table = self._delta()
-            if self.log.sizes.keys() & revisions.keys():
-                return False
-            try:
-                self._write(table, added, revisions, token)
-            except (DeltaError, OSError) as error:
-                if not self._looked_again():
-                    raise
-                # It may be ours all the same: the server did it, and its answer was lost.
-                if token in self.log.tokens:
-                    return True
-                if isinstance(error, CommitFailedError) and self.log.sizes.keys() & revisions.keys():
-                    return False
-                raise
-            table.update_incremental()
-            self.refresh()
-        return True
+        return self._commit((), added, revisions, {})
 
     def replace(
         self, removed: Sequence[TableFile], added: Sequence[AddAction], revisions: Mapping[int, Revision]
@@ -304,52 +286,55 @@ class LakeTable:
         """Take files out, put others in, and bring in the ids of revisions, in one step.
 
         False where another process has taken one of these files out, or brought one of the revisions in, since our log
-        was read. delta-rs does not look for that: it gets one try, for the version that follows on our log.
+        was read.
+        """
+        return self._commit(removed, added, revisions, dict(self.log.taken))
+
+    def _commit(
+        self,
+        removed: Sequence[TableFile],
+        added: Sequence[AddAction],
+        revisions: Mapping[int, Revision],
+        taken: Mapping[int, int],
+    ) -> bool:
+        """Commit what holds as long as these revisions were `taken` so and these files are there.
+
+        delta-rs does not look for that: it gets one try, for the version that follows on our log.
         """
         token = uuid4().hex
-        since = {number: self.log.taken.get(number) for number in revisions}
-        with self.folder.delta(f"writing the log of {self.layout.name}"):
-            for _ in range(_MOST_TRIES):
-                if not all(file.path in self.log.files for file in removed) or any(
-                    self.log.taken.get(number) != before for number, before in since.items()
-                ):
-                    return False
-                self._opened = self.folder.open_delta(self.layout.name, self.log.version)
-                self._options = self.folder.destination.current_options
-                try:
-                    self._write(self._opened, [*added, *map(_removal, removed)], revisions, token, tries=0)
-                except (DeltaError, OSError) as error:
-                    if not self._looked_again():
-                        raise
-                    if token in self.log.tokens:
-                        return True
-                    if not isinstance(error, CommitFailedError):
-                        raise
-                else:
-                    self._opened.update_incremental()
-                    self.refresh()
-                    return True
-        return False
-
-    def _write(
-        self,
-        table: DeltaTable,
-        actions: Sequence[AddAction | RemoveAction],
-        revisions: Mapping[int, Revision],
-        token: str,
-        tries: int | None = None,
-    ) -> None:
         properties = CommitProperties(
             custom_metadata={_MARK: token},
-            max_commit_retries=tries,
+            max_commit_retries=0,
             app_transactions=[
                 Transaction(transaction_id(number), -1 if revision.size is None else revision.size)
                 for number, revision in revisions.items()
             ],
         )
-        table.create_write_transaction(
-            list(actions), "append", self.layout.schema, list(self.layout.partitions), commit_properties=properties
-        )
+        layout = self.layout
+        actions: list[AddAction | RemoveAction] = [*added, *map(_removal, removed)]
+        with self.folder.delta(f"writing the log of {layout.name}"):
+            for _ in range(_MOST_TRIES):
+                table = self._delta()
+                are_there = all(file.path in self.log.files for file in removed)
+                if not are_there or any(self.log.taken.get(number) != taken.get(number) for number in revisions):
+                    return False
+                try:
+                    table.create_write_transaction(
+                        actions, "append", layout.schema, list(layout.partitions), commit_properties=properties
+                    )
+                except (DeltaError, OSError) as error:
+                    if not self._looked_again():
+                        raise
+                    # It may be ours all the same: the server did it, and its answer was lost.
+                    if token in self.log.tokens:
+                        return True
+                    if not isinstance(error, CommitFailedError):
+                        raise
+                else:
+                    table.update_incremental()
+                    self.refresh()
+                    return True
+        return False
 
     def _looked_again(self) -> bool:
         try:

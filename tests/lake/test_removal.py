@@ -159,7 +159,7 @@ def test_a_compaction_brings_nobody_back(tmp_path, monkeypatch):
 def test_a_collision_is_tried_again_and_not_for_ever(tmp_path, monkeypatch):
     lake = tmp_path / "lake"
     sync(write_export(tmp_path / "export", TWO), lake)
-    write = LakeTable._write
+    write = DeltaTable.create_write_transaction
     collisions = 10_000
 
     def collides(self, *arguments, **options):
@@ -170,7 +170,7 @@ def test_a_collision_is_tried_again_and_not_for_ever(tmp_path, monkeypatch):
             raise CommitFailedError(msg)
         write(self, *arguments, **options)
 
-    monkeypatch.setattr(LakeTable, "_write", collides)
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", collides)
     monkeypatch.setattr("kmexport.lake.removal.ROUNDS", 2)
     monkeypatch.setattr("kmexport.lake.log._MOST_TRIES", 2)
     with pytest.raises(BucketUnreachableError, match=r"rows of records failed: other runs came first 2 times\. Call"):
