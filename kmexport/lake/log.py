@@ -24,9 +24,9 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
-from kmexport.errors import LakeFormatError
+from kmexport.errors import LakeFormatError, LakeNotFoundError
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.schema import LAKE_VERSION, VERSION_KEY, TableLayout, transaction_id
+from kmexport.lake.schema import LAKE_VERSION, RECORDS, VERSION_KEY, TableLayout, transaction_id
 from kmexport.revisions.manifest import Revision
 
 _COMMIT: Final = re.compile(r"([0-9]{20})\.json")
@@ -190,6 +190,14 @@ def read_log(folder: LakeFolder, layout: TableLayout) -> TableLog | None:
         log.version = version
         _take(folder, f"{place}/{commits[version]}", content, log.add_commit)
     _check(folder, layout, log)
+    return log
+
+
+def read_records_log(folder: LakeFolder) -> TableLog:
+    """Read the log of the table records, as `read_log` does. Raises LakeNotFoundError where there is none."""
+    log = read_log(folder, RECORDS)
+    if log is None:
+        raise LakeNotFoundError(folder.public_url, "there is no table records")
     return log
 
 

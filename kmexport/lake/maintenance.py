@@ -12,9 +12,8 @@ from deltalake import WriterProperties
 from deltalake.exceptions import CommitFailedError
 
 from kmexport.arguments import check_whole
-from kmexport.errors import LakeNotFoundError
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.log import TableLog, read_log
+from kmexport.lake.log import TableLog, read_log, read_records_log
 from kmexport.lake.schema import RECORDS, REJECTS
 from kmexport.lake.storage import find_destination
 
@@ -122,7 +121,5 @@ def vacuum(
 
 def _tables(url: str | os.PathLike[str], storage_options: dict[str, Any]) -> tuple[LakeFolder, dict[str, TableLog]]:
     folder = LakeFolder(find_destination(url, storage_options))
-    tables = {layout.name: log for layout in (RECORDS, REJECTS) if (log := read_log(folder, layout)) is not None}
-    if not tables:
-        raise LakeNotFoundError(folder.public_url, "there is no table records")
-    return folder, tables
+    logs = {RECORDS.name: read_records_log(folder), REJECTS.name: read_log(folder, REJECTS)}
+    return folder, {name: log for name, log in logs.items() if log is not None}

@@ -29,7 +29,7 @@ from kmexport.columns.records import to_records
 from kmexport.columns.schema import JSON, KINDS, TIME, as_kinds, choose_columns
 from kmexport.errors import KmExportError, LakeFormatError, LakeNotFoundError, MalformedRecordError
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.log import TableFile, check_reader, read_log
+from kmexport.lake.log import TableFile, check_reader, read_log, read_records_log
 from kmexport.lake.schema import RECORDS, REJECTS, TableLayout
 from kmexport.lake.storage import find_destination
 from kmexport.parsing.records import OnError, check_policy
@@ -53,9 +53,7 @@ class Lake:
 
     def __init__(self, url: str | os.PathLike[str], **storage_options: Any) -> None:
         self._folder = LakeFolder(find_destination(url, storage_options))
-        log = read_log(self._folder, RECORDS)
-        if log is None:
-            raise LakeNotFoundError(self._folder.public_url, "there is no table records")
+        log = read_records_log(self._folder)
         self.version: int = log.version
         self._revisions = frozenset(log.sizes)
         check_reader(self._folder, RECORDS, log)
@@ -94,7 +92,7 @@ class Lake:
     def identities(self, *, prefer: Prefer = "named_first", on_error: OnError = "raise") -> IdentityMap:  # noqa: ARG002
         """Read every alias into a map of who is who; `on_error` is there for the sake of `Facts`."""
         people = IdentityMap(prefer)
-        for batch in scan(self._folder, RECORDS, self._files, ["kind", "person", "alias"]):
+        for _, batch in scan_files(self._folder, RECORDS, self._files, ["kind", "person", "alias"]):
             aliases = batch.filter(pc.equal(batch["kind"], "alias"))
             people.link_pairs(zip(aliases["person"].to_pylist(), aliases["alias"].to_pylist(), strict=True))
         return people
@@ -136,7 +134,8 @@ class Lake:
             name for name in RECORDS.schema.names if name in columns or name in ("revision", "line", "item", "time")
         ]
         for batch in self._query(RECORDS, files, read, query, values):
-            arrays = [_FORMS.get(name, _same)(batch.column(name)) for name in columns]
+            found = ((name, batch.column(name)) for name in columns)
+            arrays = [_FORMS[name](column) if name in _FORMS else column for name, column in found]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _query(
@@ -146,7 +145,8 @@ class Lake:
 
         def rows() -> Iterator[pa.RecordBatch]:
             try:
-                yield from scan(self._folder, layout, files, columns)
+                for _, batch in scan_files(self._folder, layout, files, columns):
+                    yield batch
             except BaseException as error:
                 failed.append(error)  # DuckDB would hand on its text only
                 raise
@@ -177,10 +177,6 @@ def _kinds(column: Any) -> Any:
     return as_kinds(pc.index_in(column, pa.array(KINDS)).cast(pa.int8()))
 
 
-def _same(column: Any) -> Any:
-    return column
-
-
 _FORMS: Final[dict[str, Any]] = {
     "kind": _kinds,
     "time": lambda column: column.cast(TIME),
@@ -207,13 +203,6 @@ def open_lake(url: str | os.PathLike[str], **storage_options: Any) -> Lake:
     12
     """
     return Lake(url, **storage_options)
-
-
-def scan(
-    folder: LakeFolder, layout: TableLayout, files: Iterable[TableFile], columns: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    """Read the rows of these files, as `scan_files` does, without saying whose they are."""
-    return (batch for _, batch in scan_files(folder, layout, files, columns))
 
 
 def scan_files(

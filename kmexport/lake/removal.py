@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from attrs import frozen
 
-from kmexport.errors import BucketUnreachableError, LakeNotFoundError
+from kmexport.errors import BucketUnreachableError
 from kmexport.format.octal import mention_test
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.log import LakeTable, check_reader, read_log
+from kmexport.lake.log import LakeTable, check_reader, read_log, read_records_log
 from kmexport.lake.reader import open_lake, scan_files
 from kmexport.lake.retaking import ROUNDS, copy_rows
-from kmexport.lake.schema import RECORDS, REJECTS, TableLayout
+from kmexport.lake.schema import RECORDS, REJECTS
 from kmexport.lake.storage import find_destination
 from kmexport.lake.writer import NewFiles
 from kmexport.steps.identities import identities_asked_for
@@ -68,9 +68,10 @@ def remove_person(url: str | os.PathLike[str], who: str | Iterable[str], **stora
     """
     folder = LakeFolder(find_destination(url, storage_options))
     identities = identities_asked_for(who, lambda: open_lake(url, **storage_options).identities())
-    rejects, records = _open(folder, REJECTS), _open(folder, RECORDS)
-    if records is None:
-        raise LakeNotFoundError(folder.public_url, "there is no table records")
+    logs = {RECORDS: read_records_log(folder), REJECTS: read_log(folder, REJECTS)}
+    tables = {layout: LakeTable(folder, layout, log) for layout, log in logs.items() if log is not None}
+    for layout, table in tables.items():
+        check_reader(folder, layout, table.log)
     # Half of a surrogate pair is in no column of text.
     theirs = pa.array([one for one in sorted(identities) if one.encode(errors="ignore").decode() == one], pa.string())
     names_them = mention_test(identities)
@@ -81,16 +82,8 @@ def remove_person(url: str | os.PathLike[str], who: str | Iterable[str], **stora
     def are_rejects(batch: pa.RecordBatch) -> Any:
         return pa.array(map(names_them, batch["raw"].to_pylist()), pa.bool_())
 
-    rejects_removed = 0 if rejects is None else _remove(rejects, ["raw"], are_rejects)
-    return Removal(identities, _remove(records, ["person", "alias"], are_records), rejects_removed)
-
-
-def _open(folder: LakeFolder, layout: TableLayout) -> LakeTable | None:
-    log = read_log(folder, layout)
-    if log is None:
-        return None
-    check_reader(folder, layout, log)
-    return LakeTable(folder, layout, log)
+    rejects_removed = _remove(tables[REJECTS], ["raw"], are_rejects) if REJECTS in tables else 0
+    return Removal(identities, _remove(tables[RECORDS], ["person", "alias"], are_records), rejects_removed)
 
 
 def _remove(table: LakeTable, columns: list[str], are_theirs: Callable[[pa.RecordBatch], Any]) -> int:

@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kmexport.bucket import Bucket, check_bucket
-from kmexport.errors import LakeNotFoundError, RevisionNotFoundError
+from kmexport.errors import RevisionNotFoundError
 from kmexport.lake.folder import LakeFolder
-from kmexport.lake.log import LakeTable, TableFile, check_reader, open_table, read_log
-from kmexport.lake.reader import scan, scan_files
+from kmexport.lake.log import LakeTable, TableFile, check_reader, open_table, read_records_log
+from kmexport.lake.reader import scan_files
 from kmexport.lake.schema import RECORDS, REJECTS
 from kmexport.lake.storage import find_destination
 from kmexport.lake.sync import SyncSummary, add_commit
@@ -75,9 +75,7 @@ def retake(
     begun = time.monotonic()
     folder = LakeFolder(find_destination(url, storage_options))
     folder.check_apart(bucket._folder)
-    log = read_log(folder, RECORDS)
-    if log is None:
-        raise LakeNotFoundError(folder.public_url, "there is no table records")
+    log = read_records_log(folder)
     listed = {revision.number: revision for revision in bucket._listing().revisions}
     lacking = [f"revisions/{number}.json" for number in sorted(wanted - listed.keys())]
     if lacking:
@@ -129,8 +127,8 @@ def _replace(table: LakeTable, new: NewFiles, revisions: dict[int, Revision]) ->
 
 
 def _holds(table: LakeTable, file: TableFile, numbers: pa.Array) -> bool:
-    found = scan(table.folder, table.layout, [file], ["revision"])
-    return any(pc.any(pc.is_in(batch["revision"], numbers)).as_py() for batch in found)
+    found = scan_files(table.folder, table.layout, [file], ["revision"])
+    return any(pc.any(pc.is_in(batch["revision"], numbers)).as_py() for _, batch in found)
 
 
 def copy_rows(

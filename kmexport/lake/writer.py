@@ -33,10 +33,11 @@ from kmexport.revisions.reader import ReadOptions, read_revisions
 from kmexport.revisions.scan import ReceivedTimes
 from kmexport.storage.folder import Folder
 
+CHUNK_BYTES: Final = 48 << 20  # of lines held: sorting them and writing takes about three times as much
 _DAY: Final = 86_400  # seconds
 _EPOCH: Final = date(1970, 1, 1)
 _COLUMNS: Final = choose_columns(None, ())
-_BATCH_ROWS: Final = 65_536
+_BATCH_ROWS: Final = 65_536  # each batch costs the other thread some dozens of calls that wait for the interpreter lock
 _ROWS_BYTES: Final = 4_000  # of memory, beside the lines
 _ROW_GROUP: Final = 131_072
 _LEVEL: Final = 1  # of zstd: 3 takes longer and gives a file 1 % smaller
@@ -109,14 +110,13 @@ class UnmadeBatch:
 class RecordFiles(NewFiles):
     """The files of the table records; takes rows of one revision each, in the order of their lines.
 
-    Holds about `chunk_bytes` of them; as many are sorted and written on another thread meanwhile, which needs that much
+    Holds about CHUNK_BYTES of them; as many are sorted and written on another thread meanwhile, which needs that much
     again, twice. When it is finished, `received` has the first and the last second of each revision.
     """
 
-    def __init__(self, folder: LakeFolder, revisions: Sequence[Revision], chunk_bytes: int) -> None:
+    def __init__(self, folder: LakeFolder, revisions: Sequence[Revision]) -> None:
         super().__init__(folder, RECORDS)
         self.received: ReceivedTimes = ReceivedTimes()
-        self.chunk_bytes = chunk_bytes
         self._revisions = {revision.number: revision for revision in revisions}
         self._held: list[UnmadeBatch] = []
         self._held_bytes = 0
@@ -128,7 +128,7 @@ class RecordFiles(NewFiles):
         """Take rows, and write what is held where it is enough."""
         self._held.append(rows)
         self._held_bytes += rows.size + _ROWS_BYTES
-        if self._held_bytes >= self.chunk_bytes:
+        if self._held_bytes >= CHUNK_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -208,9 +208,8 @@ def _by_day(batches: list[pa.RecordBatch]) -> Iterator[tuple[date, pa.Table]]:
 class RejectFiles(NewFiles):
     """The files of the table rejects."""
 
-    def __init__(self, folder: LakeFolder, chunk_bytes: int) -> None:
+    def __init__(self, folder: LakeFolder) -> None:
         super().__init__(folder, REJECTS)
-        self.chunk_bytes = chunk_bytes
         self._held: list[tuple[int, int, str, bytes]] = []
         self._held_bytes = 0
 
@@ -219,7 +218,7 @@ class RejectFiles(NewFiles):
         # Half a surrogate pair in the reason has no form in UTF-8.
         self._held.append((revision, line, reason.encode(errors="backslashreplace").decode(), raw))
         self._held_bytes += len(raw) + 500
-        if self._held_bytes >= self.chunk_bytes:
+        if self._held_bytes >= CHUNK_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -250,9 +249,6 @@ def _spell_time(microseconds: Any) -> str:
     return f"{time.isoformat()[:19]}.000Z"
 
 
-CHUNK_BYTES: Final = 48 << 20  # of lines held: sorting them and writing takes about three times as much
-
-
 @frozen
 class WrittenRecords:
     """The files of some revisions, which no commit has added yet; and each revision's first and last second."""
@@ -265,7 +261,7 @@ def write_records(
     lake: LakeFolder, export: Folder, revisions: Sequence[Revision], reading: ReadOptions
 ) -> Iterator[WrittenRecords]:
     """Read revisions, and write their records to files, here or on a worker. Where that fails, no file is left."""
-    files = RecordFiles(lake, revisions, CHUNK_BYTES)
+    files = RecordFiles(lake, revisions)
     read_file = read_revision(UnmadeBatch, None, _BATCH_ROWS, with_texts=True, heads_of=raw_rows)
     try:
         for rows in read_revisions(export, revisions, reading, read_file):
@@ -282,7 +278,7 @@ class CommitWriter:
 
     def __init__(self, folder: LakeFolder, known_rejects: frozenset[int]) -> None:
         self.records: NewFiles = NewFiles(folder, RECORDS)
-        self.rejects: RejectFiles = RejectFiles(folder, CHUNK_BYTES)
+        self.rejects: RejectFiles = RejectFiles(folder)
         self.counts: LineCounts = LineCounts()
         self.received: ReceivedTimes = ReceivedTimes()
         self.rejected: set[int] = set()  # revisions that have rejects which no commit has yet
