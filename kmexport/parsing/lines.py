@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from operator import methodcaller
+from operator import itemgetter
 from typing import Any, Final, TypeAlias, cast
 
 from attrs import frozen
@@ -70,7 +70,8 @@ def count(byte: bytes, block: bytes) -> int:
 
 
 _WHOLE_BLOCKS = 31  # then one is read in two steps again, to see whether properties are still asked for
-_begins = methodcaller("startswith", b"{")
+_first_byte = itemgetter(slice(1))
+_BRACE: Final = {b"{"}
 
 
 def parse_blocks(
@@ -334,7 +335,7 @@ class _Parser:
             self._counts.repaired += repaired
             texts = lines if repaired == 0 else []
             return ParsedLines(heads, texts, numbers, together if self._with_texts else None, len(together))
-        if count(b"\n", together) >= len(lines) > 0 or not all(map(_begins, lines)):
+        if count(b"\n", together) >= len(lines) > 0 or not _BRACE.issuperset(map(_first_byte, lines)):
             return None
         repaired = 0
         heads = []
