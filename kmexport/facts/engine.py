@@ -113,10 +113,11 @@ def insert(connection: duckdb.DuckDBPyConnection, statement: str, arrived: Any) 
         connection.unregister("arrived")
 
 
-def in_background(items: Iterable[_T], take: Callable[[_T], None]) -> None:
+def in_background(items: Iterable[_T], take: Callable[[_T], None], meanwhile: Callable[[], object]) -> None:
     """Call `take` with each item on another thread, while the next item is made on this one.
 
-    Holds two items. What goes wrong on either side is raised here; an item that was begun is taken to its end.
+    `meanwhile` is called while the last one is taken. Holds two items. What goes wrong on either side is raised here;
+    an item that was begun is taken to its end.
     """
     taken: Future[None] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="kmexport") as other:
@@ -124,5 +125,6 @@ def in_background(items: Iterable[_T], take: Callable[[_T], None]) -> None:
             if taken is not None:
                 taken.result()
             taken = other.submit(take, item)
+        meanwhile()
         if taken is not None:
             taken.result()

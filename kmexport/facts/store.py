@@ -123,20 +123,21 @@ class Store:
 
     def _read(self) -> None:
         spec = self.spec
-        learnt = IdentityMap(spec.prefer) if spec.identities is None else None
+        people = IdentityMap(spec.prefer) if spec.identities is None else spec.identities
+        learnt = people if spec.identities is None else None
         source = FactsSource(spec, learnt, self.rejects.policy())
         if self.kept is not None:
             self.kept.note_files()
         with self.connection.cursor() as loading:
             loader = TableLoader(loading, spec, source.spellings)
-            in_background(in_loads(source.chunks()), loader.load)
+            in_background(in_loads(source.chunks()), loader.load, meanwhile=people.people)  # it keeps the names
             loader.finish()
         self._note_lateness()
         self.rejects.flush()
         if self.rejects.count:
             self._log_rejects()
-        self.people = spec.identities or learnt or IdentityMap(spec.prefer)
-        for aliased in _aliased(self.people):
+        self.people = people
+        for aliased in _aliased(people):
             insert(self.connection, "INSERT INTO kmexport.aliased FROM arrived", aliased)
 
     def _log_rejects(self) -> None:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, Self, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -203,12 +203,9 @@ class IdentityMap:
             members = self._gather().get(root)
             if members is None:
                 return identity
-            name = self._names[root] = self._name_among(members)
+            # Of those with the smallest key min() takes the first, which is the lowest string.
+            name = self._names[root] = min(sorted(members), key=sort_key_of(self.prefer))
         return name
-
-    def _name_among(self, identities: list[str]) -> str:
-        # Of those with the smallest key min() takes the first. No tuple of key and string for each takes half the time.
-        return min(sorted(identities), key=sort_key_of(self.prefer))
 
     def _order(self, identity: str) -> tuple[Any, str]:
         return sort_key_of(self.prefer)(identity), identity
@@ -259,19 +256,24 @@ class IdentityMap:
         >>> IdentityMap().update(aliases).people()
         ['a', 'c']
         """
-        return [name for name, _ in self.each_person()]
+        self._name_all()
+        return sorted(self._names.values())
 
-    def each_person(self) -> list[tuple[str, list[str]]]:
+    def each_person(self) -> list[tuple[str, Sequence[str]]]:
         """List the name and the identities of each person who has more than one, in the order of the names.
 
         >>> IdentityMap().update([Alias("d", 1349222400, "c")]).each_person()
         [('c', ['d', 'c'])]
         """
-        names = self._names
-        for root, identities in self._gather().items():
+        persons = self._name_all()
+        return sorted((name, persons[root]) for root, name in self._names.items())
+
+    def _name_all(self) -> dict[str, list[str]]:
+        persons, names, key = self._gather(), self._names, sort_key_of(self.prefer)
+        for root, identities in persons.items():
             if root not in names:
-                names[root] = self._name_among(identities)
-        return sorted((names[root], [*identities]) for root, identities in self._gather().items())
+                names[root] = min(sorted(identities), key=key)
+        return persons
 
     def save(self, path: str | os.PathLike[str], **storage_options: Any) -> None:
         """Write the map as JSON Lines to a path or an fsspec URL: after a first line, one array of identities a person.
