@@ -256,8 +256,7 @@ class IdentityMap:
         >>> IdentityMap().update(aliases).people()
         ['a', 'c']
         """
-        self._name_all()
-        return sorted(self._names.values())
+        return [name for name, _ in self.each_person()]
 
     def each_person(self) -> list[tuple[str, Sequence[str]]]:
         """List the name and the identities of each person who has more than one, in the order of the names.
@@ -265,15 +264,11 @@ class IdentityMap:
         >>> IdentityMap().update([Alias("d", 1349222400, "c")]).each_person()
         [('c', ['d', 'c'])]
         """
-        persons = self._name_all()
-        return sorted((name, persons[root]) for root, name in self._names.items())
-
-    def _name_all(self) -> dict[str, list[str]]:
         persons, names, key = self._gather(), self._names, sort_key_of(self.prefer)
         for root, identities in persons.items():
             if root not in names:
                 names[root] = min(sorted(identities), key=key)
-        return persons
+        return sorted((names[root], identities) for root, identities in persons.items())
 
     def save(self, path: str | os.PathLike[str], **storage_options: Any) -> None:
         """Write the map as JSON Lines to a path or an fsspec URL: after a first line, one array of identities a person.
