@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
 import duckdb
 
@@ -307,6 +307,10 @@ class Facts:
         if self._is_closed or self._store.is_closed:
             msg = "these facts are closed: make them anew, and ask before close() or inside the with statement"
             raise ValueError(msg)
+
+    def __reduce__(self) -> NoReturn:
+        msg = "Facts can't be copied or sent: cursor() is for another thread, database= keeps them for another process"
+        raise TypeError(msg)
 
     def __enter__(self) -> Self:
         return self

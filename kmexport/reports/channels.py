@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from attrs import field, frozen
 
@@ -65,9 +66,14 @@ class ChannelRules:
     Source: https://oldsupport.kissmetrics.com/tools/channel-definition.html.
     """
 
-    media: Mapping[str, str] = field(default=_MEDIA, kw_only=True)
-    search: Mapping[str, str] = field(default=_SEARCH, kw_only=True)
-    social: Mapping[str, str] = field(default=_SOCIAL, kw_only=True)
+    media: Mapping[str, str] = field(default=_MEDIA, kw_only=True, hash=False)
+    search: Mapping[str, str] = field(default=_SEARCH, kw_only=True, hash=False)
+    social: Mapping[str, str] = field(default=_SOCIAL, kw_only=True, hash=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it be pickled: the lists that cannot be changed have no form for that."""
+        lists = {"media": dict(self.media), "search": dict(self.search), "social": dict(self.social)}
+        return partial(type(self), **lists), ()
 
 
 def channel_assignments(kind: ChannelKind, rules: ChannelRules, parameter: str, params: dict[str, object]) -> str:

@@ -7,7 +7,7 @@ import html
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypeAlias
 
 import attrs
 from attrs import define, field
@@ -92,6 +92,21 @@ class PeopleQuery:
         """Return one number of each row that fulfils the condition, in order."""
         query = f"select {expression} from ({self.query}) where {condition} order by all"
         return [number for (number,) in ask(self.facts, query, {**self.params, **values})]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a result be pickled: its numbers go, the facts stay behind."""
+        return type(self), (_FactsElsewhere(), self.query, self.params)
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+
+class _FactsElsewhere:
+    """The facts of a result that was pickled."""
+
+    def _rows(self, *_: object) -> NoReturn:
+        msg = "this result was pickled, and its facts were not: ask who is in it where the report was made"
+        raise ValueError(msg)
 
 
 @define(repr=False, kw_only=True)

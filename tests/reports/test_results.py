@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
+import pickle
 import subprocess
 import sys
 
@@ -340,3 +342,38 @@ def test_reports_do_not_load_matplotlib():
     program = "import sys, kmexport.reports; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_result_is_pickled_without_its_facts_and_copied_with_them():
+    with Facts(Bucket.sample()) as facts:
+        results = [
+            reports.event_counts(facts, "signed up", by="plan"),
+            reports.funnel(facts, ["visited site", "signed up"]),
+            reports.cohorts(facts, "visited site", "visited site"),
+            reports.people(facts, reports.did("purchased"), columns=["plan"]),
+            reports.paths(facts, "visited site", "signed up"),
+            reports.pivot(facts, [reports.Split("channel")], [reports.Metric("people", "signed up")]),
+        ]
+        for result in results:
+            sent = pickle.loads(pickle.dumps(result))
+            assert (sent, str(sent), sent._repr_html_()) == (result, str(result), result._repr_html_())
+        counts = pickle.loads(pickle.dumps(results[0]))
+        with pytest.raises(ValueError, match="was pickled, and its facts were not: ask who is in it where the report"):
+            counts.people_of()
+        counts.close()
+        assert copy.deepcopy(results[0]).people_of() == copy.copy(results[0]).people_of() == results[0].people_of()
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_facts_are_neither_copied_nor_sent(way):
+    with Facts(Bucket.sample()) as facts, pytest.raises(TypeError, match=r"cursor\(\) is for another thread"):
+        way(facts)
+
+
+def test_conditions_and_splits_are_values():
+    mine = reports.ChannelRules(media={"cpc": "Paid"})
+    values = [mine, reports.Split("channel", channels=mine), reports.has("plan"), reports.did("visited site"),
+              reports.in_order("visited site", "signed up"), reports.GroupBy("times", "visited site")]  # fmt: skip
+    assert [pickle.loads(pickle.dumps(value)) for value in values] == values
+    assert copy.deepcopy(values) == values
+    assert len({mine, values[1], copy.deepcopy(mine), copy.deepcopy(values[1])}) == 2
