@@ -68,6 +68,9 @@ class Bucket:
         if fs is not None and storage_options:
             msg = f"give fs= or storage options, not both: {', '.join(sorted(storage_options))}"
             raise TypeError(msg)
+        if fs is not None and not hasattr(fs, "cat_file"):
+            msg = f"fs is a filesystem of fsspec, fsspec.filesystem(…), not {type(fs).__name__}"
+            raise TypeError(msg)
         self._folder = Folder(address_of(url), fs, storage_options, limits)
         self._warned: set[str] = set()
 

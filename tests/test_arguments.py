@@ -100,6 +100,13 @@ def test_a_whole_number_is_one(name, value):
 WRONG = [
     ("a callback that is a function", lambda: Bucket.sample().iter_records(callback=print), "fsspec Callback or"),
     ("into that is a path", lambda: Bucket.sample().identities(into="people.jsonl"), "^into is an IdentityMap"),
+    (
+        "a path as a map",
+        lambda: kmexport.merge_identities(RECORDS, Path("x")),
+        "takes an IdentityMap, not",
+    ),
+    ("a path as the map of facts", lambda: Facts(RECORDS, identities=Path("x")), "^identities is an IdentityMap"),
+    ("a filesystem by its name", lambda: Bucket("shop", fs="s3"), "^fs is a filesystem of fsspec"),
     ("an address in bytes", lambda: Bucket(b"shop"), "^an address is text or a path .* not bytes$"),
     ("no address", lambda: IdentityMap().save(None), "^an address is text or a path .* not NoneType$"),
     ("no address of a lake", lambda: lake.open_lake(None), "^an address is text or a path"),

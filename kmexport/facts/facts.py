@@ -103,7 +103,7 @@ class Facts:
         check_rule(rule)
         check_policy(on_error, 1)
         check_selecting(window, margin)
-        if identities is not None and not hasattr(identities, "resolve"):
+        if identities is not None and not hasattr(identities, "identities_of"):
             msg = f"identities is an IdentityMap, not {type(identities).__name__}: identities = bucket.identities()"
             raise TypeError(msg)
         IdentityMap(prefer)  # raises for a policy that does not exist

@@ -379,7 +379,7 @@ def merge_identities(records: Iterable[R], people: IdentityMap) -> Iterator[R]:
     >>> list(merge_identities([visit], people))
     [Event(person='bob@example.com', timestamp=1349222400, name='visited site', properties={})]
     """
-    if not hasattr(people, "resolve"):
+    if not hasattr(people, "identities_of"):
         msg = f"merge_identities() takes an IdentityMap, not {type(people).__name__}: people = bucket.identities()"
         raise TypeError(msg)
     check_records(records)
