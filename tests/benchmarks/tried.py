@@ -49,7 +49,7 @@ def blocks_group(folder: Path, count: int, runs: int) -> Table:
     path = material.clean_file(folder, count)
     split_only, in_turn = "split the block into lines", "split, and map(decode, lines) (the floor)"
     checked = "decode_lines(block), split, and check the newlines"
-    unchecked = "decode_lines(block) and split, unchecked: reads what is no record a line"
+    unchecked = "decode_lines(block) and split, unchecked: reads what is not a record a line"
     counted = "count the newlines between two objects"
     timings = compare(
         {

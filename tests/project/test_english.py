@@ -1,4 +1,4 @@
-"""The English of docstrings and comments: patterns that read as riddles, counted over the package."""
+"""The English of docstrings, comments and pages: patterns that read as riddles, counted over the package and docs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import kmexport
+from tests.support.pages import PAGES, ROOT
 
 PACKAGE = Path(kmexport.__file__).parent
 
@@ -19,7 +22,7 @@ FIRST_WORDS = re.compile(r"(What|Whether|How|Where|Which|Who|The same|All of it|
 # Anywhere in a docstring or comment. What to write instead stands behind.
 PHRASES = {
     r"\b[Hh]ash(?:es)?\b": "object; checksum or fingerprint where it is one",
-    r"(?<![Tt]here )\b(?:is|are|was|were) (?:no|none)\b(?! longer| more| other| less| such| later)": "is not a …",
+    r"(?<![Tt]here )\b(?:is|are|was|were)\s(?:no|none)\b(?! longer| more| other| less| such| later)": "is not a …",
     r"\bof which\b": "two sentences, or whose",
     r"\bbe it\b": "whether, or",
     r"\bso many\b": "the number",
@@ -30,6 +33,9 @@ PHRASES = {
     r"\b(?:was|were|is|are|been) met\b|\bmet before\b": "seen",
     r"\b[Ww]hat (?:became|becomes|has become) of\b": "name it",
 }
+
+# Right on a page, where people stand behind a number, an index is a hash and an aim is met.
+RIGHT_ON_PAGES = re.compile(r"[Hh]ash(es)?|behind .*|(is|are) met")
 
 # Rows that are right as they are: a part of the row, and why.
 RIGHT: dict[str, str] = {
@@ -72,6 +78,31 @@ def offenders() -> Iterator[str]:
                 for found in re.finditer(pattern, text):
                     around = text[max(0, found.start() - 40) : found.end() + 30]
                     yield f"{name}:{line}: {found[0]!r} ({better}): …{around}…"
+
+
+def riddles(page: Path) -> list[str]:
+    text = re.sub(r"^```.*?^```$|<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    found = (match for pattern in PHRASES for match in re.finditer(pattern, text))
+    return [
+        " ".join(text[max(0, match.start() - 40) : match.end() + 30].split())
+        for match in found
+        if not RIGHT_ON_PAGES.fullmatch(match[0])
+    ]
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CHANGELOG.md", ROOT / ".github" / "CONTRIBUTING.md"], ids=lambda page: page.name
+)
+def test_pages_are_plain_english(page):
+    assert riddles(page) == []
+
+
+def test_a_riddle_on_a_page_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "A line that is\nno record.\n\n```text\nis no record\n```\n<!-- is no record -->\n", encoding="utf-8"
+    )
+    assert riddles(page) == ["A line that is no record."]
 
 
 def test_docstrings_and_comments_are_plain_english():
