@@ -165,14 +165,15 @@ def test_a_lake_is_as_without(bucket, executor, tmp_path):
     assert seen[0] == seen[1]
 
 
-def test_a_far_bucket_and_a_far_lake(pool, bucket, rclone: S3Server):
+def test_a_far_bucket_and_a_far_lake(pool, rclone: S3Server, moto: S3Server):
     far = write_export(rclone.folder / "executors" / "shop", {number: list(lines_of(number)) for number in range(1, 4)})
     near = far.to_batches(on_error="skip").read_all()
     far = Bucket("s3://executors/shop", **rclone.options)
     assert far.to_batches(on_error="skip", executor=pool).read_all() == near
-    summary = sync(far, "s3://executors/lake", executor=pool, **rclone.options)
+    fsspec.filesystem("s3", **moto.options).mkdir("executors")
+    summary = sync(far, "s3://executors/lake", executor=pool, **moto.options)
     assert summary.revisions == [1, 2, 3]
-    assert open_lake("s3://executors/lake", **rclone.options).to_batches().read_all() == near
+    assert open_lake("s3://executors/lake", **moto.options).to_batches().read_all() == near
 
 
 def check_random(bucket: Bucket, executor: Executor, tmp_path: Path, chance: int) -> None:
