@@ -127,11 +127,14 @@ class PairReader:
             self._found.add_some(self._only_wanted(found), self._spellings, rows, count)
             self._rows += count
             return
-        found = self._read(block, count)
+        self.add_objects(self._read(block, count))
+
+    def add_objects(self, found: list[dict[str, Any]]) -> None:
+        """Read objects whose values stay JSON, without the four keys of a record."""
         if self._with_texts:
             self._found.add_texts(encode_lines(found))
         self._found.add(self._only_wanted(found), self._spellings)
-        self._rows += count
+        self._rows += len(found)
 
     def add_texts(self, texts: Sequence[bytes]) -> None:
         """Read one object of each text."""

@@ -19,7 +19,9 @@ import pyarrow.compute as pc
 from attrs import evolve, frozen
 
 from kmexport.bucket import Bucket
+from kmexport.columns.heads import plain_heads
 from kmexport.columns.pairs import PairReader, Pairs, Spellings
+from kmexport.columns.raw_rows import RawRows, raw_rows
 from kmexport.columns.reader import BATCH_ROWS, Rows, inside_window, read_revision, rows_of_heads
 from kmexport.columns.records import from_records
 from kmexport.columns.schema import SCHEMA, TIME, choose_columns
@@ -257,9 +259,10 @@ def _chunk_reader(
     pairs = None if pairs_read is None else pairs_read.new_reader(own)
     layout = choose_columns(_HEADS, ())
     sent = own if spellings is None else None
+    are_all = window is None and pairs_read is not None and (pairs_read.names is None or pairs_read.with_texts)
     read = read_revision(
         lambda revision: _LineRows(rows_of_heads(layout, revision), pairs, sent, window, learns=learns),
-        None, BATCH_ROWS, with_texts=pairs is not None,
+        None, BATCH_ROWS, with_texts=pairs is not None, heads_of=raw_rows if are_all else plain_heads,
     )  # fmt: skip
     if names is None:
         return read
@@ -296,7 +299,10 @@ class _LineRows:
                 self._links += [(one.person, one.alias) for one in lines.heads if one.alias is not None]
             lines = inside_window(lines, self._window)
         self._heads.add(lines)
-        if self._pairs is not None and lines.block is not None:
+        rows: Any = lines.heads
+        if self._pairs is not None and isinstance(rows, RawRows):
+            self._pairs.add_objects(rows.properties)
+        elif self._pairs is not None and lines.block is not None:
             self._pairs.add_block(lines.block, len(lines.heads))
         elif self._pairs is not None:
             self._pairs.add_texts(lines.texts)
