@@ -200,7 +200,7 @@ def revenue(
     params["last"] = last_moment(asked.facts)
     params["churn_after"] = None if churn_after is None else as_seconds("churn_after", churn_after)
     in_window = asked.narrowed(amounts(params, numbers_only=False))
-    not_numbers, notes = count_others(asked.facts, property, in_window, params, is_all=window is None)
+    not_numbers, notes = count_others(asked.facts, property, in_window, params)
     breakdown = Breakdown.of(asked, amounts(params), every)
 
     def query(parts: QueryParts) -> str:

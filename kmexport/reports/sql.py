@@ -11,9 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-from kmexport.facts.sql import READINGS
 from kmexport.reports.periods import PeriodLookup
-from kmexport.reports.query import WITH_NAMES, ask
+from kmexport.reports.query import ask
 from kmexport.reports.results import counted
 from kmexport.tables import Facts
 
@@ -134,19 +133,15 @@ def amounts(
 
     With `event` those of the seconds in which the person did $event.
     """
+    number = _AS_WRITTEN if "amount_pattern" in params else "number"
     did = "(select person_id as person, time from kmexport.numbered_events where name = $event)"
     return f"""
         with found as materialized (
-            select person_id as person, time, seq, {_number(params)} as number, text from kmexport.numbered_properties
+            select person_id as person, time, seq, {number} as number, text from kmexport.numbered_properties
             where name = $property {f"and {IN_WINDOW}" if in_window else ""}
         )
         select * from found {f"semi join {did} using (person, time)" if event else ""}
         {"where number is not null" if numbers_only else ""}"""
-
-
-def _number(params: Mapping[str, object]) -> str:
-    """Return the expression for a value as an amount."""
-    return _AS_WRITTEN if "amount_pattern" in params else "number"
 
 
 def _group(number: int) -> str:
@@ -181,17 +176,8 @@ def count_others(
     property: str,  # noqa: A002
     source: str,
     params: Mapping[str, object],
-    *,
-    is_all: bool,
 ) -> tuple[int, tuple[str, ...]]:
-    """Count the values that are not numbers, with the note about them. OverflowError for one beyond every float.
-
-    `is_all` says that the source has no window: then all values of the property are looked at first, for they cost less
-    without their records.
-    """
-    values = f"select value, {READINGS} from {WITH_NAMES['property']} where name = $property"
-    if is_all and ask(facts, f"select count(*) - count({_number(params)}) from ({values})", params) == [(0,)]:
-        return 0, ()
+    """Count the values that are not numbers, with the note about them. OverflowError for one beyond every float."""
     query = f"""
         select text, count(*) as times, sum(count(*)) over (), {_IS_HUGE} as is_huge
         from ({source}) where number is null group by text, is_huge order by is_huge desc, times desc, text

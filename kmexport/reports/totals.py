@@ -157,9 +157,9 @@ def property_total(
     )
     params = asked.params
     params |= reading_of(written)
-    in_window = asked.narrowed(amounts(params, event=event is not None, numbers_only=False))
-    not_numbers, notes = count_others(asked.facts, property, in_window, params, is_all=window is None)
-    values = amounts(params, event=event is not None)
+    # Values that are no number are counted along, where they make no rows and the population leaves none of them out.
+    is_along = by is None and every is None and not of_event
+    values = amounts(params, event=event is not None, numbers_only=not is_along)
     covering = f"select person, time from ({values}) union all select person, time from ({events('population')})"
     breakdown = Breakdown.of(asked, covering if of_event else values, every)
 
@@ -167,10 +167,12 @@ def property_total(
         return _totals(parts, values, population)
 
     is_add_up = population == "with_property"
-    numbers = f"""
-        coalesce(fsum(number), 0), count(number), count(distinct person){"" if is_add_up else " filter (is_member)"}"""
+    numbers = "coalesce(fsum(number), 0), count(number), count(distinct person) filter (is_member)"
+    numbers += ", count(*) filter (number is null and not is_member)" if is_along else ""
     measured = breakdown.measure(query, _row, numbers, (0.0, 0, 0), periods_add_up=is_add_up)
-    total, count, people = measured.numbers
+    total, count, people, *others = measured.numbers
+    in_window = asked.narrowed(amounts(params, event=event is not None, numbers_only=False))
+    not_numbers, notes = (0, ()) if others == [0] else count_others(asked.facts, property, in_window, params)
     if not count:
         check_amounts(asked.facts, property, amounts(params, numbers_only=False, in_window=False), params)
     rows = measured.rows
@@ -212,7 +214,8 @@ def _totals(parts: QueryParts, values: str, population: str) -> str:
     """Return the query: person, period, value, number (null: a row of the population), is_member."""
     counted = parts.in_periods(values)
     if population == "with_property":
-        return f"select person, period, value, number, true as is_member from ({parts.with_split_value(counted)})"
+        is_member = "number is not null as is_member"
+        return f"select person, period, value, number, {is_member} from ({parts.with_split_value(counted)})"
     if population == "everyone":
         members = (
             f"select person, {LAST_SECOND_OF_PERIOD} as time, null::bigint as seq, period from ({parts.everyone()})"
