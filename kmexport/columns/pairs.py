@@ -32,7 +32,7 @@ from kmexport.format.encoding import spell_object
 from kmexport.format.names import FOLDED_ASCII
 from kmexport.parsing.selection import WantedNames
 
-__all__ = ["PairReader", "Pairs", "Spellings", "pairs_of_texts"]
+__all__ = ["PairReader", "Pairs", "Spellings"]
 
 _NEWLINE: Final = ord("\n")
 _values_of: Final = methodcaller("values")
@@ -61,19 +61,13 @@ class Pairs:
     _texts: list[bytes] = field(factory=list)
     exact: dict[int, str] = field(factory=dict)
 
-    def add(self, found: Sequence[dict[str, Any]], spellings: Spellings) -> None:
-        """Add records, each a dict of values that are JSON."""
-        self._counts.append(np.fromiter(map(len, found), np.int64, len(found)))
-        self._add_values(found, spellings)
-
-    def add_some(self, found: Sequence[dict[str, Any]], spellings: Spellings, rows: Any, count: int) -> None:
-        """Add `count` records; only those in these rows have properties."""
-        counts = np.zeros(count, np.int64)
-        counts[rows] = np.fromiter(map(len, found), np.int64, len(found))
+    def add(self, found: Sequence[dict[str, Any]], spellings: Spellings, rows: Any = None, count: int = 0) -> None:
+        """Add records, each a dict of values that are JSON; with `rows` those records of `count`, others have none."""
+        counts = np.fromiter(map(len, found), np.int64, len(found))
+        if rows is not None:
+            some, counts = counts, np.zeros(count, np.int64)
+            counts[rows] = some
         self._counts.append(counts)
-        self._add_values(found, spellings)
-
-    def _add_values(self, found: Sequence[dict[str, Any]], spellings: Spellings) -> None:
         values = list(chain.from_iterable(map(_values_of, found)))
         self._ids.append(np.fromiter(map(spellings.__getitem__, chain.from_iterable(found)), np.int32, len(values)))
         self._values.append(encode_lines(values))
@@ -124,7 +118,7 @@ class PairReader:
         if rows is not None:
             lines = block.split(b"\n")
             found = self._read(b"\n".join([lines[row] for row in rows]), len(rows)) if len(rows) else []
-            self._found.add_some(self._only_wanted(found), self._spellings, rows, count)
+            self._found.add(self._only_wanted(found), self._spellings, rows, count)
             self._rows += count
             return
         self.add_objects(self._read(block, count))
@@ -226,8 +220,3 @@ class _NameSearch(WantedNames):
             self._read_whole = _BLOCKS_READ_WHOLE
             return None
         return rows
-
-
-def pairs_of_texts(texts: pa.Array, spellings: Spellings) -> Pairs:
-    """Read properties that are a column of JSON objects; null has none."""
-    return PairReader(spellings).read(texts)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from kmexport.arguments import check_list
 from kmexport.columns.json_text import escape_both, escape_nul, escape_surrogates
-from kmexport.columns.pairs import Spellings, pairs_of_texts
+from kmexport.columns.pairs import PairReader, Spellings
 from kmexport.columns.schema import SCHEMA
 from kmexport.facts.sql import READINGS
 from kmexport.format.names import VENDOR_KEYS, fold_name
@@ -197,7 +197,7 @@ def _aliases(where: dict[str, Any], columns: dict[str, Any]) -> pa.RecordBatch:
 def _properties(where: dict[str, Any], columns: dict[str, Any]) -> pa.RecordBatch:
     spellings = Spellings()
     texts, _ = escape_surrogates(columns["properties"])
-    pairs = pairs_of_texts(texts, spellings)
+    pairs = PairReader(spellings).read(texts)
     counts, spelling_ids, values = pairs.counts(), pairs.ids(), pairs.values()
     owners = np.repeat(np.arange(len(counts)), counts)
     places = np.arange(1, len(owners) + 1) - np.repeat(np.cumsum(counts) - counts, counts)

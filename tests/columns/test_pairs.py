@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kmexport import Facts
 from kmexport.columns.json_text import without_head
-from kmexport.columns.pairs import PairReader, Spellings, pairs_of_texts
+from kmexport.columns.pairs import PairReader, Spellings
 from kmexport.format.decoding import decode_properties, load_object
 from kmexport.testing import write_export
 from tests.columns.test_reader import export_of
@@ -102,7 +102,7 @@ def test_of_a_column_of_json():
     import pyarrow as pa
 
     names = Spellings()
-    found = pairs_of_texts(pa.array(['{"a":1.50,"b":null}', None, '{"a":[1,\n2]}']), names)
+    found = PairReader(names).read(pa.array(['{"a":1.50,"b":null}', None, '{"a":[1,\n2]}']))
     assert found.counts().tolist() == [2, 0, 1]
     assert found.values().to_pylist() == ["1.50", "null", "[1, 2]"]
     assert [list(names)[number] for number in found.ids()] == ["a", "b", "a"]
