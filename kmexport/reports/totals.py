@@ -157,7 +157,7 @@ def property_total(
     )
     params = asked.params
     params |= reading_of(written)
-    # Values that are no number are counted along, where they make no rows and the population leaves none of them out.
+    # Values that are not numbers are counted along, where they make no rows and the population leaves none of them out.
     is_along = by is None and every is None and not of_event
     values = amounts(params, event=event is not None, numbers_only=not is_along)
     covering = f"select person, time from ({values}) union all select person, time from ({events('population')})"
