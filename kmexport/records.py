@@ -132,6 +132,19 @@ class Alias(_LazyProperties):
 Record: TypeAlias = Event | PropertySet | Alias
 
 
+def show_record(record: Record, most: int | None = 1_000) -> str:
+    """Return the repr of a record, cut after `most` characters; a shorter form of what has none.
+
+    >>> show_record(PropertySet("bob", 5, {"n": 10**5000}))
+    "PropertySet of 'bob'"
+    """
+    try:
+        shown = repr(record)
+    except (RecursionError, ValueError):  # nested too deeply; an integer of more digits than Python writes
+        shown = f"{type(record).__name__} of {record.person!r}"
+    return shown if most is None or len(shown) <= most else f"{shown[:most]}…"
+
+
 def with_person(record: Record, person: str) -> Record:
     """Copy a record under another identity; properties that were not parsed yet stay unparsed.
 

@@ -25,7 +25,11 @@ def time_at(seconds: int, zone: tzinfo = UTC) -> datetime:
     >>> time_at(-1).isoformat(), time_at(32536857600).isoformat()
     ('1969-12-31T23:59:59+00:00', '3001-01-20T00:00:00+00:00')
     """
-    time = _EPOCH + timedelta(0, int(seconds))  # timedelta refuses numpy's integers
+    try:
+        time = _EPOCH + timedelta(0, int(seconds))  # timedelta refuses numpy's integers
+    except OverflowError:
+        msg = f"the time is {seconds}, outside the years 1 to 9999 (unix time in seconds)"
+        raise OverflowError(msg) from None
     return time if zone is UTC else time.astimezone(zone)
 
 

@@ -184,3 +184,23 @@ def test_a_folder_that_is_not_there_for_sqlite(tmp_path):
     path = tmp_path / "nowhere" / "shop.sqlite"
     with pytest.raises(sqlite3.OperationalError, match=r"shop\.sqlite: unable to open database file\. Its folder"):
         tables.to_sqlite(Bucket.sample(), path)
+
+
+NESTED: list[object] = []
+NESTED.append(NESTED)
+
+
+@pytest.mark.parametrize("value", [10**5000, NESTED, object()], ids=["5,001 digits", "a circle", "an object"])
+def test_a_value_that_has_no_form_is_told_with_its_record(value):
+    record = Event("ann", 1349222400, "visited", {"n": value})
+    with pytest.raises(ValueError, match=r"no form for this record: .*'ann'") as caught:
+        kmexport.dump_records([record], io.BytesIO())
+    assert is_ours(caught.value)
+    with pytest.raises(kmexport.MalformedRecordError, match=r"<records>, line 1: ") as caught:
+        tables.from_records([record]).read_all()
+    assert b"ann" in caught.value.raw
+
+
+def test_a_time_outside_the_calendar_is_told():
+    with pytest.raises(OverflowError, match=r"^the time is 10+, outside the years 1 to 9999"):
+        list(kmexport.to_rows([Event("ann", 10**30, "visited")]))

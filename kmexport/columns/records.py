@@ -16,7 +16,7 @@ from kmexport.errors import MalformedRecordError
 from kmexport.format.decoding import FIRST_TIMESTAMP, LAST_TIMESTAMP, RESERVED, NotARecord, decode_properties
 from kmexport.format.encoding import spell_object
 from kmexport.parsing.records import OnError, check_policy
-from kmexport.records import Alias, Event, PropertySet, Record, unparsed_line
+from kmexport.records import Alias, Event, PropertySet, Record, show_record, unparsed_line
 
 __all__ = ["from_records", "to_records"]
 
@@ -73,7 +73,8 @@ def _fitting(records: list[Record], layout: Layout, number: int, on_error: OnErr
         try:
             _batch([record], layout)
         except _MISFITS as why:
-            error = MalformedRecordError("<records>", at, _reason(record, why), repr(record).encode(errors="replace"))
+            raw = show_record(record, None).encode(errors="replace")
+            error = MalformedRecordError("<records>", at, _reason(record, why), raw)
             if on_error == "raise":
                 raise error from why
             if callable(on_error):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from io import TextIOBase
-from typing import IO, Any, Final, cast
+from typing import IO, Any, cast
 
 from kmexport.arguments import check_records
 from kmexport.format.decoding import FIRST_TIMESTAMP, LAST_TIMESTAMP, RESERVED
 from kmexport.format.encoding import spell_object
 from kmexport.format.octal import has_doubled_octal, hide_doubled_octal
-from kmexport.records import Alias, Event, Record
+from kmexport.records import Alias, Event, Record, show_record
 
 
 def dump_records(records: Iterable[Record], file: IO[bytes]) -> int:
@@ -48,7 +48,7 @@ def _as_line(record: Record) -> bytes:
     if reason is None:
         try:
             text = spell_object(record.to_dict())
-        except TypeError as error:
+        except (TypeError, ValueError) as error:  # ValueError for an integer of more digits than Python writes
             raise _no_form(record, str(error)) from error
         return (hide_doubled_octal(text) if has_doubled_octal(text) else text) + b"\n"
     raise _no_form(record, reason)
@@ -78,12 +78,4 @@ def _what_is_wrong(record: Any) -> str | None:
 
 
 def _no_form(record: Record, reason: str) -> ValueError:
-    try:
-        shown = repr(record)
-    except RecursionError:
-        shown = f"{type(record).__name__} of {record.person!r}"
-    shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
-    return ValueError(f"the export has no form for this record: {reason} ({shown})")
-
-
-_LONGEST_SHOWN: Final = 1_000
+    return ValueError(f"the export has no form for this record: {reason} ({show_record(record)})")

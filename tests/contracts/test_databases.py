@@ -528,8 +528,10 @@ class TestDlt:
         assert sorted(columns) == sorted(SCHEMA.names)
 
     def test_a_file_that_breaks_is_read_the_next_time(self, page, new_pipeline, tmp_path):
+        from dlt.pipeline.exceptions import PipelineStepFailed
+
         revisions = {1: [Event("bob", SECOND, "x")], 2: [BROKEN_LINES["cut off"]]}
-        with pytest.raises(Exception, match=r"revisions/2\.json, line 1"):
+        with pytest.raises(PipelineStepFailed, match=r"revisions/2\.json, line 1"):
             page["load_by_dlt"](write_export(tmp_path / "broken", revisions), new_pipeline())
         whole = write_export(tmp_path / "whole", revisions | {2: [Event("eve", SECOND, "x")]})
         page["load_by_dlt"](whole, new_pipeline())

@@ -569,8 +569,7 @@ class TestAskedForLess:
     )
     def test_other_texts_are_no_names(self, query):
         with Facts(self.RECORDS, names=["signed up"], properties=["plan"]) as facts:
-            answer = facts.sql(query)
-            assert answer is None or answer.fetchall() is not None
+            facts.sql(query)  # raises no FactsLeftOutError
 
     @pytest.mark.parametrize(
         ("query", "is_error"),
