@@ -68,7 +68,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def phone(session: nox.Session) -> None:
-    """Nothing in the docs scrolls sideways at 390 px, and no text is pale. Needs Chromium on the PATH, or is skipped."""
+    """Nothing in the docs scrolls sideways at 390 px, and no text is pale. Skipped where no Chromium is on the PATH."""
     session.install("-e", ".[docs,test]")
     html = str(Path(session.create_tmp()) / "html")
     session.run("sphinx-build", "-q", "-b", "html", "docs", html)
