@@ -187,7 +187,8 @@ class Result(Table):
     """The base of the results that know the persons behind their numbers.
 
     A report over a bucket, a lake or records keeps what it read for `people_of`, until the result is dropped or closed:
-    by `close()`, or at the end of a `with` statement. Facts that were given stay open.
+    by `close()`, or at the end of a `with` statement. Facts that were given stay open. A result can be pickled: its
+    numbers go, what was read stays behind.
     """
 
     _people_query: PeopleQuery = field(repr=False, eq=False)
