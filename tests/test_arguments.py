@@ -34,6 +34,7 @@ RECORDS = [
 ]
 
 
+COUNTS = reports.event_counts(RECORDS, "visited")
 METRIC = reports.Metric("people", "visited")
 
 
@@ -140,6 +141,13 @@ WRONG = [
     ("a page's title", lambda: reports.page([], title=None), "^title is text"),
     ("no result", lambda: reports.compare(RECORDS, "x.csv"), "^result is the result of a report, not list$"),
     ("no records to migrate", lambda: migrate.segment(Bucket.sample()), "^records is a list of records"),
+    (
+        "columns that are no dict",
+        lambda: reports.compare(COUNTS, "x.csv", columns="Plan"),
+        "^columns is a dict of",
+    ),
+    ("a file in bytes", lambda: reports.compare(COUNTS, b"x.csv"), "^an address is text or a path"),
+    ("persons that are numbers", lambda: reports.people(RECORDS, [5]), r"^among is a condition .*, not \[5\]$"),
     ("aliases of facts", lambda: migrate.known_aliases(Facts(RECORDS), 0), "^people is an IdentityMap"),
 ]
 

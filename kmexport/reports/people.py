@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeGuard, Unp
 
 from attrs import define, field, frozen
 
-from kmexport.arguments import check_list, check_type
+from kmexport.arguments import address_of, check_list, check_type
 from kmexport.errors import UnknownNameError
 from kmexport.facts.sql import text_of
 from kmexport.reports.breakdown import Question
@@ -206,10 +206,11 @@ def _ordered(rows: list[tuple[Any, ...]], place: int, *, largest_first: bool) ->
 
 
 def _listed(persons: Any) -> list[str]:
-    if isinstance(persons, str) or not isinstance(persons, Iterable):
+    among: list[Any] = list(persons) if isinstance(persons, Iterable) and not isinstance(persons, str) else [None]
+    if not all(isinstance(one, str) for one in among):
         msg = f"among is a condition such as did('signed up'), or a list of persons, not {persons!r}"
         raise TypeError(msg)
-    return list(persons)
+    return among
 
 
 @frozen
@@ -290,6 +291,7 @@ def compare(
     Only here: the column average.
     """
     check_type("result", result, Table, "the result of a report")
+    check_type("columns", {} if columns is None else columns, Mapping, "a dict of heads and our columns")
     ours = result._columns()  # its own package's
     heads, lines = _read_csv(file)
     places, notes = _matched([column.name for column in ours], heads, dict(columns or {}))
@@ -348,7 +350,7 @@ _NUMBER: Final = re.compile(r"([-+]?)[$€£]?([-+]?)(\d{1,3}(?:,\d{3})+|\d+)(\.
 
 def _read_csv(file: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the heads of a file, and its rows with their lines; ValueError for one that is not a table."""
-    raw = Path(file).read_bytes()
+    raw = Path(address_of(file)).read_bytes()
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = raw.decode(encoding)
