@@ -72,7 +72,7 @@ def read_by_executor(
         for future in submitted:
             future.cancel()
         if shared is not None:
-            shutil.rmtree(shared, ignore_errors=True)
+            _remove(shared)
 
 
 def _new_shared_folder() -> str | None:
@@ -80,6 +80,15 @@ def _new_shared_folder() -> str | None:
     with suppress(OSError):
         return tempfile.mkdtemp(prefix="kmexport-")
     return None
+
+
+def _remove(shared: str) -> None:
+    """Remove the folder, while workers still write there: under another name none of them finds it."""
+    hidden = f"{shared}.gone"
+    with suppress(OSError):
+        Path(shared).rename(hidden)
+    for path in (hidden, shared):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _submit(executor: Any, task: _Task, folder: Folder) -> Future[list[_Note] | _NotesFile]:

@@ -461,6 +461,17 @@ class TestWorkers:
             found = bucket.to_batches(on_error="skip", executor=pool).read_all()
         assert found == bucket.to_batches(on_error="skip").read_all()
 
+    def test_what_a_worker_leaves_at_the_end_goes_too(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        for _ in range(20):
+            shared = executing._new_shared_folder()
+            assert executing._leave([], shared) is not None
+            with ThreadPoolExecutor(1) as worker:
+                left = worker.submit(lambda folder: [*iter(lambda: executing._leave([], folder), None)], shared)
+                executing._remove(shared)
+                left.result()
+            assert [*tmp_path.iterdir()] == []
+
     def test_a_system_without_a_temporary_folder(self, monkeypatch):
         monkeypatch.setattr(tempfile, "tempdir", "/no/folder/of/this/machine")
         assert executing._new_shared_folder() is None
