@@ -467,7 +467,7 @@ class TestWorkers:
             shared = executing._new_shared_folder()
             assert executing._leave([], shared) is not None
             with ThreadPoolExecutor(1) as worker:
-                left = worker.submit(lambda folder: [*iter(lambda: executing._leave([], folder), None)], shared)
+                left = worker.submit(lambda folder: [executing._leave([], folder) for _ in range(999)], shared)
                 executing._remove(shared)
                 left.result()
             assert [*tmp_path.iterdir()] == []
