@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -461,16 +462,19 @@ class TestWorkers:
             found = bucket.to_batches(on_error="skip", executor=pool).read_all()
         assert found == bucket.to_batches(on_error="skip").read_all()
 
-    def test_what_a_worker_leaves_at_the_end_goes_too(self, tmp_path, monkeypatch):
+    def test_nothing_is_left_in_a_folder_that_is_being_removed(self, tmp_path, monkeypatch):
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        for _ in range(20):
-            shared = executing._new_shared_folder()
-            assert executing._leave([], shared) is not None
-            with ThreadPoolExecutor(1) as worker:
-                left = worker.submit(lambda folder: [executing._leave([], folder) for _ in range(999)], shared)
-                executing._remove(shared)
-                left.result()
-            assert [*tmp_path.iterdir()] == []
+        shared = executing._new_shared_folder()
+        assert executing._leave([], shared) is not None
+        remove = shutil.rmtree
+
+        def rmtree(path, **options):
+            assert executing._leave([], shared) is None
+            remove(path, **options)
+
+        monkeypatch.setattr(shutil, "rmtree", rmtree)
+        executing._remove(shared)
+        assert [*tmp_path.iterdir()] == []
 
     def test_a_system_without_a_temporary_folder(self, monkeypatch):
         monkeypatch.setattr(tempfile, "tempdir", "/no/folder/of/this/machine")
