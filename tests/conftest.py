@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import fsspec
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support.postgres import find_programs, serve_postgres
 from tests.support.servers import S3Server, serve_http, serve_s3_by_moto, serve_s3_by_rclone
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from distributed import Client
 
 # Random examples are the same in each run, so that a change fails for what it did. `nox -s examples` draws new ones.
-settings.register_profile("kmexport", derandomize=not os.environ.get("KMEXPORT_NEW_EXAMPLES"), deadline=None)
+# None fails because the machine is slow.
+settings.register_profile(
+    "kmexport",
+    derandomize=not os.environ.get("KMEXPORT_NEW_EXAMPLES"),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("kmexport")
 
 

@@ -48,6 +48,11 @@ def placed(errors: list[MalformedRecordError]) -> list[tuple[str, int, str, byte
     return [(error.source, error.line_number, error.reason, error.raw) for error in errors]
 
 
+def accounted(counts: LineCounts) -> int:
+    told = counts.records + counts.rejected + counts.blank + counts.passed
+    return told + counts.joined - counts.shared
+
+
 def check_same(bucket: Bucket, **arguments) -> None:
     """Records, properties with their types, errors and counts: as objects and by way of columns."""
     in_objects: list[MalformedRecordError] = []
@@ -60,17 +65,21 @@ def check_same(bucket: Bucket, **arguments) -> None:
     assert found == whole
     assert [repr(record.properties) for record in found] == [repr(record.properties) for record in whole]
     halves = [error for error in in_columns if HALF in error.reason]
+    others = [error for error in in_columns if error not in halves]
     if "window" not in arguments:
         assert len(halves) == len(records) - len(whole)
-        # Where a line is no record here, no line of its block is passed over.
-        assert counts.records + counts.passed - len(halves) == column_counts.records + column_counts.passed
-    assert placed([error for error in in_columns if error not in halves]) == placed(in_objects)
-    assert counts.rejected + len(halves) == column_counts.rejected
+    # One way may pass over lines that the other reads. Then it does not tell which of them are broken, joined or blank.
+    if counts.passed == column_counts.passed:
+        assert placed(others) == placed(in_objects)
+        assert (counts.joined, counts.blank) == (column_counts.joined, column_counts.blank)
+    else:
+        fewer, more = sorted([in_objects, others], key=len)
+        assert set(placed(fewer)) <= set(placed(more))
+    assert accounted(counts) == accounted(column_counts) == counts.lines
+    assert (counts.rejected, column_counts.rejected) == (len(in_objects), len(in_columns))
     heads = bucket.to_batches(columns=HEADS, on_error="skip", **arguments).read_all()
     assert heads == bucket.to_batches(on_error="skip", **arguments).read_all().select(HEADS)
-    assert (counts.lines, counts.joined, counts.shared) == (
-        column_counts.lines, column_counts.joined, column_counts.shared
-    )  # fmt: skip
+    assert (counts.lines, counts.shared) == (column_counts.lines, column_counts.shared)
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
@@ -119,6 +128,12 @@ def test_any_lines(lines, block_bytes):
     st.none() | st.builds(lambda a, b: Window(min(a, b), max(a, b)), *[st.integers(1349040000, 1349510000)] * 2),
 )
 @settings(max_examples=examples(500))
+@example(
+    [b'{"_p":"a","_t":1,"_p2":"\\ud83d"}', b"", b'{"_p":"b","_t":1,"_n":', b'{"_p":"c","_t":1,"_n":"x"}'],
+    [Alias],
+    None,
+    None,
+)
 @pytest.mark.slow
 def test_any_selection(lines, kinds, names, window):
     check_same(export_of(b"\n".join(lines)), kinds=kinds, names=names, **({"window": window} if window else {}))
