@@ -45,6 +45,14 @@ def real_data() -> Path:
     return Path(os.environ["KMEXPORT_REAL_DATA"])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test whose name has an address of memory: each worker of a run would know another one."""
+    nameless = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if nameless:
+        msg = f"give these parameters an id or a __repr__: {nameless[:3]}"
+        raise pytest.UsageError(msg)
+
+
 @pytest.fixture(scope="session")
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with serve_s3_by_rclone(tmp_path_factory.mktemp("rclone")) as server:

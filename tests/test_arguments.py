@@ -41,6 +41,9 @@ METRIC = reports.Metric("people", "visited")
 class Odd:
     """An object of no use anywhere."""
 
+    def __repr__(self) -> str:
+        return "Odd()"
+
 
 NO_RECORDS = [None, 5, "a line", b"a line", {"_p": "ann"}, Path("x"), Bucket.sample(), Odd(), [{"_p": "ann"}], ["x"]]
 TAKES_RECORDS = {
