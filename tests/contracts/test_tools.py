@@ -271,7 +271,7 @@ class TestScan:
     @pytest.mark.parametrize(
         ("arguments", "error", "text"),
         [
-            (lambda: scan_polars("s3://acme"), TypeError, r"scan_polars\(Bucket\('s3://acme'\)\)"),
+            (lambda: scan_polars("s3://acme"), TypeError, r"not str: scan_polars\(Bucket\(url\)\)"),
             (lambda: scan_polars([Event("bob", 1, "x")]), TypeError, "reads a Bucket, not list"),
             (lambda: scan_polars(Bucket.sample(), "2012-10-03"), TypeError, "a Window belongs there"),
             (lambda: scan_polars(Bucket.sample(), properties=["kind"]), ValueError, "two columns"),
