@@ -93,7 +93,7 @@ def _seconds(spelt: bytes) -> Any:
     """Read whole numbers, a line each; None for others, and for one out of range."""
     if spelt.translate(None, b"0123456789\n"):
         return None
-    seconds = np.fromstring(spelt, np.int64, sep="\n")  # the largest, where there are too many digits
+    seconds: Any = np.fromstring(spelt, np.int64, sep="\n")  # the largest, where there are too many digits
     return seconds if seconds.max() <= LAST_TIMESTAMP else None
 
 
