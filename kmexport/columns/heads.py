@@ -16,7 +16,7 @@ from kmexport.format.names import FOLDED_ASCII
 from kmexport.format.repair import is_plain
 from kmexport.parsing.lines import count, first_event_with_alias
 
-__all__ = ["DecodeLines", "HeadWithValues", "PropertyHeads", "count_lines", "plain_heads"]
+__all__ = ["DecodeLines", "HeadWithValues", "PropertyHeads", "plain_block", "plain_heads"]
 
 DecodeLines: TypeAlias = Callable[[bytes], list[Any]]
 
@@ -36,11 +36,10 @@ def plain_heads(block: bytes, decode: DecodeLines = _decode_heads) -> list[Any] 
     >>> plain_heads(b'{"_p":"a","_t":1}{"_p":"b","_t":1}\n{"_p":"c\nd","_t":1}') is None
     True
     """
-    if b"\r" in block:
-        block = block.replace(b"\r\n", b"\n").removesuffix(b"\r")
-    lines = count_lines(block)
-    if lines is None or not is_plain(block):
+    found = plain_block(block)
+    if found is None:
         return None
+    block, lines = found
     try:
         heads = decode(block)
     except DECODE_ERRORS:
@@ -48,7 +47,17 @@ def plain_heads(block: bytes, decode: DecodeLines = _decode_heads) -> list[Any] 
     return heads if len(heads) == lines and first_event_with_alias(heads) is None else None
 
 
-def count_lines(block: bytes) -> int | None:
+def plain_block(block: bytes) -> tuple[bytes, int] | None:
+    """Return a block as msgspec may read it, and the number of its lines; None where some may be no whole object, or
+    need a repair.
+    """
+    if b"\r" in block:
+        block = block.replace(b"\r\n", b"\n").removesuffix(b"\r")
+    lines = _count_lines(block)
+    return None if lines is None or not is_plain(block) else (block, lines)
+
+
+def _count_lines(block: bytes) -> int | None:
     """Count the lines; None where one does not begin and end as an object, or may be nested too deeply.
 
     A newline between a bracket that closes and one that opens is outside all objects: inside one a comma or a colon

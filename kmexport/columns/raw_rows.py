@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from attrs import frozen
 
-from kmexport.columns.heads import count_lines, plain_heads
+from kmexport.columns.heads import plain_block, plain_heads
 from kmexport.columns.json_text import encode_lines, read_raw_lines, split_text
 from kmexport.format.decoding import DECODE_ERRORS, LAST_TIMESTAMP
-from kmexport.format.repair import is_plain
 
 __all__ = ["RawHeads", "RawRows", "nullable_strings", "raw_rows", "strings"]
 
@@ -61,11 +60,10 @@ def raw_rows(block: bytes) -> RawRows | list[Any] | None:
     >>> type(raw_rows(b'{"_p":"a\\tb","_t":1}')), raw_rows(b'{"_p":7,"_t":1}')
     (<class 'list'>, None)
     """
-    if b"\r" in block:
-        block = block.replace(b"\r\n", b"\n").removesuffix(b"\r")
-    lines = count_lines(block)
-    if lines is None or not is_plain(block):
+    plain = plain_block(block)
+    if plain is None:
         return None
+    block, lines = plain
     try:
         found = read_raw_lines(block)
         persons = encode_lines([pairs.pop("_p") for pairs in found])
